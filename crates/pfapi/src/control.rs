@@ -1,0 +1,460 @@
+//! Messages between `pfctl` and `pfd`.
+//!
+//! One message is one line of JSON, at most [`FRAME_MAX`] octets with its newline. The client
+//! sends a [`Request`] and reads [`Response`]s until one is final (see
+//! [`Response::is_final`]): lists come in several parts. A ruleset load is a transaction:
+//! `begin`, any number of `add-*`, `commit`; nothing is in force before the commit, and a load
+//! that was overtaken by another `begin` fails at its commit.
+
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{Af, Prefix};
+use crate::facts::Facts;
+use crate::limit::Limits;
+use crate::reason::{LimitCounter, Reason, TableCounter};
+use crate::ruleset::{Options, Rule, TableDef, TableEntry, Watermarks};
+use crate::timeout::Timeouts;
+use crate::units::Direction;
+
+/// Longest frame in octets, the newline included. Longer ones are refused before they are read.
+pub const FRAME_MAX: usize = 1 << 20;
+/// Most items in one frame; keeps every frame of rules or addresses below [`FRAME_MAX`].
+pub const ITEMS_PER_FRAME: usize = 512;
+/// Where the daemon listens when nobody says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/pfd/pfd.sock";
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Starts a load and ends any other that is open.
+    Begin,
+    /// Adds the settings to an open load.
+    AddOptions {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+        /// Complete set.
+        options: Box<Options>,
+    },
+    /// Adds tables to an open load. A definition with more entries than fit into a frame comes
+    /// in parts of the same name, whose entries add up.
+    AddTables {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+        /// In definition order.
+        tables: Vec<TableDef>,
+    },
+    /// Adds rules to an open load.
+    AddRules {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+        /// In evaluation order.
+        rules: Vec<Rule>,
+    },
+    /// Puts the load in force as one step.
+    Commit {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+    },
+    /// Gives a load up.
+    Rollback {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+    },
+    /// `pfctl -e`
+    Enable,
+    /// `pfctl -d`
+    Disable,
+    /// Interfaces and addresses for expansion.
+    Facts,
+    /// `pfctl -s info`
+    Info,
+    /// `pfctl -s rules`
+    Rules,
+    /// `pfctl -s states`
+    States {
+        /// Only states bound to this interface.
+        interface: Option<String>,
+    },
+    /// `pfctl -s timeouts`
+    Timeouts,
+    /// `pfctl -s memory`
+    Limits,
+    /// `pfctl -s Tables`
+    Tables,
+    /// `pfctl -t NAME -T show`
+    TableShow {
+        /// Table name.
+        table: String,
+    },
+    /// `pfctl -t NAME -T add`, which makes the table when it is missing.
+    TableAdd {
+        /// Table name.
+        table: String,
+        /// What to add.
+        entries: Vec<TableEntry>,
+    },
+    /// `pfctl -t NAME -T delete`
+    TableDelete {
+        /// Table name.
+        table: String,
+        /// What to delete.
+        entries: Vec<TableEntry>,
+    },
+    /// `pfctl -t NAME -T test`
+    TableTest {
+        /// Table name.
+        table: String,
+        /// Addresses to look up.
+        addrs: Vec<IpAddr>,
+    },
+    /// `pfctl -F`
+    Flush {
+        /// What to flush.
+        what: Flush,
+    },
+    /// `pfctl -k`
+    KillStates {
+        /// Which states.
+        filter: KillFilter,
+    },
+    /// `pfctl -z`
+    ClearRuleCounters,
+}
+
+/// What `pfctl -F` flushes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flush {
+    /// All rules; the filter then passes by its default rule.
+    Rules,
+    /// All states, or those of one interface.
+    States {
+        /// Only states bound to this interface.
+        interface: Option<String>,
+    },
+    /// Counters of `pfctl -s info`, without the limit counters.
+    Info,
+    /// All tables.
+    Tables,
+    /// Limits, timeouts, syncookies and skip flags back to their defaults.
+    Reset,
+}
+
+/// Which states `pfctl -k` ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum KillFilter {
+    /// States whose initiator is in one of the sources and, when destinations are given, whose
+    /// other end is in one of these.
+    Hosts {
+        /// Networks of the initiator.
+        sources: Vec<Prefix>,
+        /// Networks of the other end; empty is any.
+        destinations: Vec<Prefix>,
+        /// Only states bound to this interface.
+        interface: Option<String>,
+    },
+    /// States of rules with this label.
+    Label {
+        /// The whole label.
+        label: String,
+    },
+    /// One state by its id.
+    Id {
+        /// State id as `pfctl -vvss` shows it.
+        id: u64,
+        /// Creator; `None` is this daemon.
+        creator: Option<u32>,
+    },
+    /// One state by its addresses and ports.
+    Key {
+        /// Protocol number.
+        proto: u8,
+        /// Initiator.
+        source: (IpAddr, u16),
+        /// Other end.
+        destination: (IpAddr, u16),
+    },
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Response {
+    /// Done; nothing to tell.
+    Done,
+    /// A load was begun.
+    Ticket {
+        /// Proof for the rest of the load.
+        ticket: u32,
+    },
+    /// Answer to [`Request::Facts`].
+    Facts {
+        /// Interfaces.
+        facts: Facts,
+    },
+    /// Answer to [`Request::Info`].
+    Info {
+        /// Everything that `pfctl -vsi` prints.
+        info: Box<Info>,
+    },
+    /// Part of a rule list.
+    Rules {
+        /// In evaluation order.
+        rules: Vec<RuleReport>,
+    },
+    /// Part of a state list.
+    States {
+        /// In no particular order.
+        states: Vec<StateReport>,
+    },
+    /// Answer to [`Request::Timeouts`].
+    Timeouts {
+        /// In force now.
+        timeouts: Timeouts,
+    },
+    /// Answer to [`Request::Limits`].
+    Limits {
+        /// In force now.
+        limits: Limits,
+    },
+    /// Answer to [`Request::Tables`].
+    Tables {
+        /// By name.
+        tables: Vec<TableReport>,
+    },
+    /// Part of a table's contents.
+    TableEntries {
+        /// In address order.
+        entries: Vec<TableEntry>,
+    },
+    /// Outcome of a table change.
+    TableChanged {
+        /// Entries that changed, in request order.
+        changed: Vec<TableEntry>,
+        /// Whether the table was made.
+        created: bool,
+    },
+    /// Answer to [`Request::TableTest`].
+    TableMatches {
+        /// Entry that matched each address, in request order.
+        matches: Vec<Option<TableEntry>>,
+    },
+    /// How many items a flush or kill ended.
+    Count {
+        /// Items.
+        count: u64,
+    },
+    /// End of a list.
+    End,
+    /// The request failed; nothing changed.
+    Failed {
+        /// Kind of failure, for exit codes and classic texts.
+        kind: FailureKind,
+        /// Sentence for the user.
+        message: String,
+    },
+}
+
+impl Response {
+    /// Whether the answer is complete with this message.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        !matches!(self, Self::Rules { .. } | Self::States { .. } | Self::TableEntries { .. })
+    }
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The message is no request, or too long.
+    Malformed,
+    /// The peer may not do this.
+    Permission,
+    /// The ticket was overtaken by another load.
+    Busy,
+    /// The ruleset did not pass its checks.
+    Invalid,
+    /// Table or state does not exist.
+    NotFound,
+    /// The table is `const`.
+    Constant,
+    /// A limit would be exceeded.
+    Limit,
+    /// Already enabled, or already disabled.
+    Unchanged,
+}
+
+/// Everything that `pfctl -vsi` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Info {
+    /// Whether the filter is enabled.
+    pub enabled: bool,
+    /// Seconds since it was enabled or disabled.
+    pub status_since_s: u64,
+    /// Seconds over which rates are taken: since the enable or the last `pfctl -F info`.
+    pub counting_s: u64,
+    /// This filter's id.
+    pub hostid: u32,
+    /// 32 hex digits that change when the rules change.
+    pub checksum: String,
+    /// States now.
+    pub states: u64,
+    /// Half-open connections: the count that drives adaptive syncookies.
+    pub half_open: u64,
+    /// pf's own half-open count, when another one drives.
+    pub half_open_pf: Option<u64>,
+    /// Counters of "State Table".
+    pub state_table: Vec<(TableCounter, u64)>,
+    /// Source nodes now.
+    pub source_nodes: u64,
+    /// Counters of "Source Tracking Table".
+    pub source_table: Vec<(TableCounter, u64)>,
+    /// Fragments held now.
+    pub fragments: u64,
+    /// Counters of "Fragments".
+    pub fragment_table: Vec<(TableCounter, u64)>,
+    /// Reason counters in print order.
+    pub reasons: Vec<(Reason, u64)>,
+    /// Limit counters in print order.
+    pub limit_counters: Vec<(LimitCounter, u64)>,
+    /// Adaptive syncookies.
+    pub syncookies: SyncookieInfo,
+}
+
+/// Syncookies as they are now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncookieInfo {
+    /// `set syncookies`.
+    pub mode: crate::ruleset::SyncookieMode,
+    /// Whether `classic` is set.
+    pub classic: bool,
+    /// Whether cookies are sent now.
+    pub active: bool,
+    /// Marks in states.
+    pub watermarks: Watermarks,
+    /// Cookies sent and not yet answered, of keys that still live.
+    pub in_flight: u64,
+}
+
+/// A rule with its counters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleReport {
+    /// Position in evaluation order.
+    pub number: u32,
+    /// The rule.
+    pub rule: Rule,
+    /// Times the rule was looked at.
+    pub evaluations: u64,
+    /// Packets it decided, states included.
+    pub packets: u64,
+    /// Octets of these packets.
+    pub bytes: u64,
+    /// States it holds now.
+    pub states: u64,
+    /// States it ever made.
+    pub states_total: u64,
+    /// Who loaded it.
+    pub uid: u32,
+    /// Process that loaded it.
+    pub pid: u32,
+}
+
+/// A state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateReport {
+    /// Id, unique in one run of the daemon.
+    pub id: u64,
+    /// Filter that made it.
+    pub creator: u32,
+    /// Interface, `all` for floating states.
+    pub interface: String,
+    /// Family.
+    pub af: Af,
+    /// Protocol number.
+    pub proto: u8,
+    /// Direction of its first packet.
+    pub direction: Direction,
+    /// Key as seen on the wire: far side, own side.
+    pub wire: [(IpAddr, u16); 2],
+    /// Key as seen by the host: far side, own side.
+    pub stack: [(IpAddr, u16); 2],
+    /// The end that sent the first packet.
+    pub src: PeerReport,
+    /// The other end.
+    pub dst: PeerReport,
+    /// Seconds since the state was made.
+    pub age_s: u64,
+    /// Seconds until it may be purged.
+    pub expires_s: u64,
+    /// Packets in the direction of the first packet, and back.
+    pub packets: [u64; 2],
+    /// Octets likewise.
+    pub bytes: [u64; 2],
+    /// Rule that made it; `None` when a load has replaced that rule.
+    pub rule: Option<u32>,
+}
+
+/// One end of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Level number: OpenBSD sys/netinet/tcp_fsm.h, 11 and 12 for the proxy; 0 to 2 for others.
+    pub level: u8,
+    /// Highest sequence number sent.
+    pub seqlo: u32,
+    /// Highest sequence number the other end allows.
+    pub seqhi: u32,
+    /// Added to this end's sequence numbers.
+    pub seqdiff: u32,
+    /// Window scale, when the option was seen.
+    pub wscale: Option<u8>,
+}
+
+/// A table without its contents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReport {
+    /// Name.
+    pub name: String,
+    /// `persist`
+    pub persist: bool,
+    /// `const`
+    pub constant: bool,
+    /// `counters`
+    pub counters: bool,
+    /// Rules that refer to it.
+    pub rules: u64,
+    /// Entries.
+    pub addresses: u64,
+    /// Seconds since its counters were cleared.
+    pub cleared_s: u64,
+    /// Look-ups of rules that did not match.
+    pub no_match: u64,
+    /// Look-ups of rules that matched.
+    pub matched: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_json() {
+        let request =
+            Request::AddRules { ticket: 7, rules: vec![Rule::new(crate::ruleset::Action::Pass)] };
+        let text = serde_json::to_string(&request).unwrap();
+        assert!(text.starts_with(r#"{"request":"add-rules","ticket":7,"#), "{text}");
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+    }
+
+    #[test]
+    fn unknown_words_are_refused() {
+        assert!(serde_json::from_str::<Request>(r#"{"request":"reboot"}"#).is_err());
+        assert!(
+            serde_json::from_str::<Request>(r#"{"request":"commit","ticket":1,"x":2}"#).is_err()
+        );
+    }
+}

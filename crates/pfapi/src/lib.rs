@@ -1,0 +1,18 @@
+//! Words that the crates of this packet filter share.
+//!
+//! Nothing here knows text syntax, packets on the wire or sockets. `pfconf` turns pf.conf into a
+//! [`ruleset::Draft`], [`check::check`] turns a draft into a [`check::CheckedRuleset`], and the
+//! engine evaluates only checked rulesets. The messages of [`control`] carry drafts and reports
+//! between `pfctl` and `pfd`.
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod check;
+pub mod control;
+pub mod facts;
+pub mod limit;
+pub mod port;
+pub mod reason;
+pub mod ruleset;
+pub mod timeout;
+pub mod units;

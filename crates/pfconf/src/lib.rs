@@ -1,0 +1,1 @@
+//! Text of pf.conf into drafts.

@@ -1,0 +1,218 @@
+//! A packet on its way through the filter: octets with headroom, and what the device said of it.
+//!
+//! Buffers belong to the caller and are reused; the engine writes answers into the buffer of the
+//! packet that they answer, so nothing is allocated per packet.
+
+use pfapi::reason::Reason;
+use pfapi::units::{Direction, IfIndex};
+
+/// An IP packet in a buffer with room in front of it.
+#[derive(Debug)]
+pub struct Packet {
+    storage: Box<[u8]>,
+    start: usize,
+    len: usize,
+    /// What is known of the packet besides its octets.
+    pub meta: PacketMeta,
+}
+
+/// What is known of a packet besides its octets.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketMeta {
+    /// Interface that the packet crosses now.
+    pub interface: IfIndex,
+    /// Direction in which it crosses the interface.
+    pub direction: Direction,
+    /// What the TUN's virtio-net header said.
+    pub offload: Offload,
+    /// State that let the packet in, set by the inbound pass; the outbound pass reads it.
+    pub link: Option<StateRef>,
+    /// The engine's decision.
+    pub verdict: Verdict,
+    /// The caller's own mark (a buffer index, say); the engine leaves it alone.
+    pub mark: u32,
+}
+
+/// A state as another packet or state refers to it; may be stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateRef {
+    pub(crate) slot: u32,
+    pub(crate) id: u64,
+}
+
+/// Segmentation and checksum offload, as the virtio-net header gives them.
+///
+/// Source: virtio 1.2 section 5.1.6; Linux include/uapi/linux/virtio_net.h.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// Kind of super-packet.
+    pub gso: Gso,
+    /// Payload octets per segment; 0 without GSO.
+    pub gso_size: u16,
+    /// State of the transport checksum.
+    pub checksum: Checksum,
+}
+
+/// Kind of super-packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gso {
+    /// An ordinary packet.
+    #[default]
+    None,
+    /// TCP segments; `ecn` says that they carry CWR, which only the first may keep.
+    Tcp {
+        /// VIRTIO_NET_HDR_GSO_ECN.
+        ecn: bool,
+    },
+    /// UDP datagrams of equal size (USO).
+    Udp,
+}
+
+/// State of the transport checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// The field holds the checksum.
+    #[default]
+    Complete,
+    /// The field holds the folded, not inverted sum of the pseudo-header; who sends the packet
+    /// sums from `start` to the end and writes at `start + offset` (octets from the IP header).
+    Partial {
+        /// First octet that is summed.
+        start: u16,
+        /// Where the field lies behind `start`.
+        offset: u16,
+    },
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on: to the router after the inbound pass, to the wire after the outbound one. Its
+    /// addresses may have changed.
+    Pass,
+    /// It is gone; the reason was counted.
+    Drop(Reason),
+    /// It is gone, and the buffer now holds the filter's own answer (RST, ICMP error, SYN|ACK):
+    /// to be routed by its destination and sent without filtering.
+    Answer,
+    /// The filter kept it or used it up (fragment held, handshake proxied).
+    Consumed,
+}
+
+impl Packet {
+    /// A buffer for packets of up to `capacity` octets behind `headroom` octets.
+    #[must_use]
+    pub fn new(headroom: usize, capacity: usize) -> Self {
+        Self {
+            storage: vec![0; headroom + capacity].into_boxed_slice(),
+            start: headroom,
+            len: 0,
+            meta: PacketMeta {
+                interface: IfIndex(0),
+                direction: Direction::In,
+                offload: Offload::default(),
+                link: None,
+                verdict: Verdict::Pass,
+                mark: 0,
+            },
+        }
+    }
+
+    /// The packet's octets, from the IP header on.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.storage[self.start..self.start + self.len]
+    }
+
+    /// The packet's octets for change.
+    #[must_use]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.storage[self.start..self.start + self.len]
+    }
+
+    /// Octets of the packet.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the buffer holds nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Octets free in front of the packet.
+    #[must_use]
+    pub const fn headroom(&self) -> usize {
+        self.start
+    }
+
+    /// The whole buffer, headroom included: for the device that fills or sends it.
+    #[must_use]
+    pub fn storage_mut(&mut self) -> &mut [u8] {
+        &mut self.storage
+    }
+
+    /// Says that the packet lies at `start` and is `len` octets long.
+    ///
+    /// # Panics
+    /// When that lies outside the buffer.
+    pub fn set_span(&mut self, start: usize, len: usize) {
+        assert!(
+            start.checked_add(len).is_some_and(|end| end <= self.storage.len()),
+            "span {start}+{len} outside a buffer of {}",
+            self.storage.len()
+        );
+        self.start = start;
+        self.len = len;
+    }
+
+    /// Copies `octets` to where the packet starts.
+    ///
+    /// # Panics
+    /// When they do not fit behind the headroom.
+    pub fn fill(&mut self, octets: &[u8]) {
+        self.set_span(self.start, octets.len());
+        self.data_mut().copy_from_slice(octets);
+    }
+
+    /// Moves the start `octets` forward into the headroom; false when there is too little.
+    #[must_use]
+    pub fn grow_front(&mut self, octets: usize) -> bool {
+        if octets > self.start {
+            return false;
+        }
+        self.start -= octets;
+        self.len += octets;
+        true
+    }
+
+    /// Grows or cuts the packet at its end; false when the buffer is too small.
+    #[must_use]
+    pub fn resize(&mut self, len: usize) -> bool {
+        if self.start + len > self.storage.len() {
+            return false;
+        }
+        self.len = len;
+        true
+    }
+}
+
+/// Packets that are processed together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order of their arrival.
+    pub packets: Vec<Packet>,
+}
+
+impl Batch {
+    /// Packets that a batch should hold at most: more gain nothing (performance.md A).
+    pub const SIZE: usize = 64;
+
+    /// An empty batch with room for [`Self::SIZE`] packets.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { packets: Vec::with_capacity(Self::SIZE) }
+    }
+}
