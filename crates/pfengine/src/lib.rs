@@ -7,6 +7,7 @@
 mod engine;
 mod packet;
 pub mod reply;
+pub mod syncookie;
 pub mod wire;
 
 pub use engine::{
