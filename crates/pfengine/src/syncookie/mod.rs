@@ -3,8 +3,6 @@
 pub mod cookie;
 mod keys;
 pub mod mode;
-#[cfg(test)]
-mod mode_tests;
 
 pub use cookie::{Code, Parity, Tuple, WscaleCoding, announced_mss};
 pub use mode::{Decoded, Events, Status, Syncookies};

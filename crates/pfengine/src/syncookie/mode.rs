@@ -431,3 +431,6 @@ const fn decode_mode(octet: u8) -> SyncookieMode {
         _ => SyncookieMode::Never,
     }
 }
+
+#[cfg(test)]
+mod tests;

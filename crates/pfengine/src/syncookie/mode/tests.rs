@@ -8,8 +8,7 @@ use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 use proptest::prelude::*;
 
-use super::cookie::{Code, Tuple, WscaleCoding};
-use super::mode::{Decoded, Events, Syncookies};
+use super::{Code, Decoded, Events, Syncookies, Tuple, WscaleCoding};
 use crate::wire::tcp_options::SynOptions;
 
 const OFFERED: SynOptions =
