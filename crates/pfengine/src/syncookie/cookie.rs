@@ -128,6 +128,7 @@ impl Code {
 
     /// The octet.
     #[must_use]
+    #[cfg(test)]
     pub const fn octet(self) -> u8 {
         self.0
     }
