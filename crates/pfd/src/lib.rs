@@ -1,1 +1,6 @@
-//! Text of pf.conf into drafts.
+//! The daemon: a router between TUN devices that asks the engine about every packet.
+//!
+//! This crate is the only place with devices, a clock, randomness and sockets. It moves octets and
+//! knows nothing of rules.
+
+pub mod config;
