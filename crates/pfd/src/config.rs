@@ -15,6 +15,8 @@ use pfapi::addr::Prefix;
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
 use pfapi::units::IfIndex;
 
+use crate::tun::Backend;
+
 /// Smallest MTU of an interface, in octets: what every IPv4 host must be able to reassemble.
 /// Source: RFC 791 section 3.1.
 pub const MTU_MIN: u16 = 576;
@@ -62,35 +64,14 @@ pub struct Interface {
     pub addresses: Vec<InterfaceAddress>,
     /// Addresses for the kernel's side of the device.
     pub peers: Vec<InterfaceAddress>,
-    /// Where the device is moved.
-    pub netns: Option<Netns>,
+    /// Namespace to which the device is moved: a name below /run/netns or an absolute path.
+    pub netns: Option<String>,
     /// Groups besides `tun`.
     pub groups: Vec<String>,
     /// Largest packet in octets.
     pub mtu: u16,
     /// How the device is driven.
     pub backend: Backend,
-}
-
-/// A network namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Netns {
-    /// A name below /run/netns.
-    Name(String),
-    /// An absolute path.
-    Path(PathBuf),
-}
-
-/// How a device is driven.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Backend {
-    /// With offload where the kernel allows it.
-    #[default]
-    Auto,
-    /// With virtio-net header and segmentation offload, or not at all.
-    Offload,
-    /// One packet at a time, without offload.
-    Plain,
 }
 
 /// A route of the file.

@@ -2,5 +2,8 @@
 //!
 //! This crate is the only place with devices, a clock, randomness and sockets. It moves octets and
 //! knows nothing of rules.
+#![deny(unsafe_code)]
 
 pub mod config;
+pub mod io;
+pub mod tun;

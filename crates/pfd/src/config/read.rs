@@ -13,10 +13,10 @@ use pfapi::units::IfIndex;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::tun::Backend;
+
 use super::checks::{self, Located};
-use super::{
-    Backend, Config, Fail, Interface, MTU_DEFAULT, MTU_MIN, Netns, Report, Route, SOCKET_PATH_MAX,
-};
+use super::{Config, Fail, Interface, MTU_DEFAULT, MTU_MIN, Report, Route, SOCKET_PATH_MAX};
 
 type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
@@ -343,15 +343,15 @@ fn device_name(name: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-fn netns(value: &DeValue<'_>) -> Result<Netns, String> {
+fn netns(value: &DeValue<'_>) -> Result<String, String> {
     let name = text(value)?;
     if name.starts_with('/') {
-        return Ok(Netns::Path(PathBuf::from(name)));
+        return Ok(name.to_owned());
     }
     if name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '\0']) {
         return Err(format!("{name:?} is neither a name below /run/netns nor an absolute path"));
     }
-    Ok(Netns::Name(name.to_owned()))
+    Ok(name.to_owned())
 }
 
 /// An address with the length of its network's prefix.

@@ -35,7 +35,7 @@ fn with(lines: &str) -> Vec<String> {
 fn complete_file_is_read() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.interfaces.len(), 2);
-    assert_eq!(config.interfaces[0].netns, Some(Netns::Name("client".into())));
+    assert_eq!(config.interfaces[0].netns, Some("client".into()));
     assert_eq!(config.interfaces[1].mtu, MTU_DEFAULT);
     assert_eq!(config.routes[0].dev, IfIndex(1));
     assert_eq!(config.socket_read_only(), Path::new("/run/pfd/pfd-ro.sock"));
