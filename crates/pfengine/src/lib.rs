@@ -6,6 +6,8 @@
 
 mod engine;
 mod packet;
+pub mod reply;
+pub mod wire;
 
 pub use engine::{
     Engine, EngineConfig, LoadError, Loader, Output, SmallPacket, TableError, Worker,
