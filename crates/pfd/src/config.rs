@@ -6,6 +6,8 @@
 mod checks;
 mod read;
 
+pub(crate) use checks::broadcast;
+
 use core::fmt;
 use core::net::IpAddr;
 use core::ops::Range;

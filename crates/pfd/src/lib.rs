@@ -6,4 +6,9 @@
 
 pub mod config;
 pub mod io;
+pub mod ports;
+pub mod router;
+pub mod run;
+#[cfg(test)]
+mod testing;
 pub mod tun;
