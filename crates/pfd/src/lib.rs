@@ -5,7 +5,9 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod control;
 pub mod io;
+pub mod log;
 pub mod ports;
 pub mod router;
 pub mod run;
