@@ -11,6 +11,9 @@ pub mod log;
 pub mod ports;
 pub mod router;
 pub mod run;
+pub mod segment;
+#[expect(unsafe_code, reason = "system calls that no safe crate offers")]
+pub mod sys;
 #[cfg(test)]
 mod testing;
 pub mod tun;
