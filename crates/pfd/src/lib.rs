@@ -4,11 +4,16 @@
 //! knows nothing of rules.
 #![deny(unsafe_code)]
 
+pub mod compile;
 pub mod config;
 pub mod control;
+pub mod daemon;
+pub mod exit;
 pub mod io;
 pub mod log;
+pub mod notify;
 pub mod ports;
+pub mod privdrop;
 pub mod router;
 pub mod run;
 pub mod segment;

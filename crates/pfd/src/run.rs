@@ -16,6 +16,7 @@ use pfengine::{Batch, Gso, Offload, Output, Packet, Verdict, Worker};
 use crate::io::IoLoop;
 use crate::ports::Ports;
 use crate::router::{Event, FragmentError, Router, fragment};
+use crate::segment::Segmenter;
 
 /// Longest sleep of the engine thread: a load on another thread may have made something due.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -194,7 +195,7 @@ impl Forwarder {
         let outcome = if packet.meta.offload.gso == Gso::None {
             fragment(&mut packet, mtu, ports)
         } else {
-            Err(FragmentError::NotAllowed)
+            cut_twice(&packet, mtu, ports)
         };
         self.router.count(match outcome {
             Ok(()) => Event::Fragmented,
@@ -202,6 +203,27 @@ impl Forwarder {
             Err(FragmentError::NoBuffer) => Event::NoBuffer,
         });
         ports.recycle(packet);
+    }
+}
+
+/// Cuts a super-packet into segments and these into fragments.
+fn cut_twice(packet: &Packet, mtu: usize, ports: &mut impl Ports) -> Result<(), FragmentError> {
+    let offload = packet.meta.offload;
+    let mut segmenter =
+        Segmenter::new(packet.data(), &offload).map_err(|_| FragmentError::NotAllowed)?;
+    loop {
+        let mut segment = ports.buffer().ok_or(FragmentError::NoBuffer)?;
+        segment.meta = packet.meta;
+        let outcome = match segmenter.next_into(packet.data(), &mut segment) {
+            Ok(true) => fragment(&mut segment, mtu, ports),
+            Ok(false) => {
+                ports.recycle(segment);
+                return Ok(());
+            }
+            Err(_) => Err(FragmentError::NotAllowed),
+        };
+        ports.recycle(segment);
+        outcome?;
     }
 }
 
