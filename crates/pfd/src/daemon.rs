@@ -289,7 +289,7 @@ fn load(
     let ruleset = compiler.compile(&config.ruleset, engine.facts())?;
     let loader = Loader { uid: nix::unistd::getuid().as_raw(), pid: std::process::id() };
     engine
-        .load(ruleset, loader, clock.now())
+        .load(&ruleset, loader, clock.now())
         .map_err(|error| CompileError::Refused(format!("{}: {error}", config.ruleset.display())))
 }
 

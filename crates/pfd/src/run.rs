@@ -14,6 +14,7 @@ use pfapi::units::{Direction, Uptime};
 use pfengine::{Batch, Gso, Offload, Output, Packet, Verdict, Worker};
 
 use crate::io::IoLoop;
+use crate::log;
 use crate::ports::Ports;
 use crate::router::{Event, FragmentError, Router, fragment};
 use crate::segment::Segmenter;
@@ -144,9 +145,16 @@ impl Forwarder {
     fn drain_outputs(&mut self, now: Uptime, ports: &mut impl Ports) {
         self.backlog = false;
         for _ in 0..OUTPUTS_PER_TURN {
-            let Some(Output::Send { packet: small, filtered }) = self.worker.poll_output() else {
-                self.pass_out(now, ports);
-                return;
+            let (small, filtered) = match self.worker.poll_output() {
+                Some(Output::Send { packet, filtered }) => (packet, filtered),
+                Some(Output::Event(event)) => {
+                    log::warn(&event.to_string());
+                    continue;
+                }
+                None => {
+                    self.pass_out(now, ports);
+                    return;
+                }
             };
             let Some(mut packet) = ports.buffer() else {
                 self.router.count(Event::NoBuffer);

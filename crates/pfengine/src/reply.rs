@@ -1,7 +1,7 @@
 //! Answers that the filter or router writes into the buffer of the packet that they answer.
 //!
-//! Every function leaves the packet as it was and says `false` when no answer is due or the
-//! buffer has no room for it. An answer is complete: its offload metadata is reset. Limits on the
+//! Every function says `false` when no answer is due or the buffer has no room for it; the packet
+//! is then as it was, or has its checksum completed. An answer is complete: its offload metadata is reset. Limits on the
 //! rate of answers are the caller's.
 //!
 //! Sources: OpenBSD sys/net/pf.c `pf_send_tcp`, `pf_send_icmp`, `pf_build_tcp`,
@@ -277,11 +277,6 @@ fn icmp_error_v6(
     to: Ipv6Addr,
 ) -> bool {
     let quoted = layout.end.min(ICMPV6_ERROR_MAX - IPV6_HEADER - ICMP_HEADER);
-    // The quote should be what a receiver would have seen; a super-packet it would never see.
-    let offload = packet.meta.offload;
-    if offload.gso == Gso::None && !complete_checksum(packet) {
-        return false;
-    }
     if !quote(packet, IPV6_HEADER + ICMP_HEADER, quoted) {
         return false;
     }
@@ -297,6 +292,10 @@ fn icmp_error_v6(
 
 /// Moves the first `quoted` octets behind room for `headers` octets and cuts the rest off.
 fn quote(packet: &mut Packet, headers: usize, quoted: usize) -> bool {
+    // The quote is what the packet's receiver would have seen; a super-packet it never sees.
+    if packet.meta.offload.gso == Gso::None && !complete_checksum(packet) {
+        return false;
+    }
     if packet.headroom() >= headers {
         let fits = packet.grow_front(headers) && packet.resize(headers + quoted);
         debug_assert!(fits, "the quote is not longer than the packet");
@@ -444,3 +443,6 @@ fn identification(packet: &Packet) -> u16 {
 fn short(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,7 +158,7 @@ impl Service {
         let mut loads = self.loads();
         let ruleset = loads.take(ticket)?.check()?;
         let loader = Loader { uid: asker.peer.uid, pid: asker.peer.pid };
-        self.engine.load(ruleset, loader, self.clock.now())?;
+        self.engine.load(&ruleset, loader, self.clock.now())?;
         Ok(Response::Done)
     }
 
