@@ -1,1 +1,5 @@
 //! Text of pf.conf into drafts.
+#![deny(unsafe_code)]
+
+pub mod io;
+pub mod tun;
