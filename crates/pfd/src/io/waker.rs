@@ -27,7 +27,7 @@ impl Waker {
         let _ = rustix::io::read(&*self.0, &mut [0_u8; 8]);
     }
 
-    pub(super) fn descriptor(&self) -> &OwnedFd {
-        &self.0
+    pub(super) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.0)
     }
 }
