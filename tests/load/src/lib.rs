@@ -15,6 +15,8 @@
 pub mod client;
 pub mod flood;
 pub mod histogram;
+pub mod info;
+pub mod lab;
 pub mod netns;
 pub mod packet;
 pub mod serve;
