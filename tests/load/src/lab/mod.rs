@@ -14,5 +14,5 @@ mod network;
 mod process;
 pub mod sandbox;
 
-pub use network::{ATTACKER, CLIENT, Lab, Place, SERVER, Setup};
+pub use network::{ATTACKER, CLIENT, Lab, Place, SERVER, Setup, prepare, start_daemon};
 pub use process::{Background, checked, nsenter, program, run};

@@ -89,14 +89,8 @@ impl Lab {
     ///
     /// When a program is missing or the daemon does not come up within ten seconds.
     pub fn start(setup: &Setup<'_>) -> Result<Self, String> {
-        let folder = PathBuf::from("/run/lab");
-        prepare_namespaces()?;
-        prepare_programs(&folder)?;
-        write(&folder.join("pf.conf"), setup.rules)?;
-        write(&folder.join("pfd.toml"), &toml(&folder, setup))?;
-        let mut command = Command::new(folder.join("bin/pfd"));
-        command.arg("-c").arg(folder.join("pfd.toml"));
-        let daemon = Background::start(command, &folder.join("pfd.log"))?;
+        let folder = prepare(setup)?;
+        let daemon = start_daemon(&folder)?;
         let mut lab = Self { folder, daemon };
         lab.wait_until_ready()?;
         Self::add_routes()?;
@@ -140,7 +134,7 @@ impl Lab {
     /// Path of the control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("pfd/pfd.sock")
+        self.folder.join("control/pfd.sock")
     }
 
     /// Folder for files of a test; on the sandbox's own memory file system.
@@ -223,6 +217,32 @@ impl Lab {
     }
 }
 
+/// Everything but the start of the daemon: namespaces, programs, configuration. Returns the
+/// folder with `pfd.toml` and `pf.conf`.
+///
+/// # Errors
+///
+/// When a program is missing or namespaces cannot be made.
+pub fn prepare(setup: &Setup<'_>) -> Result<PathBuf, String> {
+    let folder = PathBuf::from("/run/lab");
+    prepare_namespaces()?;
+    prepare_programs(&folder)?;
+    write(&folder.join("pf.conf"), setup.rules)?;
+    write(&folder.join("pfd.toml"), &toml(&folder, setup))?;
+    Ok(folder)
+}
+
+/// Starts `pfd` with the configuration in a folder, and does not wait for anything.
+///
+/// # Errors
+///
+/// When it cannot be started.
+pub fn start_daemon(folder: &Path) -> Result<Background, String> {
+    let mut command = Command::new(folder.join("bin/pfd"));
+    command.arg("-c").arg(folder.join("pfd.toml"));
+    Background::start(command, &folder.join("pfd.log"))
+}
+
 /// The daemon and its child give up root, so they must be able to reach their own programs:
 /// copies outside of anybody's home.
 fn prepare_programs(folder: &Path) -> Result<(), String> {
@@ -271,7 +291,7 @@ fn prepare_namespaces() -> Result<(), String> {
 fn toml(folder: &Path, setup: &Setup<'_>) -> String {
     let folder = folder.display();
     let mut text = format!(
-        "ruleset = \"{folder}/pf.conf\"\nsocket = \"{folder}/pfd/pfd.sock\"\n{}\n",
+        "ruleset = \"{folder}/pf.conf\"\nsocket = \"{folder}/control/pfd.sock\"\n{}\n",
         setup.extra
     );
     for (place, mtu) in PLACES.iter().zip(setup.mtu) {

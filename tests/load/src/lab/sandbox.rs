@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::MemfdFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::process::{checked, program};
@@ -62,32 +63,61 @@ pub fn is_inside() -> bool {
 ///
 /// When it cannot be started.
 pub fn rerun<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> io::Result<ExitStatus> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-    }
-    let mut child = Command::new("unshare")
+    wait(&mut inner(arguments)?, None)
+}
+
+/// As [`rerun`], for at most `limit`; returns what the inner program printed, on either stream.
+///
+/// # Errors
+///
+/// When it cannot be started.
+pub fn rerun_quietly<I: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = I>,
+    limit: Duration,
+) -> io::Result<(ExitStatus, String)> {
+    let mut output: fs::File = rustix::fs::memfd_create("output", MemfdFlags::CLOEXEC)?.into();
+    let mut command = inner(arguments)?;
+    command.stdout(output.try_clone()?).stderr(output.try_clone()?);
+    let status = wait(&mut command, Some(limit))?;
+    let mut text = Vec::new();
+    output.rewind()?;
+    output.read_to_end(&mut text)?;
+    Ok((status, String::from_utf8_lossy(&text).into_owned()))
+}
+
+fn inner<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> io::Result<Command> {
+    let mut command = Command::new("unshare");
+    command
         .args(["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--"])
         .arg(std::env::current_exe()?)
         .args(arguments)
         .env(MARK, "1")
-        .stdin(Stdio::piped())
-        .spawn()?;
+        .stdin(Stdio::piped());
+    Ok(command)
+}
+
+fn wait(command: &mut Command, limit: Option<Duration>) -> io::Result<ExitStatus> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    let mut child = command.spawn()?;
+    // The inner program sees the end of its standard input when this is dropped.
     let mut lifeline = child.stdin.take();
+    let start = Instant::now();
     let mut told_at = None;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        if interrupted.load(Ordering::Relaxed) && told_at.is_none() {
-            lifeline = None; // The inner program sees the end of its standard input.
+        let over = limit.is_some_and(|limit| start.elapsed() > limit);
+        if (over || interrupted.load(Ordering::Relaxed)) && lifeline.take().is_some() {
             told_at = Some(Instant::now());
         }
         if told_at.is_some_and(|at| at.elapsed() > FAREWELL) {
             child.kill()?; // --kill-child passes this on.
         }
         thread::sleep(Duration::from_millis(20));
-        let _ = &lifeline;
     }
 }
 
