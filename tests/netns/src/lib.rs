@@ -46,6 +46,8 @@ pub fn in_lab(test: &str, tools: &[&str], body: impl FnOnce()) {
     let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
     let (status, output) = sandbox::rerun_quietly(arguments, LIMIT)
         .unwrap_or_else(|error| panic!("cannot start the sandbox: {error}"));
+    // Marked, so that nobody takes the inner counts for those of the whole run.
+    let output = output.replace('\n', "\n| ");
     assert!(status.success(), "{test} failed in its sandbox: {status}\n{output}");
     assert!(output.contains("1 passed"), "{test} is not the path of one test:\n{output}");
 }

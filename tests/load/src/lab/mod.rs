@@ -14,5 +14,8 @@ mod network;
 mod process;
 pub mod sandbox;
 
-pub use network::{ATTACKER, CLIENT, Lab, Place, SERVER, Setup, prepare, start_daemon};
+pub use network::{
+    ATTACKER, CLIENT, Lab, Place, SERVER, Setup, add_routes, prepare, prepare_namespaces,
+    start_daemon,
+};
 pub use process::{Background, checked, nsenter, program, run};

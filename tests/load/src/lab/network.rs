@@ -67,11 +67,13 @@ pub struct Setup<'a> {
     pub mtu: [u16; 3],
     /// More lines for the head of pfd.toml.
     pub extra: &'a str,
+    /// Program and arguments that start the daemon, such as `taskset -c 1`.
+    pub wrapper: &'a [&'a str],
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { rules: "pass\n", backend: "auto", mtu: [1500; 3], extra: "" }
+        Self { rules: "pass\n", backend: "auto", mtu: [1500; 3], extra: "", wrapper: &[] }
     }
 }
 
@@ -90,10 +92,11 @@ impl Lab {
     /// When a program is missing or the daemon does not come up within ten seconds.
     pub fn start(setup: &Setup<'_>) -> Result<Self, String> {
         let folder = prepare(setup)?;
-        let daemon = start_daemon(&folder)?;
+        let daemon = start_daemon(&folder, setup.wrapper)?;
+
         let mut lab = Self { folder, daemon };
         lab.wait_until_ready()?;
-        Self::add_routes()?;
+        add_routes(&PLACES)?;
         Ok(lab)
     }
 
@@ -113,22 +116,6 @@ impl Lab {
             }
             thread::sleep(Duration::from_millis(50));
         }
-    }
-
-    fn add_routes() -> Result<(), String> {
-        for Place { namespace, interface, number } in PLACES {
-            checked("ip", ["-n", namespace, "route", "replace", "default", "dev", interface])?;
-            checked(
-                "ip",
-                ["-n", namespace, "-6", "route", "replace", "default", "dev", interface],
-            )?;
-            // Any address of these networks is local, for clients with many addresses.
-            let v4 = format!("10.77.{number}.128/25");
-            checked("ip", ["-n", namespace, "route", "replace", "local", &v4, "dev", "lo"])?;
-            let v6 = format!("fd77:{number}::1:0/112");
-            checked("ip", ["-n", namespace, "-6", "route", "replace", "local", &v6, "dev", "lo"])?;
-        }
-        Ok(())
     }
 
     /// Path of the control socket.
@@ -232,15 +219,42 @@ pub fn prepare(setup: &Setup<'_>) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// Starts `pfd` with the configuration in a folder, and does not wait for anything.
+/// Starts `pfd` with the configuration in a folder, and does not wait for anything. The program
+/// and arguments in `wrapper`, if any, are to run it.
 ///
 /// # Errors
 ///
 /// When it cannot be started.
-pub fn start_daemon(folder: &Path) -> Result<Background, String> {
-    let mut command = Command::new(folder.join("bin/pfd"));
+pub fn start_daemon(folder: &Path, wrapper: &[&str]) -> Result<Background, String> {
+    let pfd = folder.join("bin/pfd");
+    let mut command = match wrapper.split_first() {
+        None => Command::new(pfd),
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(pfd);
+            command
+        }
+    };
     command.arg("-c").arg(folder.join("pfd.toml"));
     Background::start(command, &folder.join("pfd.log"))
+}
+
+/// Routes everything from these places through their interfaces, and makes half of each network
+/// local there, for clients with many addresses.
+///
+/// # Errors
+///
+/// When an interface is not there or not up.
+pub fn add_routes(places: &[Place]) -> Result<(), String> {
+    for Place { namespace, interface, number } in places {
+        checked("ip", ["-n", namespace, "route", "replace", "default", "dev", interface])?;
+        checked("ip", ["-n", namespace, "-6", "route", "replace", "default", "dev", interface])?;
+        let v4 = format!("10.77.{number}.128/25");
+        checked("ip", ["-n", namespace, "route", "replace", "local", &v4, "dev", "lo"])?;
+        let v6 = format!("fd77:{number}::1:0/112");
+        checked("ip", ["-n", namespace, "-6", "route", "replace", "local", &v6, "dev", "lo"])?;
+    }
+    Ok(())
 }
 
 /// The daemon and its child give up root, so they must be able to reach their own programs:
@@ -257,7 +271,12 @@ fn prepare_programs(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn prepare_namespaces() -> Result<(), String> {
+/// Makes the namespaces that are not there yet.
+///
+/// # Errors
+///
+/// When that is not permitted.
+pub fn prepare_namespaces() -> Result<(), String> {
     for Place { namespace, .. } in PLACES {
         if crate::netns::path(namespace).exists() {
             continue;
@@ -267,17 +286,16 @@ fn prepare_namespaces() -> Result<(), String> {
     }
     // What protects the server is to be the firewall, not the server's own cookies, and nobody
     // gets a bonus for having been seen before.
-    for (place, setting) in [
-        (SERVER, "net/ipv4/tcp_syncookies=0"),
-        (SERVER, "net/ipv4/tcp_max_syn_backlog=4096"),
-        (SERVER, "net/core/somaxconn=4096"),
-        (SERVER, "net/ipv4/tcp_no_metrics_save=1"),
-        (CLIENT, "net/ipv4/tcp_no_metrics_save=1"),
+    for (place, setting, value) in [
+        (SERVER, "ipv4/tcp_syncookies", 0),
+        (SERVER, "ipv4/tcp_max_syn_backlog", 4096),
+        (SERVER, "core/somaxconn", 4096),
+        (SERVER, "ipv4/tcp_no_metrics_save", 1),
+        (CLIENT, "ipv4/tcp_no_metrics_save", 1),
         // IPv6 takes a local route for the way in only, not for `bind`.
-        (CLIENT, "net/ipv6/ip_nonlocal_bind=1"),
+        (CLIENT, "ipv6/ip_nonlocal_bind", 1),
     ] {
-        let (path, value) = setting.split_once('=').expect("the list above");
-        let script = format!("echo {value} > /proc/sys/{path}");
+        let script = format!("echo {value} > /proc/sys/net/{setting}");
         let output =
             run(nsenter(place.namespace, "sh").args(["-c", &script]), Duration::from_secs(5))?;
         if !output.status.success() {

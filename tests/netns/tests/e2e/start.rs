@@ -12,7 +12,7 @@ use crate::world::lab;
 
 /// Starts the daemon with what lies in `folder`; it must fail and say one of `words`.
 fn fails_and_says(folder: &Path, words: &[&str]) {
-    let mut daemon = start_daemon(folder).unwrap();
+    let mut daemon = start_daemon(folder, &[]).unwrap();
     expect_failure(&mut daemon, words);
 }
 
