@@ -432,7 +432,6 @@ fn describe(rules: &[Rule]) -> Vec<String> {
             Some(keyword) => format!("`{}`", keyword.replace('_', "-")),
             None => match rule {
                 Rule::EOI => "the end of the line".to_owned(),
-                Rule::open => "`{`".to_owned(),
                 Rule::close => "`}`".to_owned(),
                 Rule::comma => "`,`".to_owned(),
                 Rule::not => "`!`".to_owned(),
@@ -452,7 +451,7 @@ fn describe(rules: &[Rule]) -> Vec<String> {
                 Rule::ports => "`port`".to_owned(),
                 Rule::port_item | Rule::port_value => "a port".to_owned(),
                 Rule::unary_op | Rule::binary_op => "a comparison".to_owned(),
-                Rule::host_list | Rule::table_entries => "`{`".to_owned(),
+                Rule::open | Rule::host_list | Rule::table_entries => "`{`".to_owned(),
                 Rule::host_item | Rule::host | Rule::range | Rule::network => {
                     "an address".to_owned()
                 }

@@ -214,7 +214,7 @@ pub(crate) fn word(name: &str) -> String {
 }
 
 /// In quotes that the parser takes off again.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     let mut before = None;
     for character in text.chars() {

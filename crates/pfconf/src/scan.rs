@@ -100,20 +100,17 @@ impl Statement {
             let span = Span::new(self.end, self.end);
             return Place { span, macro_name: None, macro_definition: None };
         };
-        match &segment.origin {
-            Some(origin) => Place {
+        if let Some(origin) = &segment.origin {
+            return Place {
                 span: Span::new(segment.source, origin.use_end),
                 macro_name: Some(origin.name.clone()),
                 macro_definition: origin.definition,
-            },
-            None => {
-                let source = segment.source + (at - segment.at);
-                let character = self.text[at..].chars().next().filter(|_| !empty);
-                let end = source + character.map_or(0, char::len_utf8);
-                let span = Span::new(source, end);
-                Place { span, macro_name: None, macro_definition: None }
-            }
+            };
         }
+        let source = segment.source + (at - segment.at);
+        let character = self.text[at..].chars().next().filter(|_| !empty);
+        let end = source + character.map_or(0, char::len_utf8);
+        Place { span: Span::new(source, end), macro_name: None, macro_definition: None }
     }
 
     fn push(&mut self, character: char, source: usize) {
