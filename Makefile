@@ -1,0 +1,52 @@
+# pf for Linux in user space. `make help` says what there is to make.
+
+PREFIX  ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
+MANDIR  ?= $(PREFIX)/share/man
+DOCDIR  ?= $(PREFIX)/share/doc/pfd
+TARGET  := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+
+.PHONY: help build demo test lint bench install clean
+
+help:
+	@echo 'make demo     a SYN flood, and honest users who do not notice it (root; under a minute)'
+	@echo 'make test     everything that CI checks; ends with counts'
+	@echo 'make lint     the checks of make test that run no code'
+	@echo 'make bench    the firewall against bare packet I/O (root; under four minutes)'
+	@echo 'make build    pfd and pfctl, in $(TARGET)/release'
+	@echo 'make install  to PREFIX ($(PREFIX)) below DESTDIR'
+	@echo 'make clean    removes what was built'
+	@echo
+	@echo 'ARGS are passed on to demo and bench: make demo ARGS=--without-syncookies'
+
+build:
+	cargo build --release -p pfd -p pfctl
+
+demo:
+	@tests/demo/demo.sh $(ARGS)
+
+test:
+	@tests/setup.sh test
+	@tests/run.sh
+
+lint:
+	@tests/run.sh lint
+
+bench:
+	@tests/setup.sh bench
+	cargo build --release --quiet --workspace --bins
+	@$(TARGET)/release/pf-bench $(ARGS)
+
+install: build
+	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(DOCDIR)/examples'
+	install -m 755 $(TARGET)/release/pfd $(TARGET)/release/pfctl '$(DESTDIR)$(SBINDIR)'
+	for page in man/*.[1-9]; do \
+		section="$${page##*.}"; \
+		install -d "$(DESTDIR)$(MANDIR)/man$$section" && \
+		install -m 644 "$$page" "$(DESTDIR)$(MANDIR)/man$$section" || exit 1; \
+	done
+	install -m 644 examples/* '$(DESTDIR)$(DOCDIR)/examples'
+	install -m 644 README.md CHANGELOG.md LICENSE '$(DESTDIR)$(DOCDIR)'
+
+clean:
+	cargo clean

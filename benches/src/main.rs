@@ -1,0 +1,100 @@
+//! The firewall against the bare packet I/O, interleaved in one run.
+//!
+//! Absolute numbers belong to a machine and its mood, so every bench runs bare, pfd, bare, pfd, …
+//! and reports medians and their ratio. Generator and engine have a processor each where there are
+//! two. What is counted is what arrives at the far device, behind which an nft ingress hook drops
+//! it; nothing is taken from what a generator believes to have sent.
+
+mod run;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pf_load::lab::{program, sandbox};
+
+/// Measures packets forwarded, SYNs answered and TCP bulk against the bare packet I/O.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Rounds of bare and pfd
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds that are measured in each
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+    /// Write all numbers to this file as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if sandbox::is_inside() {
+        return match measure(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("pf-bench: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let tools = ["pfd", "pfctl", "pf-forwarder", "pf-flood", "nft", "iperf3", "taskset", "nice"];
+    let missing = tools.iter().find(|name| program(name).is_none());
+    let obstacle =
+        sandbox::obstacle().or_else(|| missing.map(|name| format!("{name} is not there")));
+    if let Some(obstacle) = obstacle {
+        eprintln!("pf-bench: cannot run here: {obstacle}");
+        return ExitCode::from(2);
+    }
+    match sandbox::rerun(std::env::args_os().skip(1)) {
+        Ok(status) => sandbox::exit_code(status),
+        Err(error) => {
+            eprintln!("pf-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<(), String> {
+    let interrupted = sandbox::settle()?;
+    pf_load::lab::prepare_namespaces()?;
+    let run = run::Run { seconds: arguments.seconds, interrupted };
+    let benches = [
+        run.interleaved(
+            "64-octet UDP, 1000 flows, 10 rules",
+            "packets/s",
+            0.80,
+            arguments.rounds,
+            |side| run.forwarding(side),
+        )?,
+        run.interleaved(
+            "SYNs answered with a cookie",
+            "packets/s",
+            0.85,
+            arguments.rounds,
+            |side| run.syn_answers(side),
+        )?,
+        run.interleaved(
+            "TCP bulk, one stream",
+            "bit/s",
+            0.90,
+            arguments.rounds.div_ceil(2),
+            |side| run.bulk(side, "1"),
+        )?,
+        run.interleaved(
+            "TCP bulk, four streams",
+            "bit/s",
+            0.90,
+            arguments.rounds.div_ceil(2),
+            |side| run.bulk(side, "4"),
+        )?,
+    ];
+    table::print(&benches);
+    if let Some(path) = &arguments.json {
+        let text = table::json(&benches).to_string();
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}

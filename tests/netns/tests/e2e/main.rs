@@ -1,0 +1,14 @@
+//! End to end: `pfd` and `pfctl` as they are installed, real TUN devices, the kernel's TCP on both
+//! sides, and real programs where Debian has them.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod admin;
+mod block;
+mod cookies;
+mod icmp;
+mod leftovers;
+mod reload;
+mod start;
+mod transfer;
+mod world;

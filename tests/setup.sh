@@ -1,0 +1,67 @@
+#!/bin/sh
+# Installs what the demo, the tests or the benches need, and says so.
+#
+# usage: tests/setup.sh demo|test|bench
+#
+# Only what is missing is installed, only from the distribution, only as root. What cannot be
+# installed is named; the tests that need it are then skipped, each with a line.
+set -eu
+
+# program:package
+base='cc:gcc ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount'
+case "${1:-}" in
+demo) wanted="$base" ;;
+bench) wanted="$base nft:nftables iperf3:iperf3 taskset:util-linux" ;;
+test)
+    wanted="$base bash:bash curl:curl nginx:nginx-light iperf3:iperf3 ping:iputils-ping
+        traceroute:traceroute tcpdump:tcpdump hping3:hping3 nft:nftables setpriv:util-linux
+        mandoc:mandoc shellcheck:shellcheck"
+    ;;
+*)
+    echo "usage: tests/setup.sh demo|test|bench" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "setup: cargo is missing; install Rust 1.91 or later (https://rustup.rs)" >&2
+    exit 1
+fi
+
+PATH="$PATH:/usr/sbin:/sbin"
+packages=''
+for pair in $wanted; do
+    if ! command -v "${pair%%:*}" >/dev/null 2>&1; then
+        case " $packages " in
+        *" ${pair#*:} "*) ;;
+        *) packages="$packages ${pair#*:}" ;;
+        esac
+    fi
+done
+[ -n "$packages" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "setup: not root, so these packages stay missing:$packages" >&2
+    exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup: no apt-get here, please install:$packages" >&2
+    exit 0
+fi
+
+echo "setup: installing$packages"
+# Packages such as nginx would start a service, which nobody has asked for.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # a list of package names
+if ! { apt-get -qq update && apt-get -qq -y install --no-install-recommends $packages; } \
+    >"${TMPDIR:-/tmp}/pf-setup.$$" 2>&1; then
+    tail -n 5 "${TMPDIR:-/tmp}/pf-setup.$$" >&2
+    echo "setup: could not install all of:$packages" >&2
+fi
+rm -f "${TMPDIR:-/tmp}/pf-setup.$$"
