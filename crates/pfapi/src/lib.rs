@@ -11,6 +11,7 @@ pub mod check;
 pub mod control;
 pub mod facts;
 pub mod limit;
+pub mod osfp;
 pub mod port;
 pub mod reason;
 pub mod ruleset;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pfapi::addr::{Af, Prefix};
 use pfapi::check::{INTERFACE_NAME_MAX, TABLE_NAME_MAX};
-use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
+use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag};
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart};
 
 use crate::diag::{Code, Diagnostic};
@@ -383,20 +383,19 @@ fn addresses(
     interface: &InterfaceFacts,
     wanted: Wanted,
 ) -> impl Iterator<Item = (Prefix, Option<String>)> {
-    let loopback = interface.loopback;
+    let has_broadcast = interface.flags.has(InterfaceFlag::Broadcast);
     chosen(interface, wanted).filter_map(move |(address, scope)| {
         let prefix = match wanted.part.unwrap_or(DynamicPart::Address) {
             DynamicPart::Address => Prefix::host(address.addr),
             DynamicPart::Network => address.network(),
             DynamicPart::Broadcast => match address.addr {
-                IpAddr::V4(addr) if !loopback && address.prefix_len < 31 => {
+                IpAddr::V4(addr) if has_broadcast && address.prefix_len < 31 => {
                     let host_bits = u32::MAX.checked_shr(address.prefix_len.into()).unwrap_or(0);
                     Prefix::host(Ipv4Addr::from_bits(addr.to_bits() | host_bits).into())
                 }
                 _ => return None,
             },
-            // The facts hold the router's own addresses only.
-            DynamicPart::Peer => return None,
+            DynamicPart::Peer => Prefix::host(address.peer?),
         };
         Some((prefix, scope))
     })
@@ -405,21 +404,21 @@ fn addresses(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pfapi::facts::InterfaceFlags;
 
     fn facts() -> Facts {
         let address = |text: &str| {
             let (addr, len) = text.split_once('/').unwrap();
-            InterfaceAddress { addr: addr.parse().unwrap(), prefix_len: len.parse().unwrap() }
+            InterfaceAddress::new(addr.parse().unwrap(), len.parse().unwrap())
         };
         Facts {
             interfaces: vec![InterfaceFacts {
-                name: "tun0".into(),
                 groups: vec!["tun".into()],
                 addresses: ["10.1.2.3/24", "fd00::1/64", "fe80::1/64", "10.1.2.4/24"]
                     .map(address)
                     .to_vec(),
-                mtu: 1500,
-                loopback: false,
+                flags: InterfaceFlags::from_iter([InterfaceFlag::Broadcast]),
+                ..InterfaceFacts::new("tun0")
             }],
         }
     }

@@ -14,6 +14,7 @@ mod compile;
 mod criteria;
 mod diag;
 mod expand;
+mod fingerprint;
 pub mod names;
 mod options;
 mod parser;
@@ -27,6 +28,7 @@ mod tables;
 
 pub use compile::{CompileOptions, Compiled, compile};
 pub use diag::{Code, Diagnostic, Severity};
+pub use fingerprint::{FingerprintMistake, Fingerprints, OsMatch};
 pub use source::{BuiltinSources, NoSources, Sources};
 pub use span::Span;
 

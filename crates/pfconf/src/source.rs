@@ -5,21 +5,52 @@
 use std::io;
 use std::net::IpAddr;
 
+use crate::fingerprint::OsMatch;
 use crate::names;
 
 /// Files and names that a ruleset may refer to.
 pub trait Sources {
-    /// Text of a file named in `table <x> file "..."`.
+    /// Text of a file named in `table <x> file "..."`, `include` or `load anchor`.
     ///
     /// # Errors
     /// What the system said; it is shown to the author of the file.
     fn read(&self, path: &str) -> io::Result<String>;
-    /// Addresses of a host name; empty when there are none.
+    /// Addresses of a host name in the order in which rules expand; empty when there are none.
     fn lookup_host(&self, name: &str) -> Vec<IpAddr>;
     /// Port of a service name; `proto` narrows the search.
     fn service(&self, name: &str, proto: Option<&str>) -> Option<u16>;
     /// Number of a protocol name.
     fn protocol(&self, name: &str) -> Option<u8>;
+
+    /// Name of a port of a protocol, for listings with names.
+    fn service_name(&self, _port: u16, _proto: &str) -> Option<String> {
+        None
+    }
+
+    /// Name of a protocol, for listings.
+    fn protocol_name(&self, number: u8) -> Option<String> {
+        names::protocol_name(number).map(str::to_owned)
+    }
+
+    /// Number of a user.
+    fn user(&self, _name: &str) -> Option<u32> {
+        None
+    }
+
+    /// Number of a group of users.
+    fn group(&self, _name: &str) -> Option<u32> {
+        None
+    }
+
+    /// What a name behind `os` means; without a database no name matches.
+    fn os(&self, _name: &str) -> OsMatch {
+        OsMatch::NoMatch
+    }
+
+    /// Whether the machine has this routing table.
+    fn has_rtable(&self, rtable: u32) -> bool {
+        rtable == 0
+    }
 }
 
 /// No files and no names at all.

@@ -9,7 +9,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
+use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag};
 use pfconf::{BuiltinSources, CompileOptions, Input, Sources, compile};
 
 mod common;
@@ -43,14 +43,16 @@ impl Machine {
             let addresses = line.windows(2).filter(|pair| pair[0].starts_with("inet"));
             let addresses = addresses.filter_map(|pair| {
                 let (addr, len) = pair[1].split_once('/')?;
-                Some(InterfaceAddress { addr: addr.parse().ok()?, prefix_len: len.parse().ok()? })
+                Some(InterfaceAddress::new(addr.parse().ok()?, len.parse().ok()?))
             });
             machine.facts.interfaces.push(InterfaceFacts {
-                name: name.clone(),
                 groups: split(value("groups")),
                 addresses: addresses.collect(),
-                mtu: 1500,
-                loopback: split(value("flags")).iter().any(|flag| flag == "LOOPBACK"),
+                flags: InterfaceFlag::ALL
+                    .into_iter()
+                    .filter(|flag| split(value("flags")).iter().any(|word| word == flag.word()))
+                    .collect(),
+                ..InterfaceFacts::new(name)
             });
         }
         for line in text("hosts.txt").lines() {

@@ -1,11 +1,11 @@
 //! Interfaces for the expansion of rules when no daemon can be asked: from the daemon's
-//! configuration file, else from this machine.
+//! configuration file.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
+use pfapi::facts::{DEFAULT_MTU, Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag};
 use serde::Deserialize;
 
 use crate::console::{os_text, printable};
@@ -14,8 +14,9 @@ use crate::console::{os_text, printable};
 pub const DEFAULT_CONFIG: &str = "/etc/pfd.toml";
 /// Group that every interface of the daemon is in.
 const TUN_GROUP: &str = "tun";
-/// Largest packet of an interface that does not say, in octets.
-const DEFAULT_MTU: u32 = 1500;
+/// Flags of an interface of the daemon.
+const TUN_FLAGS: [InterfaceFlag; 4] =
+    [InterfaceFlag::Up, InterfaceFlag::Broadcast, InterfaceFlag::Running, InterfaceFlag::Multicast];
 
 /// Why a configuration file gave no interfaces.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +85,13 @@ fn config_interface(config: ConfigInterface) -> Result<InterfaceFacts, ConfigErr
     if !groups.iter().any(|group| group == TUN_GROUP) {
         groups.push(TUN_GROUP.to_owned());
     }
-    let mtu = config.mtu.unwrap_or(DEFAULT_MTU);
-    Ok(InterfaceFacts { name: config.name, groups, addresses, mtu, loopback: false })
+    Ok(InterfaceFacts {
+        groups,
+        addresses,
+        mtu: config.mtu.unwrap_or(DEFAULT_MTU),
+        flags: TUN_FLAGS.into_iter().collect(),
+        ..InterfaceFacts::new(&config.name)
+    })
 }
 
 /// `address/length`; the host bits stay, as this is an interface's own address.
@@ -94,63 +100,7 @@ fn parse_address(text: &str) -> Option<InterfaceAddress> {
     let addr = addr.parse().ok()?;
     let prefix_len = len.parse().ok()?;
     (prefix_len <= pfapi::addr::Af::of(addr).bits())
-        .then_some(InterfaceAddress { addr, prefix_len })
-}
-
-/// Interfaces of this machine, in the system's order.
-///
-/// The group of an interface is its name without the number, as on OpenBSD.
-///
-/// # Errors
-/// Those of getifaddrs(3).
-pub fn from_machine() -> io::Result<Facts> {
-    let mut interfaces: Vec<InterfaceFacts> = Vec::new();
-    for found in if_addrs::get_if_addrs()? {
-        let position = interfaces.iter().position(|known| known.name == found.name);
-        let position = position.unwrap_or_else(|| {
-            interfaces.push(machine_interface(&found.name));
-            interfaces.len() - 1
-        });
-        let (addr, prefix_len) = match &found.addr {
-            if_addrs::IfAddr::V4(v4) => (v4.ip.into(), v4.prefixlen),
-            if_addrs::IfAddr::V6(v6) => (v6.ip.into(), v6.prefixlen),
-        };
-        if let Some(interface) = interfaces.get_mut(position) {
-            interface.loopback = found.is_loopback();
-            interface.addresses.push(InterfaceAddress { addr, prefix_len });
-        }
-    }
-    add_without_addresses(&mut interfaces);
-    Ok(Facts { interfaces })
-}
-
-fn machine_interface(name: &str) -> InterfaceFacts {
-    let driver = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
-    let group = (!driver.is_empty() && driver != name).then(|| driver.to_owned());
-    let mtu = fs::read_to_string(format!("/sys/class/net/{name}/mtu"))
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(DEFAULT_MTU);
-    InterfaceFacts {
-        name: name.to_owned(),
-        groups: group.into_iter().collect(),
-        addresses: Vec::new(),
-        mtu,
-        loopback: name == "lo",
-    }
-}
-
-/// getifaddrs(3) leaves interfaces without addresses out; rules may still name them.
-fn add_without_addresses(interfaces: &mut Vec<InterfaceFacts>) {
-    let Ok(entries) = fs::read_dir("/sys/class/net") else { return };
-    let mut names: Vec<String> =
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    for name in names {
-        if !interfaces.iter().any(|known| known.name == name) {
-            interfaces.push(machine_interface(&name));
-        }
-    }
+        .then(|| InterfaceAddress::new(addr, prefix_len))
 }
 
 #[cfg(test)]
@@ -179,11 +129,5 @@ mod tests {
             "interface tun0: address \"10.0.1.1\" is not of the form address/length"
         );
         assert!(text("\n[[interface]]\nname = 7\n").starts_with("line 3: "));
-    }
-
-    #[test]
-    fn this_machine_has_a_loopback_interface() {
-        let facts = from_machine().unwrap();
-        assert!(facts.interface("lo").is_none_or(|lo| lo.loopback));
     }
 }

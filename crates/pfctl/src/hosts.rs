@@ -147,14 +147,11 @@ mod tests {
     use pfapi::facts::InterfaceFacts;
 
     fn show(word: &str) -> Result<String, String> {
-        let own =
-            |text: &str, prefix_len| InterfaceAddress { addr: text.parse().unwrap(), prefix_len };
+        let own = |text: &str, prefix_len| InterfaceAddress::new(text.parse().unwrap(), prefix_len);
         let tun0 = InterfaceFacts {
-            name: "tun0".to_owned(),
             groups: vec!["tun".to_owned()],
             addresses: vec![own("10.0.1.1", 24), own("10.0.1.2", 24), own("fd00::1", 64)],
-            mtu: 1500,
-            loopback: false,
+            ..InterfaceFacts::new("tun0")
         };
         let facts = Facts { interfaces: vec![tun0] };
         let context = Context { facts: &facts, lookup: false };

@@ -15,6 +15,7 @@ mod facts;
 mod flags;
 mod hosts;
 mod load;
+mod machine;
 mod session;
 mod show;
 mod sources;

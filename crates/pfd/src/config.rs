@@ -14,7 +14,7 @@ use core::ops::Range;
 use std::path::{Path, PathBuf};
 
 use pfapi::addr::Prefix;
-use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
+use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag};
 use pfapi::units::IfIndex;
 
 use crate::tun::Backend;
@@ -87,6 +87,10 @@ pub struct Route {
     pub via: Option<IpAddr>,
 }
 
+/// What a TUN is to rules: its networks have room for many hosts, so it has a broadcast address.
+const TUN_FLAGS: [InterfaceFlag; 4] =
+    [InterfaceFlag::Up, InterfaceFlag::Broadcast, InterfaceFlag::Running, InterfaceFlag::Multicast];
+
 impl Config {
     /// What rules may know of this router.
     #[must_use]
@@ -95,11 +99,11 @@ impl Config {
             let mut groups = vec!["tun".to_owned()];
             groups.extend(interface.groups.iter().filter(|group| *group != "tun").cloned());
             InterfaceFacts {
-                name: interface.name.clone(),
                 groups,
                 addresses: interface.addresses.clone(),
                 mtu: u32::from(interface.mtu),
-                loopback: false,
+                flags: TUN_FLAGS.into_iter().collect(),
+                ..InterfaceFacts::new(&interface.name)
             }
         });
         Facts { interfaces: interfaces.collect() }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
+use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{BuiltinSources, CompileOptions, Compiled, Input, Sources, compile};
 
 /// The repository's root.
@@ -17,14 +17,14 @@ pub fn root() -> PathBuf {
 pub fn interface(name: &str, group: &str, addresses: &[&str]) -> InterfaceFacts {
     let address = |text: &&str| {
         let (addr, len) = text.split_once('/').unwrap();
-        InterfaceAddress { addr: addr.parse().unwrap(), prefix_len: len.parse().unwrap() }
+        InterfaceAddress::new(addr.parse().unwrap(), len.parse().unwrap())
     };
+    let kind = if group == "lo" { InterfaceFlag::Loopback } else { InterfaceFlag::Broadcast };
     InterfaceFacts {
-        name: name.to_owned(),
         groups: vec![group.to_owned()],
         addresses: addresses.iter().map(address).collect(),
-        mtu: 1500,
-        loopback: group == "lo",
+        flags: InterfaceFlags::from_iter([InterfaceFlag::Up, kind]),
+        ..InterfaceFacts::new(name)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::facts::{self, DEFAULT_CONFIG};
 use crate::flags::classic::{ErrorForm, Names};
 use crate::load::{self, Setting, Style};
+use crate::machine;
 use crate::session::Session;
 use crate::sources::{SystemSources, read_lossy};
 
@@ -107,6 +108,6 @@ fn facts_without_daemon(session: &mut Session<'_, '_>) -> Result<Facts, Error> {
         Err(facts::ConfigError::Read(_)) => {}
         Err(error) => session.console.warn(format_args!("{DEFAULT_CONFIG}: {error}")),
     }
-    facts::from_machine()
+    machine::facts()
         .map_err(|error| Error::Plain(format!("interfaces of this machine: {}", os_text(&error))))
 }

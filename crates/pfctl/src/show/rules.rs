@@ -179,13 +179,10 @@ mod tests {
             no_match: 0,
             matched: 0,
         };
-        let address = |text: &str| InterfaceAddress { addr: text.parse().unwrap(), prefix_len: 24 };
+        let address = |text: &str| InterfaceAddress::new(text.parse().unwrap(), 24);
         let tun0 = InterfaceFacts {
-            name: "tun0".to_owned(),
-            groups: vec![],
             addresses: vec![address("192.0.2.1"), address("192.0.2.2"), address("2001:db8::1")],
-            mtu: 1500,
-            loopback: false,
+            ..InterfaceFacts::new("tun0")
         };
         let sizes = Sizes::new(vec![table], Facts { interfaces: vec![tun0] });
         let mut shown = report();

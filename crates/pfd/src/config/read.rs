@@ -365,7 +365,7 @@ fn address(value: &DeValue<'_>) -> Result<InterfaceAddress, String> {
     let addr: IpAddr = addr.parse().map_err(|_| format!("{addr:?} is no address"))?;
     debug_assert_eq!(len.parse(), Ok(prefix_len));
     checks::host_address(addr, prefix)?;
-    Ok(InterfaceAddress { addr, prefix_len })
+    Ok(InterfaceAddress::new(addr, prefix_len))
 }
 
 fn prefix(value: &DeValue<'_>) -> Result<Prefix, String> {

@@ -237,7 +237,7 @@ fn checksum(rules: &[Arc<LoadedRule>]) -> String {
 
 fn is_named(interface: &InterfaceFacts, name: &str) -> bool {
     match name {
-        "any" => !interface.loopback,
+        "any" => !interface.is_loopback(),
         "all" => true,
         _ => interface.name == name || interface.groups.iter().any(|group| group == name),
     }

@@ -40,14 +40,12 @@ pub struct Router {
 
 fn facts() -> Facts {
     let interface = |name: &str, v4: [u8; 4], v6: &str| InterfaceFacts {
-        name: name.to_owned(),
         groups: vec!["tun".to_owned()],
         addresses: vec![
-            InterfaceAddress { addr: IpAddr::from(v4), prefix_len: 24 },
-            InterfaceAddress { addr: v6.parse().unwrap(), prefix_len: 64 },
+            InterfaceAddress::new(IpAddr::from(v4), 24),
+            InterfaceAddress::new(v6.parse().unwrap(), 64),
         ],
-        mtu: 1500,
-        loopback: false,
+        ..InterfaceFacts::new(name)
     };
     Facts {
         interfaces: vec![
