@@ -3,12 +3,16 @@
 //! The daemon runs them again on everything that arrives on the control socket. Texts follow
 //! OpenBSD sbin/pfctl/parse.y `rule_consistent` where that function has one.
 
-use crate::addr::Af;
 use crate::limit::Limit;
-use crate::port::PortMatch;
-use crate::ruleset::{
-    Action, AddrMatch, BlockAnswer, Draft, Endpoint, Options, Rule, StatePolicy, TableDef, proto,
-};
+use crate::ruleset::{AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
+
+mod mistake;
+mod rule;
+mod unsupported;
+
+pub use mistake::Mistake;
+pub use rule::check_rule;
+pub use unsupported::{Unsupported, unsupported};
 
 /// Longest table name in octets (`PF_TABLE_NAME_SIZE` less the terminator).
 pub const TABLE_NAME_MAX: usize = 31;
@@ -16,6 +20,18 @@ pub const TABLE_NAME_MAX: usize = 31;
 pub const LABEL_MAX: usize = 63;
 /// Longest interface or group name in octets (`IFNAMSIZ` less the terminator).
 pub const INTERFACE_NAME_MAX: usize = 15;
+/// Longest tag in octets (`PF_TAG_NAME_SIZE` less the terminator).
+pub const TAG_MAX: usize = 63;
+/// Longest route label in octets (`RTLABEL_LEN` less the terminator).
+pub const ROUTE_LABEL_MAX: usize = 31;
+/// Longest queue name in octets (`PF_QNAME_SIZE` less the terminator).
+pub const QUEUE_NAME_MAX: usize = 63;
+/// Longest path of an anchor in octets (`PATH_MAX` less the terminator).
+pub const ANCHOR_PATH_MAX: usize = 1023;
+/// Deepest nesting of inline anchors (`PFCTL_ANCHOR_STACK_DEPTH` less one).
+pub const ANCHOR_DEPTH_MAX: usize = 63;
+/// Highest routing table and domain (`RT_TABLEID_MAX`).
+pub const RTABLE_MAX: u32 = 255;
 /// Most rules in one ruleset; far above any real file, below any memory trouble.
 pub const RULES_MAX: usize = 1_000_000;
 
@@ -42,7 +58,20 @@ impl CheckedRuleset {
         self.0.rules.iter().map(|((), rule)| rule)
     }
 
-    /// Gives the parts up again, for sending.
+    /// Queues in definition order.
+    #[must_use]
+    pub fn queues(&self) -> &[QueueDef] {
+        &self.0.queues
+    }
+
+    /// What `load anchor` brought, in its order.
+    #[must_use]
+    pub fn anchors(&self) -> &[AnchorRuleset] {
+        &self.0.anchors
+    }
+
+    /// Gives the parts up again, for sending. What [`unsupported`] names has no frame yet: who
+    /// sends a ruleset asks that function first.
     #[must_use]
     pub fn into_parts(self) -> (Options, Vec<TableDef>, Vec<Rule>) {
         let tables = self.0.tables.into_iter().map(|((), table)| table).collect();
@@ -61,96 +90,6 @@ pub struct RuleError<At> {
     pub mistake: Mistake,
 }
 
-/// What can be wrong in a draft.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mistake {
-    /// A port without a protocol that has ports.
-    #[error("port only applies to tcp/udp")]
-    PortWithoutProto,
-    /// TCP flags on another protocol.
-    #[error("flags only apply to tcp")]
-    FlagsWithoutTcp,
-    /// Wanted flags outside the mask: the rule could never match.
-    #[error("flags always false")]
-    FlagsAlwaysFalse,
-    /// ICMP type on another protocol.
-    #[error("icmp-type/code only applies to icmp")]
-    IcmpTypeWithoutIcmp,
-    /// ICMP type without a family.
-    #[error("must indicate address family with icmp-type/code")]
-    IcmpTypeWithoutAf,
-    /// `proto icmp inet6` or `proto icmp6 inet`.
-    #[error("proto {proto} doesn't match address family {af}")]
-    IcmpFamily {
-        /// `icmp` or `icmp6`.
-        proto: &'static str,
-        /// Family of the rule.
-        af: Af,
-    },
-    /// `return-rst` on another protocol.
-    #[error("return-rst can only be applied to TCP rules")]
-    ReturnRstWithoutTcp,
-    /// State on a rule that does not pass.
-    #[error("keep state is great, but only for pass rules")]
-    StateWithoutPass,
-    /// An address of the other family.
-    #[error("address {addr} does not match address family {af}")]
-    AddressFamily {
-        /// The address as written.
-        addr: String,
-        /// Family of the rule.
-        af: Af,
-    },
-    /// An address range with its ends exchanged or of two families.
-    #[error("address range {low} - {high} is empty")]
-    AddressRange {
-        /// First address.
-        low: String,
-        /// Last address.
-        high: String,
-    },
-    /// A port range with its ends exchanged.
-    #[error("invalid port range {low}:{high}")]
-    PortRange {
-        /// First port.
-        low: u16,
-        /// Last port.
-        high: u16,
-    },
-    /// A name that is empty, too long, or has characters that would not print.
-    #[error("{what} {name:?} must have 1 to {max} printable characters")]
-    Name {
-        /// `table name`, `label`, `interface name`.
-        what: &'static str,
-        /// The name.
-        name: String,
-        /// Octets at most.
-        max: usize,
-    },
-    /// Two definitions of one table.
-    #[error("table <{0}> is defined twice")]
-    TableTwice(String),
-    /// More than `set limit` allows.
-    #[error("{count} {limit} exceed the limit of {max}; raise it with `set limit {limit} {count}`")]
-    Limit {
-        /// Which limit.
-        limit: Limit,
-        /// What the ruleset has.
-        count: usize,
-        /// What the limit allows.
-        max: u32,
-    },
-    /// More rules than any ruleset may have.
-    #[error("{count} rules exceed the most that a ruleset may have, {RULES_MAX}")]
-    TooManyRules {
-        /// Rules after expansion.
-        count: usize,
-    },
-    /// Watermarks the wrong way round.
-    #[error("start must be higher than end")]
-    Watermarks,
-}
-
 /// Turns a draft into a ruleset that can be evaluated.
 ///
 /// # Errors
@@ -160,18 +99,40 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
     check_options(&draft, &mut errors);
     check_tables(&draft, &mut errors);
     for (at, rule) in &draft.rules {
-        check_rule(rule, &mut |mistake| {
+        check_tree(rule, 0, &mut |mistake| {
             errors.push(RuleError { at: Some(at.clone()), mistake });
         });
+    }
+    for anchor in &draft.anchors {
+        let mut report = |mistake| errors.push(RuleError { at: None, mistake });
+        check_name("anchor", &anchor.path, ANCHOR_PATH_MAX, &mut report);
+        for rule in &anchor.rules {
+            check_tree(rule, 0, &mut report);
+        }
     }
     if !errors.is_empty() {
         return Err(errors);
     }
     Ok(CheckedRuleset(Draft {
         options: draft.options,
+        queues: draft.queues,
+        anchors: draft.anchors,
         tables: draft.tables.into_iter().map(|(_, table)| ((), table)).collect(),
         rules: draft.rules.into_iter().map(|(_, rule)| ((), rule)).collect(),
     }))
+}
+
+/// Checks a rule and those in its inline anchor.
+fn check_tree(rule: &Rule, depth: usize, report: &mut impl FnMut(Mistake)) {
+    check_rule(rule, report);
+    let Some(rules) = rule.anchor.as_ref().and_then(|anchor| anchor.rules.as_ref()) else { return };
+    if depth == ANCHOR_DEPTH_MAX {
+        report(Mistake::AnchorDepth);
+        return;
+    }
+    for rule in rules {
+        check_tree(rule, depth + 1, report);
+    }
 }
 
 fn check_options<At>(draft: &Draft<At>, errors: &mut Vec<RuleError<At>>) {
@@ -184,8 +145,13 @@ fn check_options<At>(draft: &Draft<At>, errors: &mut Vec<RuleError<At>>) {
     for name in &draft.options.skip {
         check_name("interface name", name, INTERFACE_NAME_MAX, &mut report);
     }
-    if draft.rules.len() > RULES_MAX {
-        report(Mistake::TooManyRules { count: draft.rules.len() });
+    let count =
+        draft.rules.len() + draft.anchors.iter().map(|anchor| anchor.rules.len()).sum::<usize>();
+    if count > RULES_MAX {
+        report(Mistake::TooManyRules { count });
+    }
+    for queue in &draft.queues {
+        check_name("queue name", &queue.name, QUEUE_NAME_MAX, &mut report);
     }
     let entries =
         draft.tables.iter().map(|(_, table)| table.entries.as_ref().map_or(0, Vec::len)).sum();
@@ -216,90 +182,18 @@ fn check_name(what: &'static str, name: &str, max: usize, report: &mut impl FnMu
     }
 }
 
-/// Checks one rule; `report` is called once per mistake.
-pub fn check_rule(rule: &Rule, report: &mut impl FnMut(Mistake)) {
-    let is = |number: u8| rule.proto == Some(number);
-    let has_ports = is(proto::TCP) || is(proto::UDP);
-    if !has_ports && (rule.from.port.is_some() || rule.to.port.is_some()) {
-        report(Mistake::PortWithoutProto);
-    }
-    if let Some(flags) = rule.flags {
-        if rule.proto.is_some() && !is(proto::TCP) {
-            report(Mistake::FlagsWithoutTcp);
-        }
-        if flags.want & !flags.mask != 0 {
-            report(Mistake::FlagsAlwaysFalse);
-        }
-    }
-    if rule.icmp.is_some() {
-        if !is(proto::ICMP) && !is(proto::ICMPV6) {
-            report(Mistake::IcmpTypeWithoutIcmp);
-        }
-        if rule.af.is_none() {
-            report(Mistake::IcmpTypeWithoutAf);
-        }
-    }
-    match (rule.proto, rule.af) {
-        (Some(proto::ICMP), Some(af @ Af::Inet6)) => {
-            report(Mistake::IcmpFamily { proto: "icmp", af });
-        }
-        (Some(proto::ICMPV6), Some(af @ Af::Inet)) => {
-            report(Mistake::IcmpFamily { proto: "icmp6", af });
-        }
-        _ => {}
-    }
-    if matches!(rule.action, Action::Block(BlockAnswer::ReturnRst { .. })) && !is(proto::TCP) {
-        report(Mistake::ReturnRstWithoutTcp);
-    }
-    if rule.action != Action::Pass && rule.state != StatePolicy::None {
-        report(Mistake::StateWithoutPass);
-    }
-    if let Some(interface) = &rule.interface {
-        check_name("interface name", &interface.name, INTERFACE_NAME_MAX, report);
-    }
-    if let Some(label) = &rule.label {
-        check_name("label", label, LABEL_MAX, report);
-    }
-    check_endpoint(rule.af, &rule.from, report);
-    check_endpoint(rule.af, &rule.to, report);
-}
-
-fn check_endpoint(af: Option<Af>, end: &Endpoint, report: &mut impl FnMut(Mistake)) {
-    if let Some(
-        PortMatch::Range(low, high) | PortMatch::Inside(low, high) | PortMatch::Outside(low, high),
-    ) = end.port
-        && low > high
-    {
-        report(Mistake::PortRange { low, high });
-    }
-    match &end.addr {
-        AddrMatch::Any => {}
-        AddrMatch::Net(prefix) => {
-            if let Some(af) = af.filter(|&af| af != prefix.af()) {
-                report(Mistake::AddressFamily { addr: prefix.to_string(), af });
-            }
-        }
-        AddrMatch::Range(low, high) => {
-            if Af::of(*low) != Af::of(*high) || low > high {
-                report(Mistake::AddressRange { low: low.to_string(), high: high.to_string() });
-            } else if let Some(af) = af.filter(|&af| af != Af::of(*low)) {
-                report(Mistake::AddressFamily { addr: low.to_string(), af });
-            }
-        }
-        AddrMatch::Table(name) => check_name("table name", name, TABLE_NAME_MAX, report),
-        AddrMatch::Dynamic(dynamic) => {
-            check_name("interface name", &dynamic.interface, INTERFACE_NAME_MAX, report);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ruleset::{IcmpMatch, Syncookies, TcpFlagsMatch, Watermarks};
+    use crate::addr::Af;
+    use crate::port::PortMatch;
+    use crate::ruleset::{
+        Action, AddrMatch, BlockAnswer, IcmpMatch, StatePolicy, Syncookies, TcpFlagsMatch,
+        Watermarks, proto,
+    };
 
     fn mistakes(rule: Rule) -> Vec<Mistake> {
-        let draft = Draft { options: Options::default(), tables: vec![], rules: vec![(0, rule)] };
+        let draft = Draft { rules: vec![(0, rule)], ..Draft::default() };
         check(draft).map_or_else(
             |errors| errors.into_iter().map(|error| error.mistake).collect(),
             |_| vec![],
@@ -346,13 +240,7 @@ mod tests {
 
     #[test]
     fn options_are_bounded() {
-        let table = |name: &str| TableDef {
-            name: name.to_owned(),
-            persist: false,
-            constant: false,
-            counters: false,
-            entries: None,
-        };
+        let table = |name: &str| TableDef { name: name.to_owned(), ..TableDef::default() };
         let mut options = Options::default();
         options.limits.set(Limit::Tables, 1);
         options.syncookies = Some(Syncookies {
@@ -360,7 +248,7 @@ mod tests {
             ..Syncookies::default()
         });
         let draft =
-            Draft { options, tables: vec![(1, table("t")), (2, table("t"))], rules: vec![] };
+            Draft { options, tables: vec![(1, table("t")), (2, table("t"))], ..Draft::default() };
         let errors = check(draft).unwrap_err();
         assert_eq!(errors[0].mistake, Mistake::Watermarks);
         assert_eq!(errors[1].mistake, Mistake::Limit { limit: Limit::Tables, count: 2, max: 1 });

@@ -5,35 +5,48 @@
 
 use pfapi::addr::Af;
 use pfapi::port::PortMatch;
-use pfapi::ruleset::{IcmpMatch, TcpFlagsMatch};
+use pfapi::ruleset::{IcmpMatch, Id, IdMatch, TcpFlagsMatch};
 
 use crate::address::World;
 use crate::diag::{Code, Diagnostic};
 use crate::names;
 use crate::parser::{Fallible, Pair, Rule, place, string};
-use crate::scan::Statement;
+use crate::scan::{Place, Statement};
 use crate::suggest::nearest;
 
 /// Number of a protocol given by name or number.
 pub(crate) fn protocol(world: World, statement: &Statement, pair: &Pair) -> Fallible<u8> {
     let text = string(pair);
     let here = || place(statement, pair);
-    if let Some(number) = decimal(&text) {
-        return u8::try_from(number).map_err(|_| {
+    if let Some(number) = number_of(pair) {
+        let number = u8::try_from(number).map_err(|_| {
             Box::new(
                 Diagnostic::error(Code::Protocol, "protocol outside range")
-                    .at(&here(), "protocol numbers go from 0 to 255"),
+                    .at(&here(), "protocol numbers go from 1 to 255"),
             )
-        });
+        })?;
+        return not_zero(number, &here());
     }
-    world.sources.protocol(&text).ok_or_else(|| {
+    let number = world.sources.protocol(&text).ok_or_else(|| {
         let diagnostic = Diagnostic::error(Code::Protocol, format!("unknown protocol {text}"))
             .at(&here(), "no protocol of this name");
         Box::new(match nearest(&text, names::protocols()) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic.help("the number of the protocol is always understood"),
         })
-    })
+    })?;
+    not_zero(number, &here())
+}
+
+fn not_zero(number: u8, here: &Place) -> Fallible<u8> {
+    if number > 0 {
+        return Ok(number);
+    }
+    Err(Box::new(
+        Diagnostic::error(Code::Protocol, "proto 0 cannot be used")
+            .at(here, "0 would mean every protocol")
+            .help("leave `proto` out to mean every protocol"),
+    ))
 }
 
 /// A port condition.
@@ -56,15 +69,15 @@ pub(crate) fn port(world: World, statement: &Statement, item: &Pair) -> Fallible
     Ok(match (operator.as_deref(), values.as_slice()) {
         (None, &[(a, None)]) => PortMatch::Equal(a),
         (None, &[(a, Some(b))]) => {
-            ordered(statement, item, a, b)?;
+            ordered(statement, item, a <= b, (a, b))?;
             PortMatch::Range(a, b)
         }
         (Some("><"), &[(a, None), (b, None)]) => {
-            ordered(statement, item, a, b)?;
+            ordered(statement, item, a < b, (a, b))?;
             PortMatch::Inside(a, b)
         }
         (Some("<>"), &[(a, None), (b, None)]) => {
-            ordered(statement, item, a, b)?;
+            ordered(statement, item, a <= b, (a, b))?;
             PortMatch::Outside(a, b)
         }
         (Some(operator), &[(a, None)]) => match operator {
@@ -79,20 +92,27 @@ pub(crate) fn port(world: World, statement: &Statement, item: &Pair) -> Fallible
     })
 }
 
-fn ordered(statement: &Statement, item: &Pair, low: u16, high: u16) -> Fallible<()> {
-    if low <= high {
+fn ordered(statement: &Statement, item: &Pair, holds: bool, ends: (u16, u16)) -> Fallible<()> {
+    if holds {
         return Ok(());
     }
+    let (low, high) = ends;
+    let label = if low > high {
+        format!("{low} is higher than {high}")
+    } else {
+        "no port lies between these".to_owned()
+    };
     Err(Box::new(
         Diagnostic::error(Code::PortRange, "invalid port range")
-            .at(&place(statement, item), format!("{low} is higher than {high}"))
+            .at(&place(statement, item), label)
+            .line_at(statement.next_token(item.as_span().end()))
             .help("write the lower port first"),
     ))
 }
 
 /// `a` or `a:b`; a range of one port is that port.
 fn port_value(world: World, statement: &Statement, pair: &Pair) -> Fallible<(u16, Option<u16>)> {
-    let text = string(pair);
+    let text = decimal_text(pair);
     let Some((low, high)) = text.split_once(':') else {
         return Ok((port_number(world, statement, pair, &text)?, None));
     };
@@ -103,8 +123,7 @@ fn port_value(world: World, statement: &Statement, pair: &Pair) -> Fallible<(u16
 
 fn port_number(world: World, statement: &Statement, pair: &Pair, text: &str) -> Fallible<u16> {
     let here = || place(statement, pair);
-    let hexadecimal = || u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
-    if let Some(number) = decimal(text).or_else(hexadecimal) {
+    if let Some(number) = c_number(text) {
         return u16::try_from(number).map_err(|_| {
             Box::new(
                 Diagnostic::error(Code::Port, format!("illegal port value {number}"))
@@ -112,7 +131,8 @@ fn port_number(world: World, statement: &Statement, pair: &Pair, text: &str) -> 
             )
         });
     }
-    world.sources.service(text, None).ok_or_else(|| {
+    let service = |proto| world.sources.service(text, Some(proto));
+    service("tcp").or_else(|| service("udp")).ok_or_else(|| {
         let diagnostic = Diagnostic::error(Code::Port, format!("unknown port {text}"))
             .at(&here(), "no service of this name");
         Box::new(match nearest(text, names::services()) {
@@ -122,10 +142,144 @@ fn port_number(world: World, statement: &Statement, pair: &Pair, text: &str) -> 
     })
 }
 
-/// A number in decimal digits; too large ones saturate.
-fn decimal(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().unwrap_or(u64::MAX))
+/// `port P` of an option, without a range.
+///
+/// # Errors
+/// The message about what is no port.
+pub(crate) fn plain_port(world: World, statement: &Statement, pair: &Pair) -> Fallible<u16> {
+    let text = decimal_text(pair);
+    if text.contains(':') {
+        return Err(Box::new(
+            Diagnostic::error(Code::Port, format!("port is invalid: {text}"))
+                .at(&place(statement, pair), "one port is meant here, no range"),
+        ));
+    }
+    port_number(world, statement, pair, &text)
+}
+
+/// Ports of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PortSpan {
+    One(u16),
+    Range(u16, u16),
+    /// `P:*`: as many ports from the first as the rule's destination has.
+    Star(u16),
+}
+
+/// `port P`, `port P:Q` or `port P:*` of a pool.
+///
+/// # Errors
+/// The message about what is no port.
+pub(crate) fn pool_port(world: World, statement: &Statement, pair: &Pair) -> Fallible<PortSpan> {
+    let text = decimal_text(pair);
+    let Some((low, high)) = text.split_once(':') else {
+        return Ok(PortSpan::One(port_number(world, statement, pair, &text)?));
+    };
+    let low = port_number(world, statement, pair, low)?;
+    if high == "*" {
+        return Ok(PortSpan::Star(low));
+    }
+    let high = port_number(world, statement, pair, high)?;
+    Ok(if low == high { PortSpan::One(low) } else { PortSpan::Range(low, high) })
+}
+
+/// The number that a node is, unless it is a word.
+pub(crate) fn number_of(pair: &Pair) -> Option<i64> {
+    let number = pair.clone().into_inner().flatten().chain([pair.clone()]);
+    let mut number = number.filter(|part| part.as_rule() == Rule::number);
+    number.next()?.as_str().parse().ok()
+}
+
+/// The text of a node; numbers lose leading zeros, as in pfctl.
+pub(crate) fn decimal_text(pair: &Pair) -> String {
+    number_of(pair).map_or_else(|| string(pair), |number| number.to_string())
+}
+
+/// A number as strtoul(3) reads it: with `0x` hexadecimal, with a leading zero octal. Too large
+/// ones saturate.
+pub(crate) fn c_number(text: &str) -> Option<u64> {
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
+        None => (text, 10),
+    };
+    let known = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+    known.then(|| u64::from_str_radix(digits, radix).unwrap_or(u64::MAX))
+}
+
+/// Whose ids they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    User,
+    Group,
+}
+
+/// Items of `user` or `group`.
+///
+/// # Errors
+/// The message about an unknown name or an impossible comparison.
+pub(crate) fn owners(
+    world: World,
+    statement: &Statement,
+    pair: &Pair,
+    owner: Owner,
+) -> Fallible<Vec<IdMatch>> {
+    let items = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::id_item);
+    items.map(|item| owner_item(world, statement, &item, owner)).collect()
+}
+
+fn owner_item(world: World, statement: &Statement, item: &Pair, owner: Owner) -> Fallible<IdMatch> {
+    let mut operator = None;
+    let mut ids = Vec::new();
+    for part in item.clone().into_inner() {
+        match part.as_rule() {
+            Rule::id => ids.push(owner_id(world, statement, &part, owner)?),
+            _ => operator = Some(part.as_str().trim().to_owned()),
+        }
+    }
+    let word = if owner == Owner::User { "user" } else { "group" };
+    Ok(match (operator.as_deref(), ids.as_slice()) {
+        (None | Some("="), &[a]) => IdMatch::Equal(a),
+        (Some("!="), &[a]) => IdMatch::NotEqual(a),
+        (Some("<"), &[Id::Number(a)]) => IdMatch::Less(a),
+        (Some("<="), &[Id::Number(a)]) => IdMatch::LessOrEqual(a),
+        (Some(">"), &[Id::Number(a)]) => IdMatch::Greater(a),
+        (Some(">="), &[Id::Number(a)]) => IdMatch::GreaterOrEqual(a),
+        (Some("><"), &[Id::Number(a), Id::Number(b)]) => IdMatch::Inside(a, b),
+        (Some("<>"), &[Id::Number(a), Id::Number(b)]) => IdMatch::Outside(a, b),
+        _ => {
+            return Err(Box::new(
+                Diagnostic::error(Code::Owner, format!("{word} unknown requires operator = or !="))
+                    .at(&place(statement, item), "`unknown` has no order"),
+            ));
+        }
+    })
+}
+
+fn owner_id(world: World, statement: &Statement, pair: &Pair, owner: Owner) -> Fallible<Id> {
+    let (word, short) = if owner == Owner::User { ("user", "uid") } else { ("group", "gid") };
+    let error = |text: String, label: &str| {
+        Box::new(Diagnostic::error(Code::Owner, text).at(&place(statement, pair), label))
+    };
+    if let Some(number) = number_of(pair) {
+        let id = u32::try_from(number).ok().filter(|&id| id < u32::MAX);
+        return id.map(Id::Number).ok_or_else(|| {
+            error(format!("illegal {short} value {number}"), "ids go from 0 to 4294967294")
+        });
+    }
+    let text = string(pair);
+    if text == "unknown" {
+        return Ok(Id::Unknown);
+    }
+    let found = match owner {
+        Owner::User => world.sources.user(&text),
+        Owner::Group => world.sources.group(&text),
+    };
+    found.map(Id::Number).ok_or_else(|| {
+        let mut diagnostic = error(format!("unknown {word} {text}"), "not known on this machine");
+        *diagnostic = diagnostic.help("a number is always understood");
+        diagnostic
+    })
 }
 
 /// What a rule says about TCP flags.
@@ -167,7 +321,8 @@ fn flag_set(statement: &Statement, pair: &Pair) -> Fallible<u8> {
         };
         set |= 1 << bit;
     }
-    Ok(set)
+    // No letters at all mean every flag.
+    Ok(if set == 0 { 0xff } else { set })
 }
 
 /// Types of an `icmp-type` or `icmp6-type`, and the family of the word.
@@ -201,8 +356,36 @@ fn icmp_item(statement: &Statement, item: &Pair, af: Af) -> Fallible<IcmpMatch> 
     Ok(IcmpMatch { icmp_type, code })
 }
 
+/// The code of `return-icmp` or `return-icmp6`.
+pub(crate) fn answer_code(
+    statement: &Statement,
+    word: &Pair,
+    af: Af,
+    icmp_type: u8,
+) -> Fallible<u8> {
+    let text = decimal_text(word);
+    let error = |text: String, label: &str| {
+        Diagnostic::error(Code::Icmp, text).at(&place(statement, word), label)
+    };
+    if let Some(number) =
+        number_of(word).or_else(|| c_number(&text).and_then(|n| n.try_into().ok()))
+    {
+        return u8::try_from(number).map_err(|_| {
+            Box::new(error(format!("invalid icmp code {number}"), "codes go from 0 to 255"))
+        });
+    }
+    names::icmp_code_number(af, icmp_type, &text).ok_or_else(|| {
+        let known: Vec<&str> = names::icmp_codes(af, icmp_type).collect();
+        let diagnostic = error(format!("unknown icmp code {text}"), "not known by this name");
+        Box::new(match nearest(&text, known.iter().copied()) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic.help(format!("known names: {}", known.join(", "))),
+        })
+    })
+}
+
 /// A code of an ICMP type by name or number.
-pub(crate) fn icmp_code(statement: &Statement, word: &Pair, af: Af, icmp_type: u8) -> Fallible<u8> {
+fn icmp_code(statement: &Statement, word: &Pair, af: Af, icmp_type: u8) -> Fallible<u8> {
     let named = names::icmp_code_number(af, icmp_type, &string(word));
     let known: Vec<&str> = names::icmp_codes(af, icmp_type).collect();
     number_or_name(statement, word, &icmp_word(af, "code"), named, &known)
@@ -220,10 +403,12 @@ fn number_or_name(
     known: &[&str],
 ) -> Fallible<u8> {
     let text = string(word);
-    if let Some(number) = decimal(&text) {
+    if let Some(number) = number_of(word) {
         return u8::try_from(number).map_err(|_| {
+            // pfctl names both families alike here.
+            let what = if what == "icmp6-code" { "icmp-code" } else { what };
             Box::new(
-                Diagnostic::error(Code::Icmp, format!("illegal {what} {text}"))
+                Diagnostic::error(Code::Icmp, format!("illegal {what} {number}"))
                     .at(&place(statement, word), "numbers go from 0 to 255"),
             )
         });

@@ -5,6 +5,8 @@
 //! habits depend on them. The pretty one shows the place, the cause and a way out, and leaves the
 //! consequences away.
 
+use std::rc::Rc;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::Input;
@@ -109,6 +111,42 @@ codes! {
     TooMany = "PF0031";
     /// `set skip` on something that cannot be skipped.
     Skip = "PF0032";
+    /// `log` to something that is no pflog interface.
+    Log = "PF0033";
+    /// Packet priorities, types of service, delays, rates and probabilities that cannot be.
+    Value = "PF0034";
+    /// An unknown user or group.
+    Owner = "PF0035";
+    /// A fingerprint on a rule that is not for TCP.
+    Fingerprint = "PF0036";
+    /// A tag that cannot be.
+    Tag = "PF0037";
+    /// A routing table or domain that does not exist.
+    Rtable = "PF0038";
+    /// `divert-*` that cannot be.
+    Divert = "PF0039";
+    /// `scrub` options that cannot be.
+    Scrub = "PF0040";
+    /// Translation that cannot be.
+    Translation = "PF0041";
+    /// `route-to`, `reply-to` or `dup-to` that cannot be.
+    Routing = "PF0042";
+    /// State options that exclude each other or are given twice.
+    StateOption = "PF0043";
+    /// An anchor that cannot be.
+    Anchor = "PF0044";
+    /// `include` or `load anchor` of a file that cannot be read.
+    Include = "PF0045";
+    /// A queue that cannot be.
+    Queue = "PF0046";
+    /// A setting with a value that cannot be.
+    Setting = "PF0047";
+    /// `synproxy state` where nothing comes in.
+    SynproxyOutbound = "PF0048";
+    /// `once` on a rule that does not decide.
+    Once = "PF0049";
+    /// Options that do not belong to the action of the rule.
+    Action = "PF0050";
 }
 
 /// One message about a file.
@@ -130,6 +168,19 @@ pub struct Diagnostic {
     context: Vec<(Span, String)>,
     notes: Vec<String>,
     helps: Vec<String>,
+    /// Offset that the line number is taken from, where that is not the place at fault.
+    line_at: Option<usize>,
+    /// Message of the program as a whole, without a position.
+    program: bool,
+    /// The text that the spans refer to, where it is not the compiled input: an included file.
+    source: Option<Rc<SourceText>>,
+}
+
+/// A file that another one includes or loads.
+#[derive(Debug)]
+pub(crate) struct SourceText {
+    pub(crate) name: String,
+    pub(crate) text: String,
 }
 
 impl Diagnostic {
@@ -147,7 +198,15 @@ impl Diagnostic {
             context: Vec::new(),
             notes: Vec::new(),
             helps: Vec::new(),
+            line_at: None,
+            program: false,
+            source: None,
         }
+    }
+
+    /// A message that pfctl writes without a position before it gives up.
+    pub(crate) fn fatal(code: Code, text: impl Into<String>) -> Self {
+        Self { program: true, ..Self::new(Severity::Error, code, text) }
     }
 
     pub(crate) fn error(code: Code, text: impl Into<String>) -> Self {
@@ -186,6 +245,18 @@ impl Diagnostic {
         self
     }
 
+    /// Puts a line in front of those that pfctl prints in front.
+    pub(crate) fn before_first(mut self, line: impl Into<String>) -> Self {
+        self.before.insert(0, line.into());
+        self
+    }
+
+    /// Takes the place of the lines that pfctl prints in front.
+    pub(crate) fn replace_before(mut self, line: impl Into<String>) -> Self {
+        self.before = vec![line.into()];
+        self
+    }
+
     pub(crate) fn after(mut self, text: impl Into<String>) -> Self {
         self.after.push(text.into());
         self
@@ -205,6 +276,39 @@ impl Diagnostic {
     pub(crate) fn place(mut self, file: &str, line: usize) -> Self {
         file.clone_into(&mut self.file);
         self.line = line;
+        self
+    }
+
+    /// The line number is that of `offset`: pfctl had read as far as there.
+    pub(crate) fn line_at(mut self, offset: usize) -> Self {
+        self.line_at = Some(offset);
+        self
+    }
+
+    pub(crate) fn seen_at(&self) -> Option<usize> {
+        self.line_at.or_else(|| self.primary_span().map(|span| span.start))
+    }
+
+    /// Lines that pfctl prints in front, without position.
+    pub(crate) fn lines_before(&self) -> impl Iterator<Item = &str> {
+        self.before.iter().map(String::as_str)
+    }
+
+    pub(crate) const fn has_line(&self) -> bool {
+        self.line_at.is_some()
+    }
+
+    pub(crate) const fn code_is(&mut self, code: Code) {
+        self.code = code;
+    }
+
+    pub(crate) const fn is_fatal(&self) -> bool {
+        self.program
+    }
+
+    /// The spans refer to an included file.
+    pub(crate) fn within(mut self, source: Option<&Rc<SourceText>>) -> Self {
+        self.source = source.cloned();
         self
     }
 
@@ -238,7 +342,9 @@ impl Diagnostic {
         let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
         let mut lines = self.before.clone();
         for text in std::iter::once(&self.text).chain(&self.after) {
-            if self.line == 0 {
+            if self.program {
+                lines.push(format!("pfctl: {text}"));
+            } else if self.line == 0 {
                 lines.push(format!("{}: {warning}{text}", self.file));
             } else {
                 lines.push(format!("{}:{}: {warning}{text}", self.file, self.line));
@@ -252,6 +358,14 @@ impl Diagnostic {
     /// `input` must be the one that was compiled.
     #[must_use]
     pub fn pretty(&self, input: &Input, color: bool) -> String {
+        let own;
+        let input = match &self.source {
+            Some(source) => {
+                own = Input { name: &source.name, text: &source.text };
+                &own
+            }
+            None => input,
+        };
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,

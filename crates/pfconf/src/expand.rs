@@ -1,349 +1,425 @@
 //! Expands the lists of a rule: one rule for each combination.
 //!
 //! Order, outermost first: interface, protocol, ICMP type, source, destination, source port,
-//! destination port. Combinations of two families are left out. Source: OpenBSD
-//! sbin/pfctl/parse.y `expand_rule`, `rule_consistent`, `expand_label`.
+//! destination port, system, user, group. Combinations of two families are left out. Source:
+//! OpenBSD sbin/pfctl/parse.y `expand_rule`, `rule_consistent`.
 
 use pfapi::addr::Af;
-use pfapi::check::{LABEL_MAX, Mistake, RULES_MAX, check_rule};
+use pfapi::check::{LABEL_MAX, RULES_MAX, TAG_MAX, check_rule};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, AddrMatch, Endpoint, IcmpMatch, InterfaceMatch, Rule, StatePolicy, TcpFlagsMatch, proto,
+    AddrMatch, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, RdomainMatch, Route, Rule,
+    StatePolicy, proto,
 };
+use pfapi::units::Direction;
 
-use crate::address::Host;
-use crate::criteria::Flags;
-use crate::diag::{Code, Diagnostic};
-use crate::print;
-use crate::rules::{Places, RuleSpec, label_too_long};
-use crate::scan::Place;
+use crate::address::{Host, World};
+use crate::faults::Faults;
+use crate::label::fill;
+use crate::pool::PoolSpec;
+use crate::redirect::{AutoTables, Purpose, apply, collapse};
+use crate::rules::{On, RuleSpec};
 
-/// Most lines that the classic rendering gives to one rule.
-const CLASSIC_LINES_MAX: usize = 1_000;
-
-/// The loops' variables: one item of each list.
-struct Combination<'s> {
-    interface: Option<&'s InterfaceMatch>,
-    protocol: Option<u8>,
-    icmp: Option<IcmpMatch>,
-    from: &'s Host,
-    to: &'s Host,
-    from_port: Option<PortMatch>,
-    to_port: Option<PortMatch>,
+/// The lists of a rule; an empty one stands for "any", once.
+#[derive(Clone, Copy)]
+struct Lists<'s> {
+    interfaces: &'s [On],
+    protocols: &'s [u8],
+    icmp: &'s [IcmpMatch],
+    from: &'s [Host],
+    to: &'s [Host],
+    from_ports: &'s [PortMatch],
+    to_ports: &'s [PortMatch],
+    systems: &'s [String],
+    users: &'s [IdMatch],
+    groups: &'s [IdMatch],
 }
 
-/// Appends the rules that `spec` stands for.
-///
-/// # Errors
-/// What is wrong with the combinations, as one message.
-pub(crate) fn expand(spec: &RuleSpec, rules: &mut Vec<Rule>) -> Result<(), Box<Diagnostic>> {
-    let any = [Host::any()];
-    let icmp_types = spec.icmp.as_ref().map(|(_, types)| types.as_slice()).unwrap_or_default();
-    let from_hosts = if spec.from.hosts.is_empty() { &any[..] } else { &spec.from.hosts };
-    let to_hosts = if spec.to.hosts.is_empty() { &any[..] } else { &spec.to.hosts };
-    bounded(spec, rules.len(), [icmp_types.len(), from_hosts.len(), to_hosts.len()])?;
+/// How many lists there are.
+const LISTS: usize = 10;
 
-    let before = rules.len();
+impl Lists<'_> {
+    const fn lengths(&self) -> [usize; LISTS] {
+        [
+            self.interfaces.len(),
+            self.protocols.len(),
+            self.icmp.len(),
+            self.from.len(),
+            self.to.len(),
+            self.from_ports.len(),
+            self.to_ports.len(),
+            self.systems.len(),
+            self.users.len(),
+            self.groups.len(),
+        ]
+    }
+}
+
+/// The pools of a rule.
+#[derive(Clone, Copy)]
+struct Pools<'s> {
+    nat: Option<&'s PoolSpec>,
+    rdr: Option<&'s PoolSpec>,
+    route: Option<&'s PoolSpec>,
+    binat: bool,
+}
+
+/// Where expanded rules go.
+pub(crate) struct Target<'t> {
+    /// The ruleset that the rule is in.
+    pub(crate) rules: &'t mut Vec<Rule>,
+    pub(crate) tables: &'t mut AutoTables,
+}
+
+struct Expander<'t, 's> {
+    world: World<'s>,
+    spec: &'s RuleSpec,
+    target: Target<'t>,
+    faults: Faults,
+    /// Combinations that may still be looked at.
+    budget: usize,
+}
+
+/// Appends the rules that `spec` stands for, and gives what is wrong with them.
+pub(crate) fn expand(world: World, spec: &RuleSpec, target: Target) -> Faults {
+    let lists = Lists {
+        interfaces: &spec.interfaces,
+        protocols: &spec.protocols,
+        icmp: spec.icmp.as_ref().map(|(_, types)| types.as_slice()).unwrap_or_default(),
+        from: &spec.from.hosts,
+        to: &spec.to.hosts,
+        from_ports: &spec.from.ports,
+        to_ports: &spec.to.ports,
+        systems: &spec.systems,
+        users: &spec.users,
+        groups: &spec.groups,
+    };
+    let pools = Pools {
+        nat: spec.nat.as_ref(),
+        rdr: spec.rdr.as_ref(),
+        route: spec.route.as_ref().map(|(_, pool)| pool),
+        binat: spec.binat,
+    };
     let mut faults = Faults::default();
-    for interface in each(&spec.interfaces) {
-        for protocol in each(&spec.protocols) {
-            for icmp in each(icmp_types) {
-                for from in from_hosts {
-                    for to in to_hosts {
-                        for from_port in each(&spec.from.ports) {
-                            for to_port in each(&spec.to.ports) {
-                                let combination = Combination {
-                                    interface,
-                                    protocol: protocol.copied(),
-                                    icmp: icmp.copied(),
-                                    from,
-                                    to,
-                                    from_port: from_port.copied(),
-                                    to_port: to_port.copied(),
-                                };
-                                if let Some(rule) = combine(spec, &combination) {
-                                    add(spec, rule, rules, &mut faults);
-                                }
-                            }
-                        }
-                    }
-                }
+    let count = lists.lengths().into_iter().fold(1_usize, |n, len| n.saturating_mul(len.max(1)));
+    if count.saturating_add(target.rules.len()) > RULES_MAX {
+        faults.too_many(count, target.rules.len());
+        return faults;
+    }
+    let budget = RULES_MAX;
+    let mut expander = Expander { world, spec, target, faults, budget };
+    expander.all(&spec.rule, lists, pools);
+    expander.faults
+}
+
+impl Expander<'_, '_> {
+    /// Expands lists; nothing added is a fault.
+    fn all(&mut self, template: &Rule, lists: Lists, pools: Pools) {
+        let lengths = lists.lengths();
+        let mut at = [0; LISTS];
+        let mut wrong = false;
+        let mut added = false;
+        loop {
+            if self.budget == 0 {
+                self.faults.too_many(RULES_MAX, self.target.rules.len());
+                return;
+            }
+            self.budget -= 1;
+            self.one(template, lists, at, pools, &mut wrong, &mut added);
+            if self.faults.is_fatal() || !next(&mut at, lengths) {
+                break;
+            }
+        }
+        if !added && !self.faults.is_fatal() {
+            self.faults.nothing_left();
+        }
+    }
+
+    /// One combination. `wrong` stays set once something was wrong, as in pfctl.
+    fn one(
+        &mut self,
+        template: &Rule,
+        lists: Lists,
+        at: [usize; LISTS],
+        pools: Pools,
+        wrong: &mut bool,
+        added: &mut bool,
+    ) {
+        let mut rule = template.clone();
+        let asked = rule.af;
+        let rdr = self.pool(pools.rdr, &mut rule, Purpose::Target, wrong);
+        let nat = self.pool(pools.nat, &mut rule, Purpose::Source, wrong);
+        let route = self.pool(pools.route, &mut rule, Purpose::Route, wrong);
+        let any = Host::any();
+        let from = lists.from.get(at[3]).unwrap_or(&any);
+        let to = lists.to.get(at[4]).unwrap_or(&any);
+        if from.via.is_some() || to.via.is_some() {
+            self.fault("@if syntax not permitted in from or to", wrong);
+        }
+        if !place(&mut rule, lists.interfaces.get(at[0]), from, to) {
+            return;
+        }
+        rule.proto = lists.protocols.get(at[1]).copied();
+        rule.icmp = lists.icmp.get(at[2]).copied();
+        rule.from = end(from, lists.from_ports.get(at[5]), rule.af);
+        rule.to = end(to, lists.to_ports.get(at[6]), rule.af);
+        rule.os = lists.systems.get(at[7]).map(|name| self.world.sources.os(name).to_string());
+        rule.user = lists.users.get(at[8]).copied();
+        rule.group = lists.groups.get(at[9]).copied();
+        if !self.fill_names(&mut rule) {
+            return;
+        }
+        let tcp = rule.proto.is_none_or(|number| number == proto::TCP);
+        if !tcp {
+            rule.flags = None;
+            if matches!(rule.state, StatePolicy::Modulate | StatePolicy::Synproxy) {
+                rule.state = StatePolicy::Keep;
+            }
+        }
+        if let (Some((af, _)), true) = (&self.spec.icmp, rule.icmp.is_some()) {
+            let wanted = if *af == Af::Inet { proto::ICMP } else { proto::ICMPV6 };
+            if rule.proto != Some(wanted) {
+                self.fault("icmp-type mismatch", wrong);
+            }
+        }
+        let direction = rule.direction;
+        if pools.binat {
+            self.check_binat(&rule, nat.as_ref(), asked, wrong);
+            rule.direction = Some(Direction::Out);
+        }
+        let port = rule.to.port;
+        rule.nat = self.applied(pools.nat, nat, Purpose::Source, port, wrong);
+        rule.rdr = self.applied(pools.rdr, rdr, Purpose::Target, port, wrong);
+        let route = self.applied(pools.route, route, Purpose::Route, port, wrong);
+        let kind = self.spec.route.as_ref().map(|&(kind, _)| kind);
+        rule.route = kind.zip(route).map(|(kind, pool)| Route { kind, pool });
+        if rule.state == StatePolicy::Synproxy && rule.direction != Some(Direction::In) {
+            self.faults.synproxy_outbound();
+        }
+        let mut inconsistent = false;
+        check_rule(&rule, &mut |mistake| {
+            inconsistent = true;
+            self.faults.note(mistake.to_string(), Some(mistake));
+        });
+        if inconsistent || *wrong {
+            self.faults.line("skipping rule due to errors".to_owned());
+        } else {
+            self.target.rules.push(rule.clone());
+            *added = true;
+        }
+        if pools.binat && !*wrong {
+            rule.direction = direction;
+            self.inbound(rule, from, lists, at, pools);
+        }
+    }
+
+    /// The rule for what comes in to the address that `binat-to` gives.
+    fn inbound(
+        &mut self,
+        mut rule: Rule,
+        from: &Host,
+        lists: Lists,
+        at: [usize; LISTS],
+        pools: Pools,
+    ) {
+        let (Some(nat), Some(spec)) = (rule.nat.take(), pools.nat) else { return };
+        rule.direction = Some(Direction::In);
+        rule.rdr = None;
+        rule.route = None;
+        let inside = Host { addr: rule.from.addr.clone(), via: None, weight: None, ..from.clone() };
+        let back = PoolSpec { hosts: vec![inside], static_port: false, ..spec.clone() };
+        let outside = [Host { addr: nat.addr, ..Host::any() }];
+        // As in pfctl, lists go on from where the outbound rule is in them.
+        let lists = Lists {
+            interfaces: rest(lists.interfaces, at[0]),
+            protocols: rest(lists.protocols, at[1]),
+            icmp: rest(lists.icmp, at[2]),
+            from: match lists.to.get(at[4]) {
+                Some(Host { addr: AddrMatch::Dynamic(_), .. }) => &lists.to[at[4]..=at[4]],
+                _ => rest(lists.to, at[4]),
+            },
+            to: &outside,
+            from_ports: rest(lists.to_ports, at[6]),
+            to_ports: rest(lists.from_ports, at[5]),
+            systems: rest(lists.systems, at[7]),
+            users: rest(lists.users, at[8]),
+            groups: rest(lists.groups, at[9]),
+        };
+        let pools = Pools { nat: None, rdr: Some(&back), route: None, binat: false };
+        self.all(&rule, lists, pools);
+    }
+
+    fn fault(&mut self, text: &str, wrong: &mut bool) {
+        *wrong = true;
+        self.faults.note(text.to_owned(), None);
+    }
+
+    fn pool(
+        &mut self,
+        spec: Option<&PoolSpec>,
+        rule: &mut Rule,
+        purpose: Purpose,
+        wrong: &mut bool,
+    ) -> Option<AddrMatch> {
+        collapse(spec, rule, purpose, self.target.tables).unwrap_or_else(|text| {
+            self.fault(&text, wrong);
+            Some(AddrMatch::Any)
+        })
+    }
+
+    fn applied(
+        &mut self,
+        spec: Option<&PoolSpec>,
+        addr: Option<AddrMatch>,
+        purpose: Purpose,
+        target_port: Option<PortMatch>,
+        wrong: &mut bool,
+    ) -> Option<pfapi::ruleset::Pool> {
+        match apply(spec?, addr?, purpose, target_port) {
+            Ok(pool) => Some(pool),
+            Err(text) => {
+                self.fault(&text, wrong);
+                Some(pfapi::ruleset::Pool::new(AddrMatch::Any))
             }
         }
     }
-    if faults.mistakes.is_empty() && rules.len() > before {
-        return Ok(());
-    }
-    Err(Box::new(faults.into_diagnostic(spec, rules.len() > before)))
-}
 
-/// Each item of a list, or once nothing for an empty list.
-fn each<T>(list: &[T]) -> impl Iterator<Item = Option<&T>> + Clone {
-    let nothing = list.is_empty().then_some(None);
-    nothing.into_iter().chain(list.iter().map(Some))
-}
-
-fn bounded(spec: &RuleSpec, rules: usize, more: [usize; 3]) -> Result<(), Box<Diagnostic>> {
-    let lists =
-        [spec.interfaces.len(), spec.protocols.len(), spec.from.ports.len(), spec.to.ports.len()];
-    let count = lists
-        .into_iter()
-        .chain(more)
-        .fold(1_usize, |product, len| product.saturating_mul(len.max(1)));
-    if count.saturating_add(rules) <= RULES_MAX {
-        return Ok(());
-    }
-    let text = format!(
-        "rule expands to {count} rules, with {rules} before it more than the limit of {RULES_MAX}"
-    );
-    Err(Box::new(
-        Diagnostic::error(Code::TooMany, text)
-            .at(&spec.places.rule, "the lists of this rule multiply")
-            .help("put long lists of addresses into a table"),
-    ))
-}
-
-/// One rule, or nothing where the families or scopes exclude each other.
-fn combine(spec: &RuleSpec, with: &Combination) -> Option<Rule> {
-    let mut af = spec.af;
-    for fixed in [with.from.af, with.to.af].into_iter().flatten() {
-        if *af.get_or_insert(fixed) != fixed {
-            return None;
-        }
-    }
-    let mut interface = with.interface.cloned();
-    for scope in [&with.from.scope, &with.to.scope].into_iter().flatten() {
-        match &interface {
-            Some(interface) if interface.name != *scope => return None,
-            Some(_) => {}
-            None => interface = Some(InterfaceMatch { negated: false, name: scope.clone() }),
-        }
-    }
-    let end = |host: &Host, port| Endpoint { negated: host.negated, addr: host.addr.clone(), port };
-    let state = match (spec.state, spec.action) {
-        (Some(state), _) => state,
-        (None, Action::Pass) => StatePolicy::Keep,
-        (None, _) => StatePolicy::None,
-    };
-    let may_be_tcp = with.protocol.is_none_or(|number| number == proto::TCP);
-    let flags = match spec.flags {
-        _ if !may_be_tcp => None,
-        Some(Flags::Match(flags)) => Some(flags),
-        Some(Flags::Any) => None,
-        None => (state == StatePolicy::Keep).then_some(TcpFlagsMatch::S_SA),
-    };
-    Some(Rule {
-        action: spec.action,
-        direction: spec.direction,
-        quick: spec.quick,
-        interface,
-        af,
-        proto: with.protocol,
-        from: end(with.from, with.from_port),
-        to: end(with.to, with.to_port),
-        flags,
-        icmp: with.icmp,
-        state,
-        label: None,
-    })
-}
-
-/// Checks a combination and appends it.
-fn add(spec: &RuleSpec, mut rule: Rule, rules: &mut Vec<Rule>, faults: &mut Faults) {
-    let mut wrong = false;
-    let mut fault = |text: String, mistake: Option<Mistake>| {
-        wrong = true;
-        faults.note(text, mistake);
-    };
-    if let Some((af, _)) = spec.icmp {
-        let wanted = if af == Af::Inet { proto::ICMP } else { proto::ICMPV6 };
-        if rule.proto != Some(wanted) {
-            fault("icmp-type mismatch".to_owned(), None);
-        }
-    }
-    if let Some(template) = &spec.label {
-        let label = label(template, &rule, rules.len());
-        if label.len() > LABEL_MAX {
-            faults.label_too_long = Some(label.len());
-            return;
-        }
-        rule.label = Some(label).filter(|label| !label.is_empty());
-    }
-    check_rule(&rule, &mut |mistake| fault(mistake.to_string(), Some(mistake)));
-    if wrong {
-        faults.line("skipping rule due to errors".to_owned());
-    } else {
-        rules.push(rule);
-    }
-}
-
-/// What was wrong with the combinations of one rule.
-#[derive(Default)]
-struct Faults {
-    /// Classic lines in pfctl's order.
-    lines: Vec<String>,
-    /// Each mistake once, with its text.
-    mistakes: Vec<(String, Option<Mistake>)>,
-    label_too_long: Option<usize>,
-}
-
-impl Faults {
-    fn line(&mut self, line: String) {
-        if self.lines.len() < CLASSIC_LINES_MAX {
-            self.lines.push(line);
-        }
-    }
-
-    fn note(&mut self, text: String, mistake: Option<Mistake>) {
-        if !self.mistakes.iter().any(|(known, _)| *known == text) && self.mistakes.len() < 20 {
-            self.mistakes.push((text.clone(), mistake));
-        }
-        self.line(text);
-    }
-
-    fn into_diagnostic(mut self, spec: &RuleSpec, some_added: bool) -> Diagnostic {
-        if let Some(len) = self.label_too_long {
-            let here = spec.places.label.as_ref().unwrap_or(&spec.places.rule);
-            return label_too_long(here, len).note("with its macros replaced");
-        }
-        if !some_added {
-            self.lines.push("rule expands to no valid combination".to_owned());
-        }
-        let mut lines = self.lines.into_iter();
-        let first = lines.next().unwrap_or_default();
-        let mut mistakes = self.mistakes.into_iter();
-        let (code, place, label, help) = match mistakes.next() {
-            None => no_combination(&spec.places),
-            Some((_, mistake)) => explain(mistake.as_ref(), spec),
+    fn check_binat(
+        &mut self,
+        rule: &Rule,
+        nat: Option<&AddrMatch>,
+        asked: Option<Af>,
+        wrong: &mut bool,
+    ) {
+        let Some(nat) = nat else { return };
+        let multiple = |addr: &AddrMatch| match addr {
+            AddrMatch::Dynamic(dynamic) => dynamic.is_multiple(),
+            _ => false,
         };
-        let mut diagnostic = Diagnostic::error(code, first).at(place, label);
-        if let Some(help) = help {
-            diagnostic = diagnostic.help(help);
+        let fixed = |addr: &AddrMatch| {
+            matches!(addr, AddrMatch::Any | AddrMatch::Net(_) | AddrMatch::Dynamic(_))
+        };
+        let source = &rule.from.addr;
+        match source {
+            AddrMatch::Table(name) => self.fault(
+                &format!("invalid use of table <{name}> as the source address of a binat-to rule"),
+                wrong,
+            ),
+            AddrMatch::Dynamic(dynamic) if dynamic.is_multiple() => self.fault(
+                &format!(
+                    "invalid use of interface ({}) as the source address of a binat-to rule",
+                    dynamic.interface
+                ),
+                wrong,
+            ),
+            _ if !fixed(source) || !fixed(nat) => {
+                self.fault("binat-to requires a specified source and redirect address", wrong);
+            }
+            _ => {}
         }
-        for (text, _) in mistakes {
-            diagnostic = diagnostic.note(format!("also: {text}"));
+        if multiple(source) || multiple(nat) {
+            self.fault("dynamic interfaces must be used with :0 in a binat-to rule", wrong);
         }
-        lines.fold(diagnostic, Diagnostic::after)
+        let maskless = |addr: &AddrMatch| {
+            !matches!(addr, AddrMatch::Net(_) | AddrMatch::Dynamic(_) | AddrMatch::Range(..))
+        };
+        if asked.is_some() && (maskless(source) || maskless(nat)) {
+            // The spelling is pfctl's.
+            let text = "source and redir addresess must have a matching network mask in binat-rule";
+            self.fault(text, wrong);
+        }
+        if matches!(nat, AddrMatch::Table(_)) {
+            let text = "tables cannot be used as the redirect address of a binat-to rule";
+            self.fault(text, wrong);
+        }
+        if rule.direction.is_some() {
+            self.fault("binat-to cannot be specified with a direction", wrong);
+        }
+    }
+
+    /// Replaces the macros of labels and tags; `false` where the result is too long.
+    fn fill_names(&mut self, rule: &mut Rule) -> bool {
+        let number = self.target.rules.len();
+        let mut fits = true;
+        let mut filled = |template: &str, max: usize, rule: &Rule| {
+            let text = fill(template, rule, number);
+            fits &= text.len() <= max;
+            text
+        };
+        if let Some(label) = rule.label.take() {
+            rule.label = Some(filled(&label, LABEL_MAX, rule)).filter(|label| !label.is_empty());
+        }
+        if let Some(tag) = rule.tag.take() {
+            rule.tag = Some(filled(&tag, TAG_MAX, rule)).filter(|tag| !tag.is_empty());
+        }
+        if let Some(mut tagged) = rule.tagged.take() {
+            tagged.name = filled(&tagged.name, TAG_MAX, rule);
+            rule.tagged = Some(tagged).filter(|tagged| !tagged.name.is_empty());
+        }
+        if !fits {
+            self.faults.label_too_long();
+        }
+        fits
     }
 }
 
-type Explained<'p> = (Code, &'p Place, &'static str, Option<&'static str>);
-
-fn no_combination(places: &Places) -> Explained<'_> {
-    let place = places.hosts.as_ref().unwrap_or(&places.rule);
-    let label = "the addresses are of different families, or not of the family of the rule";
-    (Code::NoCombination, place, label, Some("write one rule for each family"))
+/// The list from where an item of it is; an empty one stays so.
+fn rest<T>(list: &[T], at: usize) -> &[T] {
+    list.get(at..).unwrap_or_default()
 }
 
-/// Code, place, label and way out of a mistake in a combination.
-fn explain<'p>(mistake: Option<&Mistake>, spec: &'p RuleSpec) -> Explained<'p> {
-    let places = &spec.places;
-    let or_rule = |place: &'p Option<Place>| place.as_ref().unwrap_or(&places.rule);
-    let Some(mistake) = mistake else {
-        return (
-            Code::Icmp,
-            or_rule(&places.icmp),
-            "this word does not belong to the protocol of the rule",
-            Some("`icmp-type` needs `inet proto icmp`, `icmp6-type` needs `inet6 proto icmp6`"),
-        );
+/// Moves on to the next combination, the last list first.
+fn next(at: &mut [usize; LISTS], lengths: [usize; LISTS]) -> bool {
+    for (at, len) in at.iter_mut().zip(lengths).rev() {
+        *at += 1;
+        if *at < len {
+            return true;
+        }
+        *at = 0;
+    }
+    false
+}
+
+/// Sets family and interface; `false` where the addresses do not go together.
+fn place(rule: &mut Rule, on: Option<&On>, from: &Host, to: &Host) -> bool {
+    for fixed in [from.af, to.af].into_iter().flatten() {
+        if *rule.af.get_or_insert(fixed) != fixed {
+            return false;
+        }
+    }
+    let negated = match on {
+        Some(On::Interface(interface)) => {
+            rule.interface = Some(interface.clone());
+            interface.negated
+        }
+        Some(&On::Rdomain { negated, id }) => {
+            rule.interface = None;
+            rule.rdomain = Some(RdomainMatch { negated, id });
+            negated
+        }
+        None => {
+            if !matches!((&from.scope, &to.scope), (None, None)) {
+                rule.interface = None;
+            }
+            false
+        }
     };
-    match mistake {
-        Mistake::PortWithoutProto => (
-            Code::PortWithoutProto,
-            or_rule(&places.port),
-            "only tcp and udp have ports",
-            Some("add `proto tcp` or `proto { tcp udp }` before `from`"),
-        ),
-        Mistake::PortRange { .. } => (
-            Code::PortRange,
-            or_rule(&places.port),
-            "this range",
-            Some("write the lower port first"),
-        ),
-        Mistake::FlagsWithoutTcp => {
-            (Code::Flags, or_rule(&places.flags), "only tcp has flags", None)
+    for scope in [&from.scope, &to.scope].into_iter().flatten() {
+        match &rule.interface {
+            Some(interface) if interface.name != *scope => return false,
+            Some(_) => {}
+            None => rule.interface = Some(InterfaceMatch { negated, name: scope.clone() }),
         }
-        Mistake::FlagsAlwaysFalse => (
-            Code::Flags,
-            or_rule(&places.flags),
-            "flags in front of the slash are missing behind it",
-            Some("behind the slash stand all flags that are looked at, as in `flags S/SA`"),
-        ),
-        Mistake::IcmpTypeWithoutIcmp => (
-            Code::Icmp,
-            or_rule(&places.icmp),
-            "only icmp and icmp6 have types",
-            Some("add `proto icmp` or `proto icmp6`"),
-        ),
-        Mistake::IcmpTypeWithoutAf => (
-            Code::Icmp,
-            or_rule(&places.icmp),
-            "the family of the rule is not fixed",
-            Some("add `inet` or `inet6` before `proto`"),
-        ),
-        Mistake::IcmpFamily { .. } => (
-            Code::Family,
-            or_rule(&places.protocol),
-            "not in this address family",
-            Some("`icmp` belongs to `inet`, `icmp6` to `inet6`"),
-        ),
-        Mistake::ReturnRstWithoutTcp => (
-            Code::ReturnRst,
-            &places.action,
-            "only tcp has RST packets",
-            Some("add `proto tcp`, or use `return`, which answers each protocol in its way"),
-        ),
-        Mistake::StateWithoutPass => (
-            Code::State,
-            or_rule(&places.state),
-            "this rule does not let packets pass",
-            Some("take `keep state` out"),
-        ),
-        Mistake::AddressFamily { .. } | Mistake::AddressRange { .. } => {
-            (Code::Family, or_rule(&places.hosts), "these addresses", None)
-        }
-        Mistake::Name { .. }
-        | Mistake::TableTwice(_)
-        | Mistake::Limit { .. }
-        | Mistake::TooManyRules { .. }
-        | Mistake::Watermarks => (Code::NoCombination, &places.rule, "in this rule", None),
     }
+    true
 }
 
-/// Replaces the macros of a label by what the rule has.
-fn label(template: &str, rule: &Rule, number: usize) -> String {
-    if !template.contains('$') {
-        return template.to_owned();
+fn end(host: &Host, port: Option<&PortMatch>, af: Option<Af>) -> Endpoint {
+    let mut addr = host.addr.clone();
+    if let AddrMatch::Dynamic(dynamic) = &mut addr
+        && af == Some(Af::Inet)
+    {
+        dynamic.prefix_len = dynamic.prefix_len.filter(|&len| len < 32);
     }
-    let interface = rule.interface.as_ref().map_or("any", |interface| interface.name.as_str());
-    let protocol = rule.proto.map_or_else(|| "ip".to_owned(), print::protocol);
-    let replacements = [
-        ("$if", interface.to_owned()),
-        ("$srcaddr", label_address(&rule.from)),
-        ("$dstaddr", label_address(&rule.to)),
-        ("$srcport", label_port(rule.from.port)),
-        ("$dstport", label_port(rule.to.port)),
-        ("$proto", protocol),
-        ("$nr", number.to_string()),
-    ];
-    replacements.iter().fold(template.to_owned(), |label, (name, value)| label.replace(name, value))
-}
-
-fn label_address(end: &Endpoint) -> String {
-    match &end.addr {
-        AddrMatch::Range(..) => if end.negated { "! " } else { "" }.to_owned(),
-        AddrMatch::Dynamic(dynamic) => {
-            format!("{}({})", if end.negated { "! " } else { "" }, dynamic.interface)
-        }
-        _ => print::address(end),
-    }
-}
-
-/// As pfctl: operators without blanks, nothing for a range.
-fn label_port(port: Option<PortMatch>) -> String {
-    match port {
-        None | Some(PortMatch::Range(..)) => String::new(),
-        Some(PortMatch::Equal(port)) => port.to_string(),
-        Some(port) => port.to_string().replace(' ', ""),
-    }
+    Endpoint { negated: host.negated, addr, port: port.copied() }
 }

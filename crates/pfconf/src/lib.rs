@@ -10,19 +10,31 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod anchors;
+mod antispoof;
 mod compile;
 mod criteria;
 mod diag;
 mod expand;
+mod faults;
+mod filter;
 mod fingerprint;
+mod finish;
+mod label;
+mod md5;
 pub mod names;
 mod options;
 mod parser;
+mod pool;
 pub mod print;
+mod queues;
+mod reader;
+mod redirect;
 mod rules;
 mod scan;
 mod source;
 mod span;
+mod state;
 mod suggest;
 mod tables;
 

@@ -3,15 +3,22 @@
 //! Source: pf.conf(5) "OPTIONS"; OpenBSD sbin/pfctl/pfctl.c `pfctl_set_syncookies`,
 //! `pfctl_init_options`, `pfctl_load_options`.
 
-use pfapi::check::INTERFACE_NAME_MAX;
 use pfapi::limit::Limit;
-use pfapi::ruleset::{Options, SyncookieMode, Syncookies, Watermarks};
+use pfapi::ruleset::{
+    DebugLevel, InterfaceMatch, LogInterface, Options, Reassemble, SyncookieMode, Syncookies,
+    Watermarks,
+};
 use pfapi::timeout::{Optimization, Timeout};
 
+use crate::address::World;
+use crate::criteria::{c_number, decimal_text};
 use crate::diag::{Code, Diagnostic};
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::print;
+use crate::reader::Shared;
+use crate::rules::{On, interfaces};
 use crate::scan::Statement;
+use crate::state::items;
 use crate::suggest::nearest;
 
 /// What the `set` lines of a file have said so far.
@@ -24,19 +31,36 @@ pub(crate) struct Settings {
     adaptive_given: bool,
     /// Percentages of syncookies, until the limit of states is known for sure.
     percent: Option<(u32, u32)>,
+    /// `set ruleset-optimization`: the first one counts, and none is carried out.
+    optimizes: bool,
 }
 
 impl Settings {
-    /// Carries out one `set` statement and gives the lines that `pfctl -v` prints for it.
+    /// Whether fragments are put together.
+    pub(crate) fn reassembles(&self) -> bool {
+        self.options.reassemble != Some(Reassemble::No)
+    }
+
+    /// Carries out one `set` statement; `lines` gets what `pfctl -v` prints for it.
     ///
     /// # Errors
     /// The message about what cannot be set.
-    pub(crate) fn set(&mut self, statement: &Statement, parts: &[Pair]) -> Fallible<Vec<String>> {
-        let mut lines = Vec::new();
+    pub(crate) fn set(
+        &mut self,
+        world: World,
+        statement: &Statement,
+        parts: &[Pair],
+        shared: &mut Shared,
+        in_anchor: bool,
+        lines: &mut Vec<String>,
+    ) -> Fallible<()> {
         for part in parts {
             match part.as_rule() {
-                Rule::set_limit | Rule::set_timeout => {
-                    let limit = part.as_rule() == Rule::set_limit;
+                Rule::set_limit
+                | Rule::set_timeout
+                | Rule::set_limit_one
+                | Rule::set_timeout_one => {
+                    let limit = matches!(part.as_rule(), Rule::set_limit | Rule::set_limit_one);
                     for value in part.clone().into_inner() {
                         if value.as_rule() == Rule::setting_value {
                             lines.push(self.number(statement, &value, limit)?);
@@ -44,25 +68,125 @@ impl Settings {
                     }
                 }
                 Rule::set_block_policy => {
-                    self.block_returns =
-                        part.clone().into_inner().any(|word| word.as_rule() == Rule::kw_return);
+                    self.block_returns = has(part, Rule::kw_return);
                     let policy = if self.block_returns { "return" } else { "drop" };
                     lines.push(format!("set block-policy {policy}"));
                 }
                 Rule::set_optimization => lines.push(self.optimization(statement, part)?),
                 Rule::set_syncookies => lines.push(self.syncookies(statement, part)?),
-                Rule::set_skip => lines.push(self.skip(statement, part)?),
+                Rule::set_skip => self.skip(statement, part, lines)?,
+                Rule::set_reassemble => lines.push(self.reassemble(statement, part)?),
+                Rule::set_ruleset_optimization => self.ruleset_optimization(statement, part)?,
+                Rule::set_loginterface => {
+                    let name = if has(part, Rule::kw_all) { "all".to_owned() } else { text(part) };
+                    lines.push(format!("set loginterface {name}"));
+                    self.options.log_interface = Some(match name.as_str() {
+                        "none" => LogInterface::None,
+                        _ => LogInterface::Name(name),
+                    });
+                }
+                Rule::set_hostid => lines.push(self.hostid(statement, part)?),
+                Rule::set_fingerprints => {
+                    let file = text(part);
+                    lines.push(format!("set fingerprints \"{file}\""));
+                    if !in_anchor {
+                        readable(world, statement, part, &file)?;
+                    }
+                }
+                Rule::set_state_policy => {
+                    shared.if_bound = has(part, Rule::kw_if_bound);
+                    let policy = if shared.if_bound { "if-bound" } else { "floating" };
+                    lines.push(format!("set state-policy {policy}"));
+                }
+                Rule::set_state_defaults => {
+                    let items = items(statement, part)?;
+                    if shared.state_items.is_some() {
+                        return Err(Box::new(
+                            Diagnostic::error(Code::Twice, "cannot redefine state-defaults")
+                                .at(&place(statement, part), "given a second time")
+                                .line_at(statement.end),
+                        ));
+                    }
+                    shared.state_items = Some(items);
+                }
+                Rule::set_debug => lines.push(self.debug(statement, part)?),
                 _ => {}
             }
         }
-        Ok(lines)
+        Ok(())
     }
 
-    /// Carries out the complete part of a `set limit` or `set timeout` that goes on wrongly.
-    pub(crate) fn set_prefix(&mut self, statement: &Statement, parts: &[Pair]) -> Option<String> {
-        let limit = parts.iter().any(|part| part.as_rule() == Rule::kw_limit);
-        let value = parts.iter().find(|part| part.as_rule() == Rule::setting_value)?;
-        self.number(statement, value, limit).ok()
+    fn reassemble(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
+        let no_df = has(pair, Rule::kw_no_df);
+        let on = !has(pair, Rule::kw_no);
+        let word = text(pair);
+        if on && word != "yes" {
+            return Err(Box::new(
+                Diagnostic::error(
+                    Code::Setting,
+                    format!("invalid value '{word}', expected 'yes' or 'no'"),
+                )
+                .at(&place(statement, pair), "neither `yes` nor `no`"),
+            ));
+        }
+        self.options.reassemble = Some(match (on, no_df) {
+            (false, _) => Reassemble::No,
+            (true, false) => Reassemble::Yes,
+            (true, true) => Reassemble::NoDf,
+        });
+        // The blank at the end is pfctl's.
+        let (word, no_df) = (if on { "yes" } else { "no" }, if no_df { "no-df" } else { "" });
+        Ok(format!("set reassemble {word} {no_df}"))
+    }
+
+    fn ruleset_optimization(&mut self, statement: &Statement, pair: &Pair) -> Fallible<()> {
+        let words = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::string);
+        let name = words.map(|word| string(&word)).collect::<Vec<_>>().join(" ");
+        let known = ["none", "basic", "profile"];
+        if !known.contains(&name.as_str()) {
+            let text = format!("unknown ruleset-optimization {name}");
+            let diagnostic =
+                unknown(Code::Setting, text, "optimization", statement, pair, &name, &known);
+            return Err(Box::new(diagnostic.line_at(statement.end)));
+        }
+        self.optimizes = name != "none";
+        Ok(())
+    }
+
+    fn hostid(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
+        let wrong = |text: String, label: &str| {
+            Box::new(Diagnostic::error(Code::Setting, text).at(&place(statement, pair), label))
+        };
+        let word = pair.clone().into_inner().find(|part| part.as_rule() == Rule::numstr);
+        let word = word.map(|word| decimal_text(&word)).unwrap_or_default();
+        let number = word.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok());
+        let Some(number) = number.or_else(|| c_number(&word)) else {
+            return Err(wrong(format!("{word} is not a number"), "no number"));
+        };
+        let Some(id) = u32::try_from(number).ok().filter(|&id| id > 0) else {
+            return Err(wrong("hostid must be non-zero".into(), "goes from 1 to 4294967295"));
+        };
+        self.options.hostid = Some(id);
+        Ok(format!("set hostid 0x{id:08x}"))
+    }
+
+    fn debug(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
+        let mut words = pair.clone().into_inner();
+        let word = words.nth(1);
+        let name = match &word {
+            Some(word) if word.as_rule() == Rule::string => string(word),
+            _ => "debug".to_owned(),
+        };
+        let Some(level) = DebugLevel::from_name(&name) else {
+            let known: Vec<&str> = DebugLevel::NAMES.iter().map(|(name, _)| *name).collect();
+            let text = format!("error setting debuglevel {name}");
+            return Err(Box::new(
+                unknown(Code::Setting, text, "level", statement, pair, &name, &known)
+                    .before(format!("pfctl: unknown debug level \"{name}\"")),
+            ));
+        };
+        self.options.debug = Some(level);
+        Ok(format!("set debug {name}"))
     }
 
     /// The settings as a whole, with what follows from the limit of states.
@@ -84,7 +208,7 @@ impl Settings {
         let code = if limit { Code::Limit } else { Code::Timeout };
         let mut words = pair.clone().into_inner();
         let name = words.next().map(|word| string(&word)).unwrap_or_default();
-        let text = words.next().map(|word| word.as_str().to_owned()).unwrap_or_default();
+        let text = words.next().map(|word| decimal_text(&word)).unwrap_or_default();
         let Ok(value) = text.parse::<u32>() else {
             return Err(Box::new(
                 Diagnostic::error(code, "only positive values permitted")
@@ -92,23 +216,30 @@ impl Settings {
             ));
         };
         if limit {
-            let Some(limit) = Limit::from_name(&name) else {
+            let Some(limit) = Limit::from_name(&name.to_ascii_lowercase()) else {
                 let text = format!("unable to set limit {name} {value}");
                 let known: Vec<&str> = Limit::ALL.iter().map(|limit| limit.name()).collect();
-                return Err(Box::new(unknown(code, text, "limit", statement, pair, &name, &known)));
+                return Err(Box::new(
+                    unknown(code, text, "limit", statement, pair, &name, &known)
+                        .before("pfctl: Bad pool name."),
+                ));
             };
             self.options.limits.set(limit, value);
             self.states_limit_given |= limit == Limit::States;
-            return Ok(format!("set limit {name} {value}"));
+            // pfctl prints these numbers with a sign.
+            return Ok(format!("set limit {name} {}", value.cast_signed()));
         }
-        let Some(timeout) = Timeout::from_name(&name) else {
+        let Some(timeout) = Timeout::from_name(&name.to_ascii_lowercase()) else {
             let text = format!("unknown timeout {name}");
             let known: Vec<&str> = Timeout::ALL.iter().map(|timeout| timeout.name()).collect();
-            return Err(Box::new(unknown(code, text, "timeout", statement, pair, &name, &known)));
+            return Err(Box::new(
+                unknown(code, text, "timeout", statement, pair, &name, &known)
+                    .before("pfctl: Bad timeout name."),
+            ));
         };
         self.options.timeouts.set(timeout, value);
         self.adaptive_given |= matches!(timeout, Timeout::AdaptiveStart | Timeout::AdaptiveEnd);
-        Ok(format!("set timeout {name} {value}"))
+        Ok(format!("set timeout {name} {}", value.cast_signed()))
     }
 
     fn optimization(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
@@ -117,7 +248,7 @@ impl Settings {
             return Ok(String::new());
         };
         let name = string(&word);
-        let optimization = match name.as_str() {
+        let optimization = match name.to_ascii_lowercase().as_str() {
             "normal" => Optimization::Normal,
             "satellite" | "high-latency" => Optimization::Satellite,
             "aggressive" => Optimization::Aggressive,
@@ -125,15 +256,11 @@ impl Settings {
             _ => {
                 let known = ["normal", "satellite", "high-latency", "aggressive", "conservative"];
                 let text = format!("unknown optimization {name}");
-                return Err(Box::new(unknown(
-                    Code::Optimization,
-                    text,
-                    "optimization",
-                    statement,
-                    &word,
-                    &name,
-                    &known,
-                )));
+                let code = Code::Optimization;
+                return Err(Box::new(
+                    unknown(code, text, "optimization", statement, &word, &name, &known)
+                        .before("pfctl: invalid state timeouts optimization"),
+                ));
             }
         };
         self.options.timeouts.optimize(optimization);
@@ -197,49 +324,84 @@ impl Settings {
         Ok(print::syncookies(setting, percent))
     }
 
-    fn skip(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
-        let mut names = Vec::new();
-        let items = pair.clone().into_inner().flatten();
-        for item in items.filter(|part| part.as_rule() == Rule::if_item) {
-            let here = place(statement, &item);
-            let negated = item.clone().into_inner().any(|part| part.as_rule() == Rule::not);
-            let name = item.clone().into_inner().find(|part| part.as_rule() == Rule::string);
-            let error = |text: &str| Diagnostic::error(Code::Skip, text);
-            if negated {
-                return Err(Box::new(
-                    error("skip on ! <interface> is not supported")
-                        .at(&here, "`!` cannot be used here")
-                        .help("name the interfaces that are to be skipped"),
-                ));
-            }
-            let Some(name) = name.map(|name| string(&name)) else {
-                return Err(Box::new(
-                    error("skip on any is not supported")
-                        .at(&here, "this would switch the filter off")
-                        .help("name the interfaces that are to be skipped"),
-                ));
-            };
-            if name.is_empty() || name.len() > INTERFACE_NAME_MAX {
-                return Err(Box::new(
-                    error("interface name too long")
-                        .at(&here, format!("1 to {INTERFACE_NAME_MAX} octets are possible")),
-                ));
-            }
-            names.push(name);
-        }
-        if names == ["none"] {
+    fn skip(
+        &mut self,
+        statement: &Statement,
+        pair: &Pair,
+        lines: &mut Vec<String>,
+    ) -> Fallible<()> {
+        let on = pair.clone().into_inner().find(|part| part.as_rule() == Rule::on);
+        let found =
+            on.as_ref().map(|on| interfaces(statement, on)).transpose()?.unwrap_or_default();
+        let here = on.as_ref().map_or_else(|| place(statement, pair), |on| place(statement, on));
+        let none = On::Interface(InterfaceMatch { negated: false, name: "none".to_owned() });
+        if found.is_empty() || found == [none] {
             self.options.skip.clear();
-            return Ok("set skip on none".to_owned());
+            lines.push("set skip on none".to_owned());
+            return Ok(());
         }
-        let shown: Vec<String> = names.iter().map(|name| print::word(name)).collect();
-        let line = format!("set skip on {{ {} }}", shown.join(" "));
+        let mut shown = String::from("set skip on {");
+        let mut names = Vec::new();
+        let mut refused = Vec::new();
+        for on in found {
+            shown.push(' ');
+            match on {
+                On::Interface(InterfaceMatch { negated, name }) => {
+                    shown.push_str(&if name == "any" { name.clone() } else { print::word(&name) });
+                    if negated {
+                        refused.push("skip on ! <interface> is not supported");
+                    } else if name == "any" {
+                        refused.push("skip on any is not supported");
+                    } else {
+                        names.push(name);
+                    }
+                }
+                On::Rdomain { .. } => refused.push("skip on rdomain <num> is not supported"),
+            }
+        }
+        lines.push(shown + " }");
+        let mut texts = refused.into_iter();
+        if let Some(first) = texts.next() {
+            let mut diagnostic = Diagnostic::error(Code::Skip, first);
+            for text in texts {
+                diagnostic = diagnostic.after(text);
+            }
+            return Err(Box::new(
+                diagnostic
+                    .after("error setting skip interface(s)")
+                    .at(&here, "these cannot be skipped")
+                    .help("name the interfaces that are to be skipped"),
+            ));
+        }
         for name in names {
             if !self.options.skip.contains(&name) {
                 self.options.skip.push(name);
             }
         }
-        Ok(line)
+        Ok(())
     }
+}
+
+fn has(pair: &Pair, rule: Rule) -> bool {
+    pair.clone().into_inner().any(|part| part.as_rule() == rule)
+}
+
+/// The one string in a node.
+fn text(pair: &Pair) -> String {
+    let found = pair.clone().into_inner().find(|part| part.as_rule() == Rule::string);
+    found.map(|word| string(&word)).unwrap_or_default()
+}
+
+/// A fingerprint file must be there, although this machine's own list is used.
+fn readable(world: World, statement: &Statement, pair: &Pair, file: &str) -> Fallible<()> {
+    let Err(error) = world.sources.read(file) else { return Ok(()) };
+    let cause = crate::tables::cause(&error);
+    Err(Box::new(
+        Diagnostic::error(Code::Setting, format!("error loading fingerprints {file}"))
+            .before(format!("pfctl: {file}: {cause}"))
+            .title(format!("cannot read {file:?}: {cause}"))
+            .at(&place(statement, pair), "this file"),
+    ))
 }
 
 /// What stands in the brackets of `set syncookies`.

@@ -20,30 +20,74 @@ pub(crate) type Pair<'s> = pest::iterators::Pair<'s, Rule>;
 /// A value, or the one message about why there is none.
 pub(crate) type Fallible<T> = Result<T, Box<Diagnostic>>;
 
-/// Words of pf.conf(5) that this version does not have, wherever they stand.
-const UNSUPPORTED: &[&str] = &[
+/// Words of older or other dialects that start a statement there.
+const FOREIGN_STATEMENTS: &[(&str, &str)] = &[
+    ("altq", "queues are defined with `queue` alone"),
+    ("nat", "translation is written as `match out ... nat-to ...`"),
+    ("rdr", "translation is written as `match in ... rdr-to ...`"),
+    ("binat", "translation is written as `match ... binat-to ...`"),
+    ("no", "translation is written as an option of rules; there is nothing to except"),
+    ("scrub", "packets are cleaned with `match ... scrub (...)`"),
+];
+
+/// Words that may start a statement.
+pub(crate) const STATEMENTS: &[&str] =
+    &["pass", "block", "match", "set", "table", "anchor", "load", "include", "antispoof", "queue"];
+
+/// Most words that a message lists as expected; longer lists help nobody.
+const EXPECTED_MAX: usize = 6;
+
+/// Words with a fixed meaning, which no macro and no interface can be named after.
+const KEYWORDS: &[&str] = &[
     "af-to",
+    "all",
     "allow-opts",
     "anchor",
     "antispoof",
+    "any",
+    "bandwidth",
     "binat-to",
+    "bitmask",
+    "block",
+    "block-policy",
+    "burst",
+    "code",
     "debug",
+    "default",
+    "delay",
     "divert-packet",
     "divert-reply",
     "divert-to",
+    "drop",
     "dup-to",
+    "file",
     "fingerprints",
+    "flags",
     "floating",
+    "flows",
     "flush",
+    "for",
     "fragment",
+    "from",
+    "global",
     "group",
     "hostid",
+    "icmp-type",
+    "icmp6-type",
     "if-bound",
+    "in",
     "include",
+    "inet",
+    "inet6",
+    "keep",
+    "label",
     "least-states",
+    "limit",
     "load",
     "log",
     "loginterface",
+    "match",
+    "matches",
     "max",
     "max-mss",
     "max-pkt-rate",
@@ -51,106 +95,80 @@ const UNSUPPORTED: &[&str] = &[
     "max-src-conn-rate",
     "max-src-nodes",
     "max-src-states",
+    "min",
     "min-ttl",
     "modulate",
     "nat-to",
+    "no",
     "no-df",
     "no-route",
     "no-sync",
+    "on",
     "once",
+    "optimization",
     "os",
+    "out",
     "overload",
+    "parent",
+    "pass",
     "pflow",
+    "port",
     "prio",
     "probability",
+    "proto",
+    "qlimit",
+    "quantum",
     "queue",
+    "quick",
+    "random",
     "random-id",
     "rdomain",
     "rdr-to",
     "reassemble",
     "received-on",
     "reply-to",
-    "route",
-    "route-to",
-    "rtable",
-    "ruleset-optimization",
-    "scrub",
-    "sloppy",
-    "source-hash",
-    "source-track",
-    "state-defaults",
-    "state-policy",
-    "static-port",
-    "sticky-address",
-    "synproxy",
-    "tag",
-    "tagged",
-    "tos",
-    "urpf-failed",
-    "user",
-];
-
-/// Statements of older or other dialects.
-const UNSUPPORTED_STATEMENTS: &[&str] = &["altq", "binat", "ether", "nat", "rdr"];
-
-/// Words that may start a statement.
-pub(crate) const STATEMENTS: &[&str] = &["pass", "block", "match", "set", "table"];
-
-/// Most words that a message lists as expected; longer lists help nobody.
-const EXPECTED_MAX: usize = 6;
-
-/// Words with a fixed meaning, which no macro and no interface can be named after.
-const KEYWORDS: &[&str] = &[
-    "all",
-    "any",
-    "block",
-    "block-policy",
-    "code",
-    "const",
-    "counters",
-    "drop",
-    "file",
-    "flags",
-    "from",
-    "icmp-type",
-    "icmp6-type",
-    "in",
-    "inet",
-    "inet6",
-    "keep",
-    "label",
-    "limit",
-    "match",
-    "no",
-    "on",
-    "optimization",
-    "out",
-    "pass",
-    "persist",
-    "port",
-    "proto",
-    "quick",
     "return",
     "return-icmp",
     "return-icmp6",
     "return-rst",
+    "round-robin",
+    "route",
+    "route-to",
+    "rtable",
+    "rule",
+    "ruleset-optimization",
+    "scrub",
     "set",
     "skip",
+    "sloppy",
+    "source-hash",
+    "source-track",
     "state",
+    "state-defaults",
+    "state-policy",
+    "static-port",
+    "sticky-address",
     "syncookies",
+    "synproxy",
     "table",
+    "tag",
+    "tagged",
     "timeout",
     "to",
+    "tos",
     "ttl",
+    "urpf-failed",
+    "user",
+    "weight",
 ];
 
-/// Whether a word has a fixed meaning in pf.conf(5), supported or not.
+/// Whether a word has a fixed meaning in pf.conf(5).
 pub(crate) fn is_keyword(word: &str) -> bool {
-    KEYWORDS.contains(&word) || UNSUPPORTED.contains(&word)
+    KEYWORDS.contains(&word)
 }
 
 fn all_keywords() -> impl Iterator<Item = &'static str> {
-    KEYWORDS.iter().chain(UNSUPPORTED).copied()
+    KEYWORDS.iter().copied()
 }
 
 /// What kind of statement it is, by its first words.
@@ -173,63 +191,57 @@ pub(crate) fn kind(statement: &Statement) -> Kind {
         Some(quote @ ('"' | '\'')) => quoted_len(text, quote).unwrap_or(text.len()),
         _ => text.find(|c| !is_word_char(c)).unwrap_or(text.len()),
     };
-    if text[len..].trim_start().starts_with('=') {
-        return Kind::Entry(Rule::definition);
-    }
     match &text[..len] {
         "pass" | "block" | "match" => Kind::Entry(Rule::filter),
         "set" => Kind::Entry(Rule::setting),
         "table" => Kind::Entry(Rule::table),
-        _ => Kind::Unknown,
+        "anchor" => Kind::Entry(Rule::anchor),
+        "load" => Kind::Entry(Rule::load),
+        "include" => Kind::Entry(Rule::include),
+        "antispoof" => Kind::Entry(Rule::antispoof),
+        "queue" => Kind::Entry(Rule::queue),
+        "" if text.starts_with('}') => Kind::Entry(Rule::closing),
+        word if is_keyword(word) => Kind::Unknown,
+        "" => Kind::Unknown,
+        _ => Kind::Entry(Rule::definition),
     }
-}
-
-/// The first word that this version does not have, as a message.
-pub(crate) fn unsupported(statement: &Statement, entry: Option<Rule>) -> Option<Diagnostic> {
-    let in_table = entry == Some(Rule::table);
-    let mut found = statement.words().enumerate().filter_map(|(index, (at, word))| {
-        let known = UNSUPPORTED.contains(&word)
-            || index == 0 && entry.is_none() && UNSUPPORTED_STATEMENTS.contains(&word);
-        let has_own_message = in_table && matches!(word, "no-route" | "urpf-failed");
-        (known && !has_own_message).then_some((at, word))
-    });
-    let (at, word) = found.next()?;
-    let mut diagnostic =
-        Diagnostic::error(Code::Unsupported, format!("`{word}` is not supported by this version"))
-            .at(&statement.locate(at, at + word.len()), "not supported");
-    let mut others: Vec<String> = found.map(|(_, other)| format!("`{other}`")).take(8).collect();
-    others.sort_unstable();
-    others.dedup();
-    others.retain(|other| *other != format!("`{word}`"));
-    if !others.is_empty() {
-        diagnostic = diagnostic
-            .note(format!("this statement also has {}, not supported either", others.join(", ")));
-    }
-    Some(
-        diagnostic.help(
-            "take the statement out; it cannot be ignored, since it would change what passes",
-        ),
-    )
 }
 
 /// Parses a statement by its entry rule and gives its parts.
 ///
 /// # Errors
-/// The message about the first thing that does not fit.
-pub(crate) fn parse(statement: &Statement, entry: Rule) -> Fallible<Vec<Pair<'_>>> {
+/// The first thing that does not fit.
+pub(crate) fn parse(statement: &Statement, entry: Rule) -> Result<Vec<Pair<'_>>, Misfit> {
     match Grammar::parse(entry, &statement.text) {
         Ok(mut pairs) => {
             let parts = pairs.next().map(|pair| pair.into_inner().collect());
             Ok(parts.unwrap_or_default())
         }
-        Err(error) => Err(Box::new(misfit(statement, entry, &error))),
+        Err(error) => {
+            let at = failed_at(&statement.text, &error);
+            Err(Misfit { diagnostic: Box::new(misfit(statement, entry, &error)), at })
+        }
     }
 }
 
-/// The complete `set limit` or `set timeout` at the start of a statement that goes on wrongly.
-pub(crate) fn parse_setting_prefix(statement: &Statement) -> Option<Vec<Pair<'_>>> {
-    let mut pairs = Grammar::parse(Rule::setting_prefix, &statement.text).ok()?;
+/// Where a statement does not fit the grammar, and the message about it.
+pub(crate) struct Misfit {
+    pub(crate) diagnostic: Box<Diagnostic>,
+    /// Offset of the word in the statement's text.
+    pub(crate) at: usize,
+}
+
+/// The parts of what stands in front of `end`, if it is a statement of its own.
+pub(crate) fn parse_front(statement: &Statement, entry: Rule, end: usize) -> Option<Vec<Pair<'_>>> {
+    let mut pairs = Grammar::parse(entry, statement.text.get(..end)?).ok()?;
     Some(pairs.next()?.into_inner().collect())
+}
+
+fn failed_at(text: &str, error: &pest::error::Error<Rule>) -> usize {
+    let at = match error.location {
+        InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
+    };
+    word_start(text, at)
 }
 
 /// Where a node comes from.
@@ -258,6 +270,13 @@ pub(crate) fn string(pair: &Pair) -> String {
     value
 }
 
+/// The value of a `numstr`; a number loses its leading zeros.
+pub(crate) fn number_value(pair: &Pair) -> String {
+    let number = pair.clone().into_inner().flatten().find(|part| part.as_rule() == Rule::number);
+    let number = number.and_then(|number| number.as_str().parse::<i64>().ok());
+    number.map_or_else(|| string(pair), |number| number.to_string())
+}
+
 /// Explains a statement that starts with no word that a statement starts with.
 pub(crate) fn unknown_statement(statement: &Statement) -> Diagnostic {
     let text = statement.text.as_str();
@@ -266,9 +285,12 @@ pub(crate) fn unknown_statement(statement: &Statement) -> Diagnostic {
     let place = statement.locate(start, start + token.len());
     let diagnostic = Diagnostic::error(Code::Syntax, "syntax error")
         .title(format!("no statement starts with {}", shown(token)))
-        .at(&place, "expected `pass`, `block`, `match`, `set`, `table` or `name = \"value\"`");
+        .at(&place, "expected a rule, `set`, `table`, `anchor` or `name = \"value\"`");
     if token == "}" {
-        return diagnostic.help("no list is open here: take the brace out");
+        return diagnostic.help("no list or anchor is open here: take the brace out");
+    }
+    if let Some((_, help)) = FOREIGN_STATEMENTS.iter().find(|(word, _)| *word == token) {
+        return diagnostic.help(*help);
     }
     if KEYWORDS.contains(&token) {
         return diagnostic.help("a rule starts with `pass`, `block` or `match`; to go on in the next line, end the line before with a backslash");
@@ -282,18 +304,16 @@ pub(crate) fn unknown_statement(statement: &Statement) -> Diagnostic {
 /// Explains what does not fit the grammar.
 fn misfit(statement: &Statement, entry: Rule, error: &pest::error::Error<Rule>) -> Diagnostic {
     let text = statement.text.as_str();
-    let at = match error.location {
-        InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
-    };
-    let at = word_start(text, at);
+    let at = failed_at(text, error);
     let token = token(text, at);
     let place = statement.locate(at, at + token.len());
-    if token.is_empty()
+    if token.trim().is_empty()
         && let Some(brace) = statement.open_brace
     {
         return Diagnostic::error(Code::MissingBrace, "syntax error")
             .title("a list is not closed")
             .at_span(Span::new(brace, brace + 1), "this brace has no partner")
+            .line_at(place.span.start)
             .help("put `}` behind the last item of the list");
     }
     if let Some(brace) = unclosed(&text[..at])
@@ -304,6 +324,9 @@ fn misfit(statement: &Statement, entry: Rule, error: &pest::error::Error<Rule>) 
             .at(&place, "expected `}` before this word")
             .and(statement.locate(brace, brace + 1).span, "this brace has no partner")
             .help("put `}` behind the last item of the list");
+    }
+    if entry == Rule::definition && !text[..at].contains('=') && at > 0 {
+        return no_definition(statement, &place);
     }
     let expected = match &error.variant {
         ErrorVariant::ParsingError { positives, .. } => describe(positives),
@@ -317,11 +340,33 @@ fn misfit(statement: &Statement, entry: Rule, error: &pest::error::Error<Rule>) 
         _ => "not expected here".to_owned(),
     };
     let title = match token {
-        "" => "the line ends too early".to_owned(),
+        "" | "\n" => "the line ends too early".to_owned(),
         token => format!("{} does not fit here", shown(token)),
     };
     let diagnostic = Diagnostic::error(Code::Syntax, "syntax error").title(title).at(&place, label);
     explain(diagnostic, entry, &text[..at], token, &expected)
+}
+
+/// Explains a statement that starts with a word that no statement starts with; what comes at
+/// `next` shows that it is no definition of a macro either.
+fn no_definition(statement: &Statement, next: &Place) -> Diagnostic {
+    let text = statement.text.as_str();
+    let start = text.len() - text.trim_start().len();
+    let word = crate::scan::first_word(text);
+    let diagnostic = Diagnostic::error(Code::Syntax, "syntax error")
+        .title(format!("no statement starts with {}", shown(word)))
+        .at(
+            &statement.locate(start, start + word.len().max(1)),
+            "expected a rule, `set`, `table`, `anchor` or `name = \"value\"`",
+        )
+        .line_at(next.span.start);
+    if let Some((_, help)) = FOREIGN_STATEMENTS.iter().find(|(known, _)| *known == word) {
+        return diagnostic.help(*help);
+    }
+    match nearest(word, STATEMENTS.iter().copied()) {
+        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        None => diagnostic,
+    }
 }
 
 /// Offset of the innermost brace that is still open.
@@ -388,8 +433,8 @@ fn explain(
             diagnostic.help("only lists of addresses may be nested: write one list instead")
         }
         word if is_keyword(word) => diagnostic.note(
-            "the order of a rule is: pass|block|match, in|out, quick, on, inet|inet6, proto, \
-             all|from … to …, then flags, icmp-type, state and label",
+            "the order of a rule is: pass|block|match, in|out, log, quick, on, inet|inet6, proto, \
+             all|from … to …, then the options",
         ),
         _ => diagnostic,
     }
@@ -404,7 +449,8 @@ fn word_start(text: &str, at: usize) -> usize {
     } else {
         at
     };
-    text[start..].find(|c: char| !c.is_whitespace()).map_or(text.len(), |blank| start + blank)
+    let blank = text[start..].find(|c: char| !matches!(c, ' ' | '\t' | '\r'));
+    blank.map_or(text.len(), |blank| start + blank)
 }
 
 /// The word or character at `at`; empty at the end.
@@ -428,7 +474,6 @@ fn describe(rules: &[Rule]) -> Vec<String> {
     for rule in rules {
         let name = format!("{rule:?}");
         let word = match name.strip_prefix("kw_") {
-            Some("icmp6_type") => "`icmp6-type`".to_owned(),
             Some(keyword) => format!("`{}`", keyword.replace('_', "-")),
             None => match rule {
                 Rule::EOI => "the end of the line".to_owned(),
@@ -436,9 +481,17 @@ fn describe(rules: &[Rule]) -> Vec<String> {
                 Rule::comma => "`,`".to_owned(),
                 Rule::not => "`!`".to_owned(),
                 Rule::slash => "`/`".to_owned(),
+                Rule::paren => "`(`".to_owned(),
+                Rule::paren_end => "`)`".to_owned(),
+                Rule::less => "`<`".to_owned(),
+                Rule::greater => "`>`".to_owned(),
+                Rule::equals => "`=`".to_owned(),
+                Rule::dash => "`-`".to_owned(),
                 Rule::number => "a number".to_owned(),
                 Rule::quoted => "a string in quotes".to_owned(),
-                Rule::word | Rule::string => "a name".to_owned(),
+                Rule::word | Rule::string | Rule::numstr | Rule::table_number => {
+                    "a name".to_owned()
+                }
                 Rule::value => "a value".to_owned(),
                 Rule::direction => "`in`, `out`".to_owned(),
                 Rule::on => "`on`".to_owned(),
@@ -451,13 +504,33 @@ fn describe(rules: &[Rule]) -> Vec<String> {
                 Rule::ports => "`port`".to_owned(),
                 Rule::port_item | Rule::port_value => "a port".to_owned(),
                 Rule::unary_op | Rule::binary_op => "a comparison".to_owned(),
-                Rule::open | Rule::host_list | Rule::table_entries => "`{`".to_owned(),
-                Rule::host_item | Rule::host | Rule::range | Rule::network => {
-                    "an address".to_owned()
-                }
+                Rule::open
+                | Rule::host_list
+                | Rule::pool_list
+                | Rule::anchor_open
+                | Rule::table_entries => "`{`".to_owned(),
+                Rule::host_item
+                | Rule::host
+                | Rule::range
+                | Rule::network
+                | Rule::table_host
+                | Rule::pool_host
+                | Rule::pool_hosts => "an address".to_owned(),
                 Rule::dynamic => "`(interface)`".to_owned(),
                 Rule::table_ref => "`<table>`".to_owned(),
-                Rule::if_item => "an interface".to_owned(),
+                Rule::if_item | Rule::if_name | Rule::antispoof_if => "an interface".to_owned(),
+                Rule::log | Rule::log_quick => "`log`".to_owned(),
+                Rule::os | Rule::os_item => "`os`".to_owned(),
+                Rule::id | Rule::id_item => "a user or group".to_owned(),
+                Rule::anchor_name => "the name of an anchor".to_owned(),
+                Rule::curve | Rule::bandwidth => "a bandwidth".to_owned(),
+                Rule::queue_option => "an option of the queue".to_owned(),
+                Rule::state_option => "a state option".to_owned(),
+                Rule::scrub_option => "a scrub option".to_owned(),
+                Rule::pool_option => "a pool option".to_owned(),
+                Rule::weight => "`weight`".to_owned(),
+                Rule::set_action | Rule::set_prio => "`prio`, `queue`, `tos`, `delay`".to_owned(),
+                Rule::classic => "`classic`".to_owned(),
                 Rule::flags => "`flags`".to_owned(),
                 Rule::flag_set => "letters of FSRPAUEW".to_owned(),
                 Rule::icmp => "`icmp-type`".to_owned(),

@@ -7,25 +7,89 @@ use std::fmt::Write;
 
 use pfapi::addr::Af;
 use pfapi::ruleset::{
-    Action, AddrMatch, BlockAnswer, DynamicPart, Endpoint, Rule, StatePolicy, SyncookieMode,
-    Syncookies, TableDef, proto,
+    Action, AddrMatch, BlockAnswer, Divert, DynamicPart, Endpoint, Flush, Log, Pool, PoolKind,
+    PoolPorts, QueueDef, RouteKind, Rule, Scrub, ServiceCurve, SourceTrack, StatePolicy,
+    SyncookieMode, Syncookies, TableDef, proto,
 };
 
 use crate::names;
 use crate::parser::is_keyword;
 use crate::scan::is_word_char;
 
-/// A rule as `pfctl -s rules` shows it.
+/// A rule as `pfctl -s rules` shows it; the rules of an inline anchor are left out.
 #[must_use]
 pub fn rule(rule: &Rule) -> String {
     let mut line = String::with_capacity(80);
-    line.push_str(match rule.action {
-        Action::Pass => "pass",
-        Action::Match => "match",
-        Action::Block(_) => "block",
-    });
-    if let Action::Block(answer) = rule.action {
-        line.push_str(&block_answer(answer, rule.af));
+    head(&mut line, rule);
+    criteria(&mut line, rule);
+    set_actions(&mut line, rule);
+    state(&mut line, rule);
+    if rule.fragment {
+        line.push_str(" fragment");
+    }
+    scrub(&mut line, rule);
+    if rule.allow_opts {
+        line.push_str(" allow-opts");
+    }
+    if let Some(label) = &rule.label {
+        put(&mut line, format_args!(" label {}", quoted(label)));
+    }
+    if rule.once {
+        line.push_str(" once");
+    }
+    if let Some(tag) = &rule.tag {
+        put(&mut line, format_args!(" tag {}", words(tag)));
+    }
+    if let Some(tagged) = &rule.tagged {
+        let not = if tagged.negated { " !" } else { "" };
+        put(&mut line, format_args!("{not} tagged {}", words(&tagged.name)));
+    }
+    if let Some(rtable) = rule.rtable {
+        put(&mut line, format_args!(" rtable {rtable}"));
+    }
+    redirection(&mut line, rule);
+    line
+}
+
+/// A rule and those below it, as `pfctl -nv` and `pfctl -nvv` print them.
+pub(crate) fn tree(
+    shown: &Rule,
+    number: usize,
+    depth: usize,
+    plain: &mut Vec<String>,
+    numbered: &mut Vec<String>,
+) {
+    let line = rule(shown);
+    let below = shown.anchor.as_ref().and_then(|anchor| anchor.rules.as_deref());
+    let below = below.filter(|rules| !rules.is_empty());
+    let brace = if below.is_some() { " {" } else { "" };
+    let indent = "  ".repeat(depth);
+    numbered.push(format!("@{number} {line}{brace}"));
+    plain.push(format!("{indent}{line}{brace}"));
+    let Some(rules) = below else { return };
+    for (number, rule) in rules.iter().enumerate() {
+        tree(rule, number, depth + 1, plain, numbered);
+    }
+    numbered.push(format!("{indent}}}"));
+    plain.push(format!("{indent}}}"));
+}
+
+/// From the action to the protocol.
+fn head(line: &mut String, rule: &Rule) {
+    match (&rule.anchor, rule.action) {
+        (Some(anchor), _) => {
+            let name = anchor.path.rsplit('/').next().unwrap_or_default();
+            line.push_str("anchor");
+            if !name.starts_with('_') {
+                put(line, format_args!(" \"{}\"", anchor.path));
+            }
+        }
+        (None, Action::Pass) => line.push_str("pass"),
+        (None, Action::Match) => line.push_str("match"),
+        (None, Action::Block(answer)) => {
+            line.push_str("block");
+            line.push_str(&block_answer(answer, rule.af));
+        }
     }
     if let Some(direction) = rule.direction {
         line.push_str(match direction {
@@ -33,43 +97,304 @@ pub fn rule(rule: &Rule) -> String {
             pfapi::units::Direction::Out => " out",
         });
     }
+    if let Some(log) = rule.log {
+        line.push_str(&log_words(log));
+    }
     if rule.quick {
         line.push_str(" quick");
     }
     if let Some(interface) = &rule.interface {
         let not = if interface.negated { "! " } else { "" };
-        let name = match interface.name.as_str() {
-            "any" => "any".to_owned(),
-            name => word(name),
-        };
-        put(&mut line, format_args!(" on {not}{name}"));
+        put(line, format_args!(" on {not}{}", interface_word(&interface.name)));
+    }
+    if let Some(rdomain) = rule.rdomain {
+        let not = if rdomain.negated { "! " } else { "" };
+        put(line, format_args!(" on {not}rdomain {}", rdomain.id));
     }
     if let Some(af) = rule.af {
-        put(&mut line, format_args!(" {af}"));
+        put(line, format_args!(" {af}"));
     }
     if let Some(number) = rule.proto {
-        put(&mut line, format_args!(" proto {}", protocol(number)));
+        put(line, format_args!(" proto {}", protocol(number)));
     }
-    if rule.from == Endpoint::default() && rule.to == Endpoint::default() {
+}
+
+fn interface_word(name: &str) -> String {
+    if name == "any" { name.to_owned() } else { word(name) }
+}
+
+fn log_words(log: Log) -> String {
+    let mut words = Vec::new();
+    for (given, word) in [(log.all, "all"), (log.matches, "matches"), (log.user, "user")] {
+        words.extend(given.then(|| word.to_owned()));
+    }
+    if log.interface > 0 {
+        words.push(format!("to pflog{}", log.interface));
+    }
+    if words.is_empty() { " log".to_owned() } else { format!(" log ({})", words.join(", ")) }
+}
+
+/// From the addresses to `max-pkt-rate`.
+fn criteria(line: &mut String, rule: &Rule) {
+    if rule.from == Endpoint::default() && rule.to == Endpoint::default() && rule.os.is_none() {
         line.push_str(" all");
     } else {
-        put(&mut line, format_args!(" from {} to {}", endpoint(&rule.from), endpoint(&rule.to)));
+        put(line, format_args!(" from {}", endpoint(&rule.from, rule.af)));
+        if let Some(os) = &rule.os {
+            put(line, format_args!(" os \"{os}\""));
+        }
+        put(line, format_args!(" to {}", endpoint(&rule.to, rule.af)));
     }
-    if let Some(flags) = rule.flags {
-        put(&mut line, format_args!(" flags {flags}"));
-    } else if rule.state == StatePolicy::Keep
+    if let Some(interface) = &rule.received_on {
+        let not = if interface.negated { "!" } else { "" };
+        put(line, format_args!(" {not}received-on {}", interface_word(&interface.name)));
+    }
+    if let Some(user) = rule.user {
+        put(line, format_args!(" user {user}"));
+    }
+    if let Some(group) = rule.group {
+        put(line, format_args!(" group {group}"));
+    }
+    if let Some(flags) = rule.flags.filter(|flags| flags.want != 0 || flags.mask != 0) {
+        put(line, format_args!(" flags {flags}"));
+    } else if rule.state != StatePolicy::None
         && rule.proto.is_none_or(|number| number == proto::TCP)
+        && !rule.fragment
+        && rule.anchor.is_none()
+        && !matches!(rule.action, Action::Block(_))
     {
         line.push_str(" flags any");
     }
     line.push_str(&icmp(rule));
-    if rule.action == Action::Pass && rule.state == StatePolicy::None {
-        line.push_str(" no state");
+    if let Some(tos) = rule.tos {
+        put(line, format_args!(" tos 0x{tos:02x}"));
     }
-    if let Some(label) = &rule.label {
-        put(&mut line, format_args!(" label {}", quoted(label)));
+    if let Some(prio) = rule.prio {
+        put(line, format_args!(" prio {prio}"));
+    }
+    if let Some(rate) = rule.max_pkt_rate {
+        put(line, format_args!(" max-pkt-rate {rate}"));
+    }
+}
+
+fn set_actions(line: &mut String, rule: &Rule) {
+    let mut words = Vec::new();
+    if let Some((prio, fast)) = rule.set.prio {
+        words.push(if prio == fast {
+            format!("prio {prio}")
+        } else {
+            format!("prio({prio}, {fast})")
+        });
+    }
+    if let Some((queue, fast)) = &rule.set.queue {
+        words.push(match fast {
+            None => format!("queue {}", word(queue)),
+            Some(fast) => format!("queue({}, {})", word(queue), word(fast)),
+        });
+    }
+    words.extend(rule.set.tos.map(|tos| format!("tos 0x{tos:02x}")));
+    words.extend(rule.set.delay.map(|delay| format!("delay {delay}")));
+    if !words.is_empty() {
+        put(line, format_args!(" set ({})", words.join(", ")));
+    }
+}
+
+/// State, probability, and the options of the state.
+fn state(line: &mut String, rule: &Rule) {
+    let options = &rule.state_options;
+    match rule.state {
+        StatePolicy::None if rule.action == Action::Pass && rule.anchor.is_none() => {
+            line.push_str(" no state");
+        }
+        StatePolicy::Keep if !options.is_empty() => line.push_str(" keep state"),
+        StatePolicy::Modulate => line.push_str(" modulate state"),
+        StatePolicy::Synproxy => line.push_str(" synproxy state"),
+        StatePolicy::None | StatePolicy::Keep => {}
+    }
+    if let Some(share) = rule.probability {
+        let percent = format!("{:.6}", f64::from(share) * 100.0 / 4_294_967_296.0);
+        let percent = percent.trim_end_matches('0').trim_end_matches('.');
+        put(line, format_args!(" probability {percent}%"));
+    }
+    if options.is_empty() {
+        return;
+    }
+    let mut words = Vec::new();
+    words.extend(options.max.map(|max| format!("max {max}")));
+    words.extend(options.no_sync.then(|| "no-sync".to_owned()));
+    words.extend(options.source_track.map(|track| match track {
+        SourceTrack::Rule => "source-track rule".to_owned(),
+        SourceTrack::Global => "source-track global".to_owned(),
+    }));
+    words.extend(options.max_src_states.map(|max| format!("max-src-states {max}")));
+    words.extend(options.max_src_conn.map(|max| format!("max-src-conn {max}")));
+    words.extend(options.max_src_conn_rate.map(|rate| format!("max-src-conn-rate {rate}")));
+    words.extend(options.max_src_nodes.map(|max| format!("max-src-nodes {max}")));
+    words.extend(options.overload.as_ref().map(|overload| {
+        let flush = match overload.flush {
+            Flush::No => "",
+            Flush::Rule => " flush",
+            Flush::Global => " flush global",
+        };
+        format!("overload <{}>{flush}", word(&overload.table))
+    }));
+    words.extend(options.if_bound.then(|| "if-bound".to_owned()));
+    words.extend(options.sloppy.then(|| "sloppy".to_owned()));
+    words.extend(options.pflow.then(|| "pflow".to_owned()));
+    words.extend(options.timeouts.iter().map(|(timeout, value)| format!("{timeout} {value}")));
+    put(line, format_args!(" ({})", words.join(", ")));
+}
+
+fn scrub(line: &mut String, rule: &Rule) {
+    let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss } = rule.scrub;
+    let mut words = Vec::new();
+    words.extend(no_df.then(|| "no-df".to_owned()));
+    words.extend(random_id.then(|| "random-id".to_owned()));
+    words.extend((min_ttl > 0).then(|| format!("min-ttl {min_ttl}")));
+    words.extend(reassemble_tcp.then(|| "reassemble tcp".to_owned()));
+    words.extend((max_mss > 0).then(|| format!("max-mss {max_mss}")));
+    if !words.is_empty() {
+        put(line, format_args!(" scrub ({})", words.join(" ")));
+    }
+}
+
+/// Diversion, translation and routing.
+fn redirection(line: &mut String, rule: &Rule) {
+    match rule.divert {
+        None => {}
+        Some(Divert::To { addr, port }) => {
+            put(line, format_args!(" divert-to {addr} port {port}"));
+        }
+        Some(Divert::Reply) => line.push_str(" divert-reply"),
+        Some(Divert::Packet { port }) => {
+            put(line, format_args!(" divert-packet port {port}"));
+        }
+    }
+    if rule.anchor.is_none() {
+        match (&rule.nat, &rule.rdr, rule.af_to) {
+            (Some(nat), rdr, Some(af)) => {
+                put(line, format_args!(" af-to {af} from {}", pool(nat, Some(af), PoolWord::Nat)));
+                if let Some(rdr) = rdr {
+                    put(line, format_args!(" to {}", pool(rdr, Some(af), PoolWord::Rdr)));
+                }
+            }
+            // A rule with both prints only the first, as in pfctl.
+            (Some(nat), _, None) => {
+                put(line, format_args!(" nat-to {}", pool(nat, rule.af, PoolWord::Nat)));
+            }
+            (None, Some(rdr), _) => {
+                put(line, format_args!(" rdr-to {}", pool(rdr, rule.af, PoolWord::Rdr)));
+            }
+            (None, None, _) => {}
+        }
+    }
+    if let Some(route) = &rule.route {
+        let name = match route.kind {
+            RouteKind::RouteTo => "route-to",
+            RouteKind::ReplyTo => "reply-to",
+            RouteKind::DupTo => "dup-to",
+        };
+        put(line, format_args!(" {name} {}", pool(&route.pool, rule.af, PoolWord::Route)));
+    }
+}
+
+/// What a pool is printed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PoolWord {
+    Nat,
+    Rdr,
+    Route,
+}
+
+fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
+    let mut text = addr(&pool.addr, af);
+    match (word, pool.ports) {
+        (PoolWord::Nat, Some(ports)) if ports == PoolPorts::NAT_DEFAULT => {}
+        (PoolWord::Nat, Some(PoolPorts::Range(low, high))) if low == high => {
+            put(&mut text, format_args!(" port {low}"));
+        }
+        (PoolWord::Nat, Some(PoolPorts::Range(low, high))) => {
+            put(&mut text, format_args!(" port {low}:{high}"));
+        }
+        (PoolWord::Rdr, Some(PoolPorts::Range(low, high))) if low > 0 => {
+            put(&mut text, format_args!(" port {low}"));
+            if high > 0 && high != low {
+                put(&mut text, format_args!(":{high}"));
+            }
+        }
+        _ => {}
+    }
+    match pool.kind {
+        PoolKind::Single => {}
+        PoolKind::Bitmask => text.push_str(" bitmask"),
+        PoolKind::Random => text.push_str(" random"),
+        PoolKind::SourceHash([a, b, c, d]) => {
+            put(&mut text, format_args!(" source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}"));
+        }
+        PoolKind::RoundRobin => text.push_str(" round-robin"),
+        PoolKind::LeastStates => text.push_str(" least-states"),
+    }
+    if pool.sticky {
+        text.push_str(" sticky-address");
+    }
+    if word == PoolWord::Nat && pool.ports == Some(PoolPorts::Static) {
+        text.push_str(" static-port");
+    }
+    text
+}
+
+/// A queue definition.
+#[must_use]
+pub fn queue(queue: &QueueDef) -> String {
+    let mut line = format!("queue {}", word(&queue.name));
+    if let Some(parent) = &queue.parent {
+        put(&mut line, format_args!(" parent {}", word(parent)));
+    } else if let Some(interface) = &queue.interface {
+        put(&mut line, format_args!(" on {}", word(interface)));
+    }
+    if let Some(flows) = queue.flows {
+        put(&mut line, format_args!(" flows {}", flows.flows));
+        if flows.quantum > 0 {
+            put(&mut line, format_args!(" quantum {}", flows.quantum));
+        }
+    }
+    let share = queue.bandwidth.unwrap_or_default();
+    if share.rate > 0 || share.burst.is_some_and(|(rate, _)| rate > 0) {
+        line.push_str(&curve(" bandwidth ", queue.bandwidth));
+        line.push_str(&curve(", min ", queue.min));
+        line.push_str(&curve(", max ", queue.max));
+    }
+    if queue.default {
+        line.push_str(" default");
+    }
+    if queue.qlimit > 0 {
+        put(&mut line, format_args!(" qlimit {}", queue.qlimit));
     }
     line
+}
+
+fn curve(prefix: &str, curve: Option<ServiceCurve>) -> String {
+    let Some(curve) = curve else { return String::new() };
+    let mut text = bandwidth(prefix, curve.rate);
+    if let Some((rate, ms)) = curve.burst {
+        put(&mut text, format_args!(" burst {} for {ms}ms", bandwidth("", rate)));
+    }
+    text
+}
+
+/// Bits per second in the largest unit that leaves a whole number; nothing for 0.
+fn bandwidth(prefix: &str, rate: u32) -> String {
+    const UNITS: [&str; 4] = [" ", "K", "M", "G"];
+    if rate == 0 {
+        return String::new();
+    }
+    let mut rate = rate;
+    let mut unit = 0;
+    while rate >= 1000 && rate.is_multiple_of(1000) && unit + 1 < UNITS.len() {
+        rate /= 1000;
+        unit += 1;
+    }
+    format!("{prefix}{rate}{}", UNITS[unit])
 }
 
 /// A rule with its number in front, as `pfctl -vv -s rules` shows it.
@@ -85,7 +410,12 @@ pub fn table(table: &TableDef) -> String {
     if let Some(entries) = &table.entries {
         line.push_str(" {");
         for entry in entries {
-            put(&mut line, format_args!(" {entry}"));
+            let not = if entry.negated { "!" } else { "" };
+            if entry.prefix.len() == 0 {
+                put(&mut line, format_args!(" {not}any"));
+            } else {
+                put(&mut line, format_args!(" {entry}"));
+            }
         }
         line.push_str(" }");
     }
@@ -130,15 +460,20 @@ pub(crate) fn syncookies(setting: Syncookies, percent: Option<(u32, u32)>) -> St
 /// An address with its negation, as in rules.
 #[must_use]
 pub fn address(end: &Endpoint) -> String {
-    let mut text = String::new();
-    if end.negated {
-        text.push_str("! ");
-    }
-    match &end.addr {
-        AddrMatch::Any => text.push_str("any"),
-        AddrMatch::Net(prefix) => put(&mut text, format_args!("{prefix}")),
-        AddrMatch::Range(low, high) => put(&mut text, format_args!("{low} - {high}")),
-        AddrMatch::Table(name) => put(&mut text, format_args!("<{}>", word(name))),
+    let not = if end.negated { "! " } else { "" };
+    format!("{not}{}", addr(&end.addr, None))
+}
+
+/// An address in a rule of a family.
+fn addr(addr: &AddrMatch, af: Option<Af>) -> String {
+    match addr {
+        AddrMatch::Any => "any".to_owned(),
+        AddrMatch::Net(prefix) => prefix.to_string(),
+        AddrMatch::Range(low, high) => format!("{low} - {high}"),
+        AddrMatch::Table(name) => format!("<{}>", word(name)),
+        AddrMatch::NoRoute => "no-route".to_owned(),
+        AddrMatch::UrpfFailed => "urpf-failed".to_owned(),
+        AddrMatch::RouteLabel(label) => format!("route {}", quoted(label)),
         AddrMatch::Dynamic(dynamic) => {
             let part = match dynamic.part {
                 DynamicPart::Address => "",
@@ -148,10 +483,13 @@ pub fn address(end: &Endpoint) -> String {
             };
             let aliases = if dynamic.no_aliases { ":0" } else { "" };
             let name = word(&format!("{}{part}{aliases}", dynamic.interface));
-            put(&mut text, format_args!("({name})"));
+            let most = if af == Some(Af::Inet) { 32 } else { 128 };
+            match dynamic.prefix_len.filter(|&len| len < most) {
+                None => format!("({name})"),
+                Some(len) => format!("({name})/{len}"),
+            }
         }
     }
-    text
 }
 
 /// Name of a protocol, or its number where it has none.
@@ -160,8 +498,9 @@ pub fn protocol(number: u8) -> String {
     names::protocol_name(number).map_or_else(|| number.to_string(), str::to_owned)
 }
 
-fn endpoint(end: &Endpoint) -> String {
-    let mut text = address(end);
+fn endpoint(end: &Endpoint, af: Option<Af>) -> String {
+    let not = if end.negated { "! " } else { "" };
+    let mut text = format!("{not}{}", addr(&end.addr, af));
     if let Some(port) = end.port {
         put(&mut text, format_args!(" port {port}"));
     }
@@ -190,7 +529,7 @@ fn block_answer(answer: BlockAnswer, af: Option<Af>) -> String {
 
 fn icmp(rule: &Rule) -> String {
     let Some(icmp) = rule.icmp else { return String::new() };
-    let (af, word) = if rule.proto == Some(proto::ICMPV6) {
+    let (af, word) = if rule.af == Some(Af::Inet6) {
         (Af::Inet6, "icmp6-type")
     } else {
         (Af::Inet, "icmp-type")
@@ -211,6 +550,13 @@ pub(crate) fn word(name: &str) -> String {
     let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_');
     let plain = starts && name.chars().all(is_word_char) && !is_keyword(name);
     if plain { name.to_owned() } else { quoted(name) }
+}
+
+/// A name of several words, bare where the parser puts them together again.
+fn words(name: &str) -> String {
+    let bare = name.split(' ').all(|part| !part.is_empty() && word(part) == part);
+    let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if bare && !name.split(' ').any(number) { name.to_owned() } else { quoted(name) }
 }
 
 /// In quotes that the parser takes off again.

@@ -1,23 +1,36 @@
-//! `pass`, `block` and `match` lines before their lists are expanded.
+//! `pass`, `block`, `match` and `anchor` lines before their lists are expanded.
 //!
-//! Source: pf.conf(5) "PACKET FILTERING"; OpenBSD sbin/pfctl/parse.y `pfrule`, `blockspec`,
-//! `filter_opt`.
+//! Source: pf.conf(5) "PACKET FILTERING"; OpenBSD sbin/pfctl/parse.y `pfrule`, `anchorrule`,
+//! `blockspec`, `logopt`.
 
 use pfapi::addr::Af;
-use pfapi::check::{INTERFACE_NAME_MAX, LABEL_MAX};
+use pfapi::check::{INTERFACE_NAME_MAX, RTABLE_MAX};
 use pfapi::port::PortMatch;
-use pfapi::ruleset::{Action, BlockAnswer, IcmpMatch, InterfaceMatch, StatePolicy, proto};
+use pfapi::ruleset::{
+    Action, BlockAnswer, IcmpMatch, IdMatch, InterfaceMatch, Log, RouteKind, Rule as Finished,
+    StatePolicy,
+};
 use pfapi::units::Direction;
 
 use crate::address::{Host, World, hosts};
-use crate::criteria::{Flags, flags, icmp, icmp_code, port, protocol};
+use crate::criteria::{Flags, answer_code, number_of, port, protocol};
 use crate::diag::{Code, Diagnostic};
+use crate::filter::{DivertSpec, option};
 use crate::parser::{Fallible, Pair, Rule, place, string};
+use crate::pool::PoolSpec;
 use crate::scan::{Place, Statement};
+use crate::state::StateItem;
 
 /// Code of `port-unr` in ICMP type 3 and in ICMPv6 type 1: the default of `return-icmp`.
 const PORT_UNREACHABLE: u8 = 3;
 const PORT_UNREACHABLE6: u8 = 4;
+
+/// Where rules apply: an interface or a routing domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Interface(InterfaceMatch),
+    Rdomain { negated: bool, id: u32 },
+}
 
 /// One end of a rule with its lists.
 #[derive(Clone, Debug, Default)]
@@ -29,20 +42,29 @@ pub(crate) struct Side {
 /// A rule with its lists, and where its parts are.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleSpec {
-    pub(crate) action: Action,
-    pub(crate) direction: Option<Direction>,
-    pub(crate) quick: bool,
-    pub(crate) interfaces: Vec<InterfaceMatch>,
-    pub(crate) af: Option<Af>,
+    /// What all combinations share.
+    pub(crate) rule: Finished,
+    pub(crate) interfaces: Vec<On>,
     pub(crate) protocols: Vec<u8>,
     pub(crate) from: Side,
+    pub(crate) systems: Vec<String>,
     pub(crate) to: Side,
+    pub(crate) users: Vec<IdMatch>,
+    pub(crate) groups: Vec<IdMatch>,
     pub(crate) flags: Option<Flags>,
     /// Family of the word `icmp-type` or `icmp6-type`, and the types.
     pub(crate) icmp: Option<(Af, Vec<IcmpMatch>)>,
     /// `None` when the rule says nothing about state.
     pub(crate) state: Option<StatePolicy>,
-    pub(crate) label: Option<String>,
+    pub(crate) state_items: Vec<StateItem>,
+    pub(crate) divert: Option<DivertSpec>,
+    pub(crate) nat: Option<PoolSpec>,
+    /// The pool of `nat` is that of `binat-to`.
+    pub(crate) binat: bool,
+    pub(crate) rdr: Option<PoolSpec>,
+    pub(crate) route: Option<(RouteKind, PoolSpec)>,
+    /// `af-to` was given.
+    pub(crate) af_to: bool,
     pub(crate) places: Places,
 }
 
@@ -51,105 +73,178 @@ pub(crate) struct RuleSpec {
 pub(crate) struct Places {
     pub(crate) rule: Place,
     pub(crate) action: Place,
-    pub(crate) family: Option<Place>,
-    pub(crate) protocol: Option<Place>,
-    pub(crate) hosts: Option<Place>,
-    pub(crate) port: Option<Place>,
-    pub(crate) flags: Option<Place>,
-    pub(crate) icmp: Option<Place>,
-    pub(crate) state: Option<Place>,
-    pub(crate) label: Option<Place>,
+    /// Where pfctl has read the rule to its end.
+    pub(crate) end: usize,
+    parts: Vec<(&'static str, Place)>,
 }
 
-/// Reads the parts of a rule.
-///
-/// # Errors
-/// The message about the first part that means nothing.
-pub(crate) fn rule(
-    world: World,
-    statement: &Statement,
-    parts: &[Pair],
-    block_returns: bool,
-) -> Fallible<RuleSpec> {
-    let trimmed = statement.text.trim_end().len();
-    let start = statement.text.len() - statement.text.trim_start().len();
-    let whole = statement.locate(start, trimmed);
-    let mut spec = RuleSpec {
-        action: Action::Pass,
-        direction: None,
-        quick: false,
-        interfaces: Vec::new(),
-        af: None,
-        protocols: Vec::new(),
-        from: Side::default(),
-        to: Side::default(),
-        flags: None,
-        icmp: None,
-        state: None,
-        label: None,
-        places: Places {
-            rule: whole.clone(),
-            action: whole,
-            family: None,
-            protocol: None,
-            hosts: None,
-            port: None,
+impl Places {
+    /// Where the part is; the rule as a whole when it was not given.
+    pub(crate) fn of(&self, part: &str) -> &Place {
+        self.parts.iter().find(|(name, _)| *name == part).map_or(&self.rule, |(_, place)| place)
+    }
+
+    pub(crate) fn has(&self, part: &str) -> Option<&Place> {
+        self.parts.iter().find(|(name, _)| *name == part).map(|(_, place)| place)
+    }
+
+    pub(crate) fn add(&mut self, part: &'static str, place: Place) {
+        self.parts.push((part, place));
+    }
+}
+
+impl RuleSpec {
+    /// A rule that says nothing but its action.
+    pub(crate) fn new(statement: &Statement, action: Action) -> Self {
+        let trimmed = statement.text.trim_end().len();
+        let start = statement.text.len() - statement.text.trim_start().len();
+        let whole = statement.locate(start, trimmed);
+        Self {
+            rule: Finished { state: StatePolicy::None, ..Finished::new(action) },
+            interfaces: Vec::new(),
+            protocols: Vec::new(),
+            from: Side::default(),
+            systems: Vec::new(),
+            to: Side::default(),
+            users: Vec::new(),
+            groups: Vec::new(),
             flags: None,
             icmp: None,
             state: None,
-            label: None,
-        },
-    };
+            state_items: Vec::new(),
+            divert: None,
+            nat: None,
+            binat: false,
+            rdr: None,
+            route: None,
+            af_to: false,
+            places: Places {
+                rule: whole.clone(),
+                action: whole,
+                end: statement.end,
+                parts: Vec::new(),
+            },
+        }
+    }
+}
+
+/// What earlier `set` lines and queues mean for a rule.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) world: World<'a>,
+    /// `set block-policy return`
+    pub(crate) block_returns: bool,
+    /// Not `set reassemble no`.
+    pub(crate) reassembles: bool,
+    /// Names of queues that packets can be put into.
+    pub(crate) queues: &'a [pfapi::ruleset::QueueDef],
+}
+
+/// Reads the parts of a `filter` or `anchor` node.
+///
+/// # Errors
+/// The message about the first part that means nothing.
+pub(crate) fn rule(context: Context, statement: &Statement, parts: &[Pair]) -> Fallible<RuleSpec> {
+    let mut spec = RuleSpec::new(statement, Action::Pass);
     for part in parts {
-        let here = || Some(place(statement, part));
+        let here = || place(statement, part);
         match part.as_rule() {
             Rule::action => {
-                spec.action = action(statement, part, block_returns)?;
-                spec.places.action = place(statement, part);
+                spec.rule.action = action(statement, part, context.block_returns)?;
+                spec.places.action = here();
             }
+            Rule::kw_anchor => spec.places.action = here(),
             Rule::direction => {
                 let out = part.clone().into_inner().any(|word| word.as_rule() == Rule::kw_out);
-                spec.direction = Some(if out { Direction::Out } else { Direction::In });
+                spec.rule.direction = Some(if out { Direction::Out } else { Direction::In });
             }
-            Rule::kw_quick => spec.quick = true,
+            Rule::log_quick => (spec.rule.log, spec.rule.quick) = log_quick(statement, part)?,
+            Rule::kw_quick => spec.rule.quick = true,
             Rule::on => spec.interfaces = interfaces(statement, part)?,
-            Rule::family => {
-                let v6 = part.clone().into_inner().any(|word| word.as_rule() == Rule::kw_inet6);
-                spec.af = Some(if v6 { Af::Inet6 } else { Af::Inet });
-                spec.places.family = here();
-            }
+            Rule::family => spec.rule.af = Some(family(part)),
             Rule::proto => {
-                spec.places.protocol = here();
+                spec.places.add("proto", here());
                 for item in part.clone().into_inner() {
                     if item.as_rule() == Rule::proto_item {
-                        spec.protocols.push(protocol(world, statement, &item)?);
+                        spec.protocols.push(protocol(context.world, statement, &item)?);
                     }
                 }
             }
             Rule::hosts => {
-                spec.places.hosts = here();
+                spec.places.add("hosts", here());
                 for side in part.clone().into_inner() {
-                    match side.as_rule() {
-                        Rule::from => {
-                            spec.from = read_side(world, statement, &side, &mut spec.places)?;
-                        }
-                        Rule::to => {
-                            spec.to = read_side(world, statement, &side, &mut spec.places)?;
-                        }
-                        _ => {}
-                    }
+                    endpoint(context.world, statement, &side, &mut spec)?;
                 }
             }
             Rule::option => {
-                for option in part.clone().into_inner() {
-                    read_option(statement, &option, &mut spec)?;
+                for part in part.clone().into_inner() {
+                    option(context, statement, &part, &mut spec)?;
                 }
             }
             _ => {}
         }
     }
-    flags_need_tcp(&spec)?;
     Ok(spec)
+}
+
+/// The family that a `family` node names.
+pub(crate) fn family(pair: &Pair) -> Af {
+    let v6 = pair.clone().into_inner().any(|word| word.as_rule() == Rule::kw_inet6);
+    if v6 { Af::Inet6 } else { Af::Inet }
+}
+
+/// Reads a `log_quick` node.
+///
+/// # Errors
+/// The message about an interface that is none for logs.
+pub(crate) fn log_quick(statement: &Statement, pair: &Pair) -> Fallible<(Option<Log>, bool)> {
+    let mut log = None;
+    let mut quick = false;
+    for part in pair.clone().into_inner() {
+        match part.as_rule() {
+            Rule::kw_quick => quick = true,
+            Rule::log => log = Some(read_log(statement, &part)?),
+            _ => {}
+        }
+    }
+    Ok((log, quick))
+}
+
+fn read_log(statement: &Statement, pair: &Pair) -> Fallible<Log> {
+    let mut log = Log::default();
+    for item in pair.clone().into_inner().filter(|part| part.as_rule() == Rule::log_option) {
+        let mut words = item.clone().into_inner();
+        match words.next().map(|word| word.as_rule()) {
+            Some(Rule::kw_all) => log.all = true,
+            Some(Rule::kw_matches) => log.matches = true,
+            Some(Rule::kw_user) => log.user = true,
+            _ => {
+                let name = words.map(|word| string(&word)).collect::<Vec<_>>().join(" ");
+                let wrong = |text: String, label: &str| {
+                    Box::new(
+                        Diagnostic::error(Code::Log, text)
+                            .at(&place(statement, &item), label)
+                            .line_at(statement.next_token(item.as_span().end()))
+                            .help("logs go to pflog0 up to pflog255"),
+                    )
+                };
+                let Some(number) = name.strip_prefix("pflog") else {
+                    let text = format!("{name}: should be a pflog interface");
+                    return Err(wrong(text, "not an interface for logs"));
+                };
+                let last = match number.parse::<i64>() {
+                    Ok(..0) => Err("too small"),
+                    Ok(number) => u8::try_from(number).map_err(|_| "too large"),
+                    Err(_) => Err("invalid"),
+                };
+                let number = last.map_err(|why| wrong(format!("{name}: {why}"), "this number"))?;
+                if number > 0 {
+                    log.interface = number;
+                }
+            }
+        }
+    }
+    Ok(log)
 }
 
 fn action(statement: &Statement, pair: &Pair, block_returns: bool) -> Fallible<Action> {
@@ -180,7 +275,7 @@ fn block_answer(statement: &Statement, answer: &Pair) -> Fallible<BlockAnswer> {
             Af::Inet => (3, PORT_UNREACHABLE),
             Af::Inet6 => (1, PORT_UNREACHABLE6),
         };
-        codes.get(index).map_or(Ok(default), |word| icmp_code(statement, word, af, icmp_type))
+        codes.get(index).map_or(Ok(default), |word| answer_code(statement, word, af, icmp_type))
     };
     Ok(match answer.as_rule() {
         Rule::kw_return => BlockAnswer::Return,
@@ -189,7 +284,7 @@ fn block_answer(statement: &Statement, answer: &Pair) -> Fallible<BlockAnswer> {
                 return Ok(BlockAnswer::ReturnRst { ttl: None });
             };
             match number.as_str().parse::<u8>() {
-                Ok(ttl) => BlockAnswer::ReturnRst { ttl: Some(ttl) },
+                Ok(ttl) => BlockAnswer::ReturnRst { ttl: Some(ttl).filter(|&ttl| ttl > 0) },
                 Err(_) => {
                     return Err(Box::new(
                         Diagnostic::error(
@@ -211,28 +306,79 @@ fn block_answer(statement: &Statement, answer: &Pair) -> Fallible<BlockAnswer> {
     })
 }
 
-fn interfaces(statement: &Statement, pair: &Pair) -> Fallible<Vec<InterfaceMatch>> {
+/// Reads an `on` node.
+///
+/// # Errors
+/// The message about a name that is too long.
+pub(crate) fn interfaces(statement: &Statement, pair: &Pair) -> Fallible<Vec<On>> {
     let mut found = Vec::new();
     for item in pair.clone().into_inner().filter(|part| part.as_rule() == Rule::if_item) {
-        let mut interface = InterfaceMatch { negated: false, name: "any".to_owned() };
-        for word in item.clone().into_inner() {
-            match word.as_rule() {
-                Rule::not => interface.negated = true,
-                Rule::string => interface.name = string(&word),
-                _ => {}
-            }
-        }
-        if interface.name.is_empty() || interface.name.len() > INTERFACE_NAME_MAX {
-            return Err(Box::new(
-                Diagnostic::error(Code::Interface, "interface name too long").at(
-                    &place(statement, &item),
-                    format!("1 to {INTERFACE_NAME_MAX} octets are possible"),
-                ),
-            ));
-        }
-        found.push(interface);
+        let negated = item.clone().into_inner().any(|part| part.as_rule() == Rule::not);
+        found.push(interface(statement, &item, negated)?);
     }
     Ok(found)
+}
+
+/// The interface or routing domain named somewhere in `pair`.
+///
+/// # Errors
+/// The message about a name that is too long.
+pub(crate) fn interface(statement: &Statement, pair: &Pair, negated: bool) -> Fallible<On> {
+    let mut name = "any".to_owned();
+    for word in pair.clone().into_inner().flatten() {
+        match word.as_rule() {
+            Rule::rdomain => {
+                let id = number_of(&word).and_then(|id| u32::try_from(id).ok());
+                let Some(id) = id.filter(|&id| id <= RTABLE_MAX) else {
+                    let number = number_of(&word).unwrap_or_default();
+                    return Err(Box::new(
+                        Diagnostic::error(Code::Rtable, format!("rdomain {number} outside range"))
+                            .at(&place(statement, &word), "routing domains go from 0 to 255"),
+                    ));
+                };
+                return Ok(On::Rdomain { negated, id });
+            }
+            Rule::string => name = string(&word),
+            _ => {}
+        }
+    }
+    if name.is_empty() || name.len() > INTERFACE_NAME_MAX {
+        return Err(Box::new(Diagnostic::error(Code::Interface, "interface name too long").at(
+            &place(statement, pair),
+            format!("1 to {INTERFACE_NAME_MAX} octets are possible"),
+        )));
+    }
+    Ok(On::Interface(InterfaceMatch { negated, name }))
+}
+
+/// Reads one of `from`, `os`, `to`.
+fn endpoint(world: World, statement: &Statement, pair: &Pair, spec: &mut RuleSpec) -> Fallible<()> {
+    match pair.as_rule() {
+        Rule::from => spec.from = read_side(world, statement, pair, &mut spec.places)?,
+        Rule::to => {
+            spec.to = read_side(world, statement, pair, &mut spec.places)?;
+            let failed = |host: &Host| host.addr == pfapi::ruleset::AddrMatch::UrpfFailed;
+            if spec.to.hosts.iter().any(failed) {
+                let text = "\"urpf-failed\" is not permitted in a destination address";
+                return Err(Box::new(
+                    Diagnostic::error(Code::Address, text)
+                        .at(&place(statement, pair), "only a source can have come the wrong way")
+                        .line_at(statement.next_token(pair.as_span().end())),
+                ));
+            }
+        }
+        Rule::os => {
+            spec.places.add("os", place(statement, pair));
+            let names = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::os_item);
+            for name in names {
+                for word in name.into_inner() {
+                    spec.systems.push(string(&word));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn read_side(
@@ -246,7 +392,7 @@ fn read_side(
         match part.as_rule() {
             Rule::host_list | Rule::host_item => side.hosts = hosts(world, statement, &part)?,
             Rule::ports => {
-                places.port.get_or_insert_with(|| place(statement, &part));
+                places.add("port", place(statement, &part));
                 for item in part.into_inner() {
                     if item.as_rule() == Rule::port_item {
                         side.ports.push(port(world, statement, &item)?);
@@ -257,72 +403,4 @@ fn read_side(
         }
     }
     Ok(side)
-}
-
-fn read_option(statement: &Statement, option: &Pair, spec: &mut RuleSpec) -> Fallible<()> {
-    let here = place(statement, option);
-    let taken = match option.as_rule() {
-        Rule::flags => spec.places.flags.replace(here.clone()).map(|place| (place, "flags")),
-        Rule::icmp => spec.places.icmp.replace(here.clone()).map(|place| (place, "icmp-type")),
-        Rule::no_state | Rule::keep_state => {
-            spec.places.state.replace(here.clone()).map(|place| (place, "modulate or keep"))
-        }
-        Rule::label => spec.places.label.replace(here.clone()).map(|place| (place, "label")),
-        _ => None,
-    };
-    if let Some((before, name)) = taken {
-        return Err(Box::new(
-            Diagnostic::error(Code::Twice, format!("{name} cannot be redefined"))
-                .at(&here, "given a second time")
-                .and(before.span, "given before"),
-        ));
-    }
-    match option.as_rule() {
-        Rule::flags => spec.flags = Some(flags(statement, option)?),
-        Rule::icmp => spec.icmp = Some(icmp(statement, option)?),
-        Rule::no_state => spec.state = Some(StatePolicy::None),
-        Rule::keep_state => {
-            let mut words = option.clone().into_inner();
-            if let Some(options) = words.find(|word| word.as_rule() == Rule::state_options) {
-                let start = options.as_span().start();
-                return Err(Box::new(
-                    Diagnostic::error(
-                        Code::Unsupported,
-                        "state options are not supported by this version",
-                    )
-                    .at(&statement.locate(start, start + 1), "not supported"),
-                ));
-            }
-            spec.state = Some(StatePolicy::Keep);
-        }
-        Rule::label => {
-            let text = option.clone().into_inner().find(|word| word.as_rule() == Rule::string);
-            let text = text.map(|word| string(&word)).unwrap_or_default();
-            if text.len() > LABEL_MAX {
-                return Err(Box::new(label_too_long(&here, text.len())));
-            }
-            spec.label = Some(text);
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// A label that has no room in a rule.
-pub(crate) fn label_too_long(here: &Place, len: usize) -> Diagnostic {
-    Diagnostic::error(Code::Label, format!("rule label too long (max {LABEL_MAX} chars)"))
-        .at(here, format!("{len} octets"))
-}
-
-/// `flags` is an error when no protocol of the rule can be TCP; else the others lose it.
-fn flags_need_tcp(spec: &RuleSpec) -> Fallible<()> {
-    let useless = !spec.protocols.is_empty() && !spec.protocols.contains(&proto::TCP);
-    match (&spec.places.flags, spec.flags) {
-        (Some(here), Some(Flags::Match(_))) if useless => Err(Box::new(
-            Diagnostic::error(Code::Flags, "flags only apply to tcp")
-                .at(here, "no protocol of this rule has flags")
-                .help("take `flags` out, or add `tcp` to the protocols"),
-        )),
-        _ => Ok(()),
-    }
 }

@@ -22,8 +22,28 @@ pub(crate) const EXPANSION_MAX: usize = 64 * 1024 * 1024;
 const DEPTH_MAX: usize = 16;
 
 /// Words that start a statement, and so show that a brace before them was not closed.
-const STATEMENT_WORDS: [&str; 9] =
-    ["pass", "block", "match", "set", "table", "anchor", "antispoof", "queue", "include"];
+const STATEMENT_WORDS: [&str; 10] =
+    ["pass", "block", "match", "set", "table", "anchor", "antispoof", "queue", "include", "load"];
+
+/// Words that a list may follow; a brace at the end of an `anchor` line is a list only there.
+const LIST_WORDS: [&str; 16] = [
+    "on",
+    "proto",
+    "from",
+    "to",
+    "port",
+    "os",
+    "user",
+    "group",
+    "icmp-type",
+    "icmp6-type",
+    "nat-to",
+    "rdr-to",
+    "binat-to",
+    "route-to",
+    "reply-to",
+    "dup-to",
+];
 
 /// A macro's value and where it comes from.
 #[derive(Clone, Debug)]
@@ -57,6 +77,8 @@ pub(crate) struct Statement {
     pub(crate) open_brace: Option<usize>,
     /// A mistake has been reported; the statement is not to be looked at.
     pub(crate) failed: bool,
+    /// The mistake is a macro without a definition, with which pfctl loses the newline.
+    pub(crate) undefined: bool,
 }
 
 /// Where a stretch of a statement's text comes from.
@@ -130,24 +152,11 @@ impl Statement {
         self.text.push_str(value);
     }
 
-    /// Words outside quotes, with their offsets.
-    pub(crate) fn words(&self) -> impl Iterator<Item = (usize, &str)> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            loop {
-                let rest = &self.text[at..];
-                let first = rest.chars().next()?;
-                if let quote @ ('"' | '\'') = first {
-                    at += quoted_len(rest, quote).unwrap_or(1);
-                } else if is_word_char(first) {
-                    let len = rest.find(|c| !is_word_char(c)).unwrap_or(rest.len());
-                    at += len;
-                    return Some((at - len, &rest[..len]));
-                } else {
-                    at += first.len_utf8();
-                }
-            }
-        })
+    /// Offset in the file of the first word or sign at or behind `at`.
+    pub(crate) fn next_token(&self, at: usize) -> usize {
+        let blank =
+            self.text.get(at..).and_then(|rest| rest.find(|c| !matches!(c, ' ' | '\t' | '\r')));
+        blank.map_or(self.end, |blank| self.locate(at + blank, at + blank + 1).span.start)
     }
 }
 
@@ -183,8 +192,8 @@ pub(crate) struct Scanner<'a> {
 struct Inside {
     braces: Vec<usize>,
     in_word: bool,
-    first_word_done: bool,
-    nested_rules: bool,
+    /// Where a line started with a word that cannot stand in a list: the statement ends there.
+    stray_line: bool,
 }
 
 impl<'a> Scanner<'a> {
@@ -208,19 +217,21 @@ impl<'a> Scanner<'a> {
             self.at += character.len_utf8();
             match character {
                 '\\' if self.skip_newline() => {}
-                '\n' if inside.braces.is_empty() => {
+                '\n' if inside.braces.is_empty() || inside.stray_line || statement.failed => {
+                    statement.end = at;
+                    statement.open_brace = inside.braces.last().copied();
+                    return Some(statement);
+                }
+                '\n' if opens_anchor(&statement.text, inside.braces.len()) => {
                     statement.end = at;
                     return Some(statement);
                 }
                 '\n' => {
                     inside.in_word = false;
-                    statement.push(' ', at);
-                    if !inside.nested_rules && self.statement_starts() {
-                        statement.end = at;
-                        statement.open_brace = inside.braces.last().copied();
-                        return Some(statement);
-                    }
+                    statement.push('\n', at);
+                    inside.stray_line = self.statement_starts();
                 }
+                '\\' => {}
                 '#' => self.skip_comment(),
                 '"' | '\'' if !inside.in_word => {
                     self.quoted(character, at, &mut statement, report);
@@ -234,6 +245,56 @@ impl<'a> Scanner<'a> {
         statement.end = self.text.len();
         statement.open_brace = inside.braces.last().copied();
         Some(statement)
+    }
+
+    /// Goes back to `offset`, behind which the line with a mistake is to be skipped.
+    pub(crate) fn skip_line(
+        &mut self,
+        offset: usize,
+        macros: &mut Macros,
+        report: &mut impl FnMut(Diagnostic),
+    ) {
+        self.at = self.text.floor_char_boundary(offset.min(self.text.len()));
+        let mut in_word = false;
+        while let Some(character) = self.text[self.at..].chars().next() {
+            let at = self.at;
+            self.at += character.len_utf8();
+            match character {
+                '\\' if self.skip_newline() => {}
+                '\n' => return,
+                '#' => self.skip_comment(),
+                '"' | '\'' if !in_word => {
+                    match quoted_len(&self.text[at..], character) {
+                        Some(len) => self.at = at + len,
+                        None => self.at = self.text.len(),
+                    }
+                    continue;
+                }
+                '$' if !in_word => {
+                    let name = macro_name(&self.text[self.at..]);
+                    self.at += name.len();
+                    if let Some(found) = macros.get_mut(name) {
+                        found.used = true;
+                    } else {
+                        report(undefined(name, Span::new(at, self.at), macros));
+                        self.skip_physical_line();
+                    }
+                }
+                _ => in_word = is_word_char(character),
+            }
+        }
+    }
+
+    /// To behind the next newline, whatever stands before it but a continuation.
+    pub(crate) fn skip_physical_line(&mut self) {
+        while let Some(found) = self.text[self.at..].find(['\n', '\\']) {
+            self.at += found + 1;
+            if self.text.as_bytes()[self.at - 1] == b'\n' {
+                return;
+            }
+            self.skip_newline();
+        }
+        self.at = self.text.len();
     }
 
     fn plain(
@@ -269,13 +330,7 @@ impl<'a> Scanner<'a> {
             }
             _ => {}
         }
-        let in_word = is_word_char(character);
-        if inside.in_word && !in_word && !inside.first_word_done {
-            let word = statement.text.trim();
-            inside.first_word_done = true;
-            inside.nested_rules = word == "anchor" || word == "load";
-        }
-        inside.in_word = in_word;
+        inside.in_word = is_word_char(character);
         statement.push(character, at);
     }
 
@@ -329,9 +384,9 @@ impl<'a> Scanner<'a> {
             self.at = at + len;
             return;
         }
+        // pfctl reads to the end of the file, too.
         self.exhausted.push(quote);
-        let line = rest.find('\n').unwrap_or(rest.len());
-        self.at = at + line;
+        self.at = self.text.len();
         if !statement.failed {
             statement.failed = true;
             report(
@@ -355,15 +410,14 @@ impl<'a> Scanner<'a> {
         macros: &mut Macros,
         report: &mut impl FnMut(Diagnostic),
     ) {
-        let rest = &self.text[self.at..];
-        let len = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let name = &rest[..len];
-        self.at += len;
+        let name = macro_name(&self.text[self.at..]);
+        self.at += name.len();
         let span = Span::new(at, self.at);
         if !macros.contains_key(name) {
             if !statement.failed {
                 statement.failed = true;
-                report(undefined(name, span, macros));
+                statement.undefined = true;
+                report(undefined(name, span, macros).after("syntax error"));
             }
             inside.in_word = true;
             return;
@@ -387,7 +441,6 @@ impl<'a> Scanner<'a> {
             Origin { name: name.to_owned(), use_end: span.end, definition: found.definition };
         statement.push_macro(value, span, origin);
         inside.in_word = value.chars().last().is_some_and(is_word_char);
-        inside.first_word_done = true;
         let mut deepest = inside.braces.len();
         for brace in braces(value) {
             if brace == '{' {
@@ -402,6 +455,49 @@ impl<'a> Scanner<'a> {
             report(too_deep(span));
         }
     }
+}
+
+/// The name of a macro at the start of `text`.
+fn macro_name(text: &str) -> &str {
+    let len = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..len]
+}
+
+/// Whether an `anchor` line ends here with the brace in front of its rules.
+fn opens_anchor(text: &str, depth: usize) -> bool {
+    let text = text.trim();
+    let Some(before) = text.strip_suffix('{') else { return false };
+    let last = before
+        .rsplit(|c: char| c.is_whitespace() || "{}()<>!=/,".contains(c))
+        .find(|word| !word.is_empty());
+    let ends_in_word = before.trim_end().ends_with(is_word_char);
+    depth == 1
+        && first_word(text) == "anchor"
+        && !(ends_in_word && last.is_some_and(|last| LIST_WORDS.contains(&last)))
+}
+
+/// The word that a statement starts with; empty for a sign.
+pub(crate) fn first_word(text: &str) -> &str {
+    let text = text.trim_start();
+    &text[..text.find(|c| !is_word_char(c)).unwrap_or(text.len())]
+}
+
+/// Offsets of the words and signs of a statement, as pfctl counts them; newlines are signs.
+pub(crate) fn tokens(text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += text[at..].find(|c| !matches!(c, ' ' | '\t' | '\r'))?;
+        let rest = &text[at..];
+        let first = rest.chars().next()?;
+        let len = match first {
+            '"' | '\'' => quoted_len(rest, first).unwrap_or(rest.len()),
+            _ if is_word_char(first) => rest.find(|c| !is_word_char(c)).unwrap_or(rest.len()),
+            _ if ["!=", "<=", ">=", "<>", "><"].iter().any(|sign| rest.starts_with(sign)) => 2,
+            _ => first.len_utf8(),
+        };
+        at += len;
+        Some(at - len..at)
+    })
 }
 
 /// Braces outside quotes.
@@ -433,8 +529,7 @@ fn comment_start(value: &str) -> Option<usize> {
 
 fn undefined(name: &str, span: Span, macros: &Macros) -> Diagnostic {
     let diagnostic = Diagnostic::error(Code::MacroUndefined, format!("macro '{name}' not defined"))
-        .at_span(span, "no macro of this name is defined above")
-        .after("syntax error");
+        .at_span(span, "no macro of this name is defined above");
     match crate::suggest::nearest(name, macros.keys().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("did you mean `${near}`?")),
         None => diagnostic.help(format!("define it before its first use: `{name} = \"value\"`")),
@@ -486,7 +581,7 @@ mod tests {
     fn statements_end_at_newlines_outside_braces() {
         assert_eq!(
             scan("pass in\\\n quick # x\nblock {a\nb} # c\n"),
-            ["pass in quick", "block {a b}"]
+            ["pass in quick", "block {a\nb}"]
         );
         assert_eq!(scan("a = \"x # \\\" y\"\nb"), ["a = \"x # \\\" y\"", "b"]);
         assert_eq!(scan("x # com\\\nment\ny"), ["x", "y"]);
@@ -499,8 +594,27 @@ mod tests {
     }
 
     #[test]
-    fn missing_brace_does_not_eat_the_next_rule() {
-        assert_eq!(scan("pass from { a\n b\npass out\n"), ["pass from { a  b", "pass out"]);
+    fn missing_brace_ends_behind_the_line_that_shows_it() {
+        assert_eq!(
+            scan("pass from { a\n b\npass out\nblock\n"),
+            ["pass from { a\n b\npass out", "block"]
+        );
+    }
+
+    #[test]
+    fn rules_of_an_anchor_are_statements() {
+        assert_eq!(
+            scan("anchor x in on { em0\n em1 } {\n pass\n}\n"),
+            ["anchor x in on { em0\n em1 } {", "pass", "}"]
+        );
+        assert_eq!(scan("anchor from {\n a }\n"), ["anchor from {\n a }"]);
+    }
+
+    #[test]
+    fn tokens_are_words_and_signs() {
+        let text = "pass <a> != \"x y\"\n{";
+        let found: Vec<&str> = tokens(text).map(|token| &text[token]).collect();
+        assert_eq!(found, ["pass", "<", "a", ">", "!=", "\"x y\"", "\n", "{"]);
     }
 
     #[test]

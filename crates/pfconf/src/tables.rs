@@ -12,6 +12,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::print;
 use crate::scan::Statement;
+use crate::suggest::nearest;
 
 /// A table definition, and the line that `pfctl -v` prints for it.
 ///
@@ -22,32 +23,32 @@ pub(crate) fn table(
     statement: &Statement,
     parts: &[Pair],
 ) -> Fallible<(TableDef, String)> {
-    let mut table = TableDef {
-        name: String::new(),
-        persist: false,
-        constant: false,
-        counters: false,
-        entries: None,
-    };
-    let mut contents = String::new();
+    let mut table = TableDef::default();
+    let mut parts_shown: Vec<Option<String>> = Vec::new();
+    let mut files = Vec::new();
     for part in parts {
         match part.as_rule() {
             Rule::table_ref => table.name = table_name(statement, part)?,
             Rule::table_option => {
                 for option in part.clone().into_inner() {
                     match option.as_rule() {
-                        Rule::kw_persist => table.persist = true,
-                        Rule::kw_const => table.constant = true,
-                        Rule::kw_counters => table.counters = true,
+                        Rule::string => flag(statement, &option, &mut table)?,
                         Rule::table_entries => {
                             let added = list(world, statement, &option)?;
-                            contents.push_str(&shown(&added));
-                            table.entries.get_or_insert_default().extend(added);
+                            if !added.is_empty() {
+                                parts_shown.push(Some(shown(&added)));
+                            }
+                            let entries = table.entries.get_or_insert_default();
+                            for host in &added {
+                                let Some(entry) = entry(host) else { continue };
+                                entries.push(entry);
+                                table.weights.extend(host.weight.map(|w| (entry.prefix, w)));
+                            }
                         }
                         Rule::table_file => {
                             let (path, added) = file(world, statement, &option)?;
-                            contents.push_str(" file ");
-                            contents.push_str(&print::quoted(&path));
+                            parts_shown.push(None);
+                            files.push(format!(" file \"{path}\""));
                             table.entries.get_or_insert_default().extend(added);
                         }
                         _ => {}
@@ -57,32 +58,105 @@ pub(crate) fn table(
             _ => {}
         }
     }
+    let mut contents = String::new();
+    let mut files = files.into_iter();
+    // Lists that stand next to each other print as one.
+    let mut open = false;
+    for part in parts_shown {
+        if let Some(list) = part {
+            contents.push_str(if open { "" } else { " {" });
+            contents.push_str(&list);
+            open = true;
+        } else {
+            contents.push_str(if open { " }" } else { "" });
+            contents.extend(files.next());
+            open = false;
+        }
+    }
+    contents.push_str(if open { " }" } else { "" });
+    if contents.is_empty() && table.entries.is_some() {
+        contents.push_str(" { }");
+    }
     let line = print::table_head(&table) + &contents;
     Ok((table, line))
 }
 
-fn shown(entries: &[TableEntry]) -> String {
-    let mut text = String::from(" {");
-    for entry in entries {
-        text.push(' ');
-        text.push_str(&entry.to_string());
-    }
-    text + " }"
-}
-
-fn list(world: World, statement: &Statement, pair: &Pair) -> Fallible<Vec<TableEntry>> {
-    let mut entries = Vec::new();
-    for item in pair.clone().into_inner() {
-        if item.as_rule() != Rule::host_item {
-            continue;
+fn flag(statement: &Statement, pair: &Pair, table: &mut TableDef) -> Fallible<()> {
+    let word = string(pair);
+    match word.as_str() {
+        "persist" => table.persist = true,
+        "const" => table.constant = true,
+        "counters" => table.counters = true,
+        _ => {
+            let diagnostic =
+                Diagnostic::error(Code::Table, format!("invalid table option '{word}'"))
+                    .at(&place(statement, pair), "not an option of tables");
+            let near = nearest(&word, ["persist", "const", "counters"]);
+            return Err(Box::new(match near {
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                None => diagnostic.help("the options are persist, const, counters and file"),
+            }));
         }
-        refuse(statement, &item)?;
-        entries.extend(host_item(world, statement, &item)?.iter().filter_map(entry));
     }
-    Ok(entries)
+    Ok(())
 }
 
-fn entry(host: &Host) -> Option<TableEntry> {
+/// Addresses as pfctl prints them, the network of length zero as `any`.
+fn shown(hosts: &[Host]) -> String {
+    let mut text = String::new();
+    for host in hosts {
+        text.push_str(if host.negated { " !" } else { " " });
+        let end = pfapi::ruleset::Endpoint { negated: false, addr: host.addr.clone(), port: None };
+        text.push_str(&print::address(&end));
+        if let Some(via) = &host.via {
+            text.push('@');
+            text.push_str(via);
+        }
+    }
+    text
+}
+
+fn list(world: World, statement: &Statement, pair: &Pair) -> Fallible<Vec<Host>> {
+    let mut hosts = Vec::new();
+    let mut items = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::table_host);
+    for item in items.by_ref() {
+        let found = host_item(world, statement, &item)?;
+        hosts.extend(found.into_iter().map(|host| (host, item.clone())));
+    }
+    // pfctl looks at what is in the list when it has read the closing brace.
+    for (host, item) in &hosts {
+        let text = match &host.addr {
+            AddrMatch::Net(_) | AddrMatch::Any if host.via.is_none() => continue,
+            AddrMatch::Net(_) | AddrMatch::Any => {
+                return Err(Box::new(
+                    Diagnostic::error(
+                        Code::Unsupported,
+                        "`address@interface` is not supported by this version",
+                    )
+                    .at(&place(statement, item), "not supported"),
+                ));
+            }
+            AddrMatch::Range(..) => "address ranges are not permitted inside tables",
+            AddrMatch::Dynamic(_) => "dynamic addresses are not permitted inside tables",
+            AddrMatch::Table(_) => "tables cannot contain tables",
+            AddrMatch::NoRoute => "\"no-route\" is not permitted inside tables",
+            AddrMatch::UrpfFailed => "\"urpf-failed\" is not permitted inside tables",
+            // The number is pfctl's for this kind.
+            AddrMatch::RouteLabel(_) => "unknown address type 4",
+        };
+        let end = statement.next_token(pair.as_span().end().saturating_sub(1));
+        return Err(Box::new(
+            Diagnostic::error(Code::Table, text)
+                .at(&place(statement, item), "a table cannot hold this")
+                .line_at(end)
+                .help("a table holds addresses and networks; use a list of rules for the rest"),
+        ));
+    }
+    Ok(hosts.into_iter().map(|(host, _)| host).collect())
+}
+
+/// The table entry that an address is; `None` for what a table cannot hold.
+pub(crate) fn entry(host: &Host) -> Option<TableEntry> {
     let prefix = match host.addr {
         AddrMatch::Net(prefix) => prefix,
         // The network of length zero has become `any` with its family.
@@ -98,26 +172,14 @@ fn entry(host: &Host) -> Option<TableEntry> {
     Some(TableEntry { prefix, negated: host.negated })
 }
 
-/// Refuses what a rule may name but a table cannot hold.
-fn refuse(statement: &Statement, item: &Pair) -> Fallible<()> {
-    for part in item.clone().into_inner() {
-        let text = match part.as_rule() {
-            Rule::table_ref => "tables cannot contain tables".to_owned(),
-            Rule::dynamic => "dynamic addresses are not permitted inside tables".to_owned(),
-            Rule::range => "address ranges are not permitted inside tables".to_owned(),
-            Rule::kw_any => "\"any\" is not permitted inside tables".to_owned(),
-            Rule::kw_no_route | Rule::kw_urpf_failed => {
-                format!("\"{}\" is not permitted inside tables", part.as_str().trim())
-            }
-            _ => continue,
-        };
-        return Err(Box::new(
-            Diagnostic::error(Code::Table, text)
-                .at(&place(statement, &part), "a table cannot hold this")
-                .help("a table holds addresses and networks; use a list of rules for the rest"),
-        ));
+/// What went wrong with a file, in the words of strerror(3).
+pub(crate) fn cause(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "No such file or directory".to_owned(),
+        ErrorKind::PermissionDenied => "Permission denied".to_owned(),
+        ErrorKind::IsADirectory => "Is a directory".to_owned(),
+        _ => error.to_string(),
     }
-    Ok(())
 }
 
 /// Reads a table file: addresses between blanks, `#` and `;` start comments.
@@ -127,16 +189,11 @@ fn file(world: World, statement: &Statement, pair: &Pair) -> Fallible<(String, V
     let failed = |cause: String| {
         Box::new(
             Diagnostic::error(Code::TableFile, format!("cannot load \"{path}\": {cause}"))
-                .at(&place(statement, pair), "this file"),
+                .at(&place(statement, pair), "this file")
+                .line_at(statement.end),
         )
     };
-    let text = world.sources.read(&path).map_err(|error| {
-        failed(match error.kind() {
-            ErrorKind::NotFound => "No such file or directory".to_owned(),
-            ErrorKind::PermissionDenied => "Permission denied".to_owned(),
-            _ => error.to_string(),
-        })
-    })?;
+    let text = world.sources.read(&path).map_err(|error| failed(cause(&error)))?;
     let mut entries = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.split(['#', ';']).next().unwrap_or_default();

@@ -36,6 +36,7 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
     };
     let compiled = load::compile(&Input { name, text: &text }, &setting, console);
     let Some(ruleset) = compiled.ruleset else { return Ok(Exit::Failure) };
+    load::refuse_unsupported(&ruleset)?;
     for frame in load::frames(ruleset, 0) {
         serde_json::to_writer(&mut *console.out, &frame).map_err(std::io::Error::from)?;
         writeln!(console.out)?;

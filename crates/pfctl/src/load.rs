@@ -2,7 +2,7 @@
 //!
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`; the frames are those of `pfapi::control`.
 
-use pfapi::check::CheckedRuleset;
+use pfapi::check::{CheckedRuleset, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
 use pfapi::ruleset::TableDef;
@@ -115,11 +115,25 @@ fn table_parts(tables: Vec<TableDef>) -> Vec<Vec<TableDef>> {
     groups
 }
 
+/// Refuses a ruleset with anything that the engine cannot evaluate: it must not be left out.
+///
+/// # Errors
+/// The features and the numbers of their rules.
+pub fn refuse_unsupported(ruleset: &CheckedRuleset) -> Result<(), Error> {
+    let missing = unsupported(ruleset);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    Err(Error::Plain(format!("rules not loaded: {}", lines.join("; "))))
+}
+
 /// Loads a ruleset: nothing is in force before the last step, and a failure leaves the old rules.
 ///
 /// # Errors
-/// A broken connection, or the daemon's refusal.
+/// What the engine cannot evaluate, a broken connection, or the daemon's refusal.
 pub fn transact(client: &mut Client, ruleset: CheckedRuleset) -> Result<(), Error> {
+    refuse_unsupported(&ruleset)?;
     let ticket = match client.call(&Request::Begin)? {
         Response::Ticket { ticket } => ticket,
         other => return Err(Error::from_answer(other, "begin")),
@@ -165,9 +179,8 @@ mod tests {
         TableDef {
             name: name.to_owned(),
             persist: true,
-            constant: false,
-            counters: false,
             entries: count.map(|count| (0..count).map(entry).collect()),
+            ..TableDef::default()
         }
     }
 
@@ -176,6 +189,7 @@ mod tests {
             options: Options::default(),
             tables: tables.into_iter().map(|table| ((), table)).collect(),
             rules: rules.into_iter().map(|rule| ((), rule)).collect(),
+            ..Draft::default()
         })
         .unwrap()
     }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
-use pfconf::{BuiltinSources, CompileOptions, Compiled, Input, Sources, compile};
+use pfconf::{
+    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, OsMatch, Sources, compile,
+};
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -41,6 +43,9 @@ pub fn router() -> Facts {
     }
 }
 
+/// The fingerprints of the golden files.
+const FINGERPRINTS: &str = "5840:64:1:60:M*,S,T,N,W7:Linux:2.6::Linux 2.6\n";
+
 /// Built-in names, one host name, and table files.
 pub struct TestSources;
 
@@ -48,6 +53,9 @@ impl Sources for TestSources {
     fn read(&self, path: &str) -> io::Result<String> {
         match path {
             "/dev/null" => Ok(String::new()),
+            "/etc/pf.included" => Ok("more = \"82\"\npass proto udp to port $more".into()),
+            "/etc/pf.rules" => Ok("pass out quick\nblock label \"$nr\"\n".into()),
+            "/etc/pf.wrong" => Ok("pass in\nblock foo\npass out\n".into()),
             "/etc/pf.blocked" => {
                 Ok("# known offenders\n192.0.2.0/24 !192.0.2.9 ; but not this one\n2001:db8::/32\n"
                     .into())
@@ -73,6 +81,18 @@ impl Sources for TestSources {
 
     fn protocol(&self, name: &str) -> Option<u8> {
         BuiltinSources.protocol(name)
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        (name == "root").then_some(0)
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        (name == "wheel").then_some(0)
+    }
+
+    fn os(&self, name: &str) -> OsMatch {
+        Fingerprints::parse(FINGERPRINTS).0.find(name)
     }
 }
 

@@ -52,17 +52,15 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     Ok(Exit::Success)
 }
 
-/// Prints the file as it was understood; with `-vv` the rules, which stand last, are numbered.
+/// Prints the file as it was understood; with `-vv` the rules are numbered.
 fn print_listing(session: &mut Session<'_, '_>, compiled: &Compiled) -> Result<(), Error> {
-    let rules = compiled.ruleset.as_ref().map_or(0, |ruleset| ruleset.rules().len());
-    let others = compiled.listing.len().saturating_sub(rules);
-    for (position, line) in compiled.listing.iter().enumerate() {
-        match position.checked_sub(others) {
-            Some(number) if session.flags.verbosity > 1 => {
-                writeln!(session.console.out, "@{number} {line}")?;
-            }
-            _ => writeln!(session.console.out, "{line}")?,
-        }
+    for text in &compiled.progress {
+        session.console.note(text);
+    }
+    let very = session.flags.verbosity > 1;
+    let lines = if very { &compiled.numbered } else { &compiled.listing };
+    for line in lines {
+        writeln!(session.console.out, "{line}")?;
     }
     Ok(())
 }

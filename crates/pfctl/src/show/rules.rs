@@ -60,7 +60,12 @@ impl Sizes {
                 dynamic.part = DynamicPart::Address;
                 dynamic.no_aliases = false;
             }
-            AddrMatch::Any | AddrMatch::Net(_) | AddrMatch::Range(..) => {}
+            AddrMatch::Any
+            | AddrMatch::Net(_)
+            | AddrMatch::Range(..)
+            | AddrMatch::NoRoute
+            | AddrMatch::UrpfFailed
+            | AddrMatch::RouteLabel(_) => {}
         }
     }
 
@@ -195,6 +200,7 @@ mod tests {
                 interface: interface.to_owned(),
                 part: DynamicPart::Network,
                 no_aliases,
+                prefix_len: None,
             })
         };
         shown.rule.from.addr = dynamic("tun0", false);

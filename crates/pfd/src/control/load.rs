@@ -89,7 +89,7 @@ impl DraftBuilder {
     /// Checks the draft as a whole.
     ///
     /// # Errors
-    /// The first mistakes, in one message.
+    /// The first mistakes, or what the engine cannot evaluate, in one message.
     pub fn check(self) -> Result<CheckedRuleset, LoadFailure> {
         let draft = Draft {
             options: self.options,
@@ -104,8 +104,9 @@ impl DraftBuilder {
                 .zip(0..)
                 .map(|(rule, at)| (Place::Rule(at), rule))
                 .collect(),
+            ..Draft::default()
         };
-        check::check(draft).map_err(|errors| {
+        let checked = check::check(draft).map_err(|errors| {
             let mut lines: Vec<String> = errors
                 .iter()
                 .take(MISTAKES_SHOWN)
@@ -119,7 +120,14 @@ impl DraftBuilder {
                 lines.push(format!("and {more} more"));
             }
             LoadFailure::new(FailureKind::Invalid, lines.join("; "))
-        })
+        })?;
+        let missing = check::unsupported(&checked);
+        if missing.is_empty() {
+            return Ok(checked);
+        }
+        let lines: Vec<String> =
+            missing.iter().take(MISTAKES_SHOWN).map(ToString::to_string).collect();
+        Err(LoadFailure::new(FailureKind::Invalid, lines.join("; ")))
     }
 }
 
@@ -209,15 +217,13 @@ mod tests {
     fn table(name: &str, entries: &[&str]) -> TableDef {
         TableDef {
             name: name.to_owned(),
-            persist: false,
-            constant: false,
-            counters: false,
             entries: Some(
                 entries
                     .iter()
                     .map(|text| TableEntry { prefix: text.parse().unwrap(), negated: false })
                     .collect(),
             ),
+            ..TableDef::default()
         }
     }
 

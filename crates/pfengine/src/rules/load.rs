@@ -285,6 +285,10 @@ fn compile_endpoint(end: &Endpoint, facts: &Facts, tables: &Tables) -> CompiledE
             .get(name)
             .map_or_else(|| CompiledAddr::Nets(Vec::new()), |t| CompiledAddr::Table(Arc::clone(t))),
         AddrMatch::Dynamic(dynamic) => CompiledAddr::Nets(dynamic_nets(dynamic, facts)),
+        // Refused before a ruleset gets here (`pfapi::check::unsupported`).
+        AddrMatch::NoRoute | AddrMatch::UrpfFailed | AddrMatch::RouteLabel(_) => {
+            CompiledAddr::Nets(Vec::new())
+        }
     };
     CompiledEndpoint { negated: end.negated, addr, port: end.port }
 }

@@ -68,7 +68,7 @@ impl Router {
 
     pub fn load(&self, options: Options, rules: Vec<Rule>) {
         let rules = rules.into_iter().map(|rule| ((), rule)).collect();
-        let ruleset = check(Draft { options, tables: vec![], rules }).unwrap();
+        let ruleset = check(Draft { options, rules, ..Draft::default() }).unwrap();
         self.engine.load(&ruleset, Loader::default(), self.now).unwrap();
     }
 

@@ -1,0 +1,196 @@
+//! What the language has and the engine has not, yet.
+//!
+//! A rule that is not evaluated as written would pass or block what it should not. Whoever loads
+//! a ruleset therefore asks [`unsupported`] first and refuses what it names. Remove a line here
+//! when the engine learns the feature.
+
+use core::fmt;
+
+use super::CheckedRuleset;
+use crate::ruleset::{AddrMatch, DynamicAddr, Options, Reassemble, Rule, StatePolicy};
+
+/// Most findings that are worth telling.
+const FINDINGS_MAX: usize = 20;
+
+/// A feature that this version cannot evaluate, and where it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The feature in words of pf.conf(5).
+    pub what: String,
+    /// Number of the rule in the main ruleset; `None` for settings, queues and anchors' contents.
+    pub rule: Option<usize>,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(number) = self.rule {
+            write!(f, "rule {number}: ")?;
+        }
+        write!(f, "`{}` is not supported by this version", self.what)
+    }
+}
+
+/// Everything in the ruleset that the engine cannot evaluate; empty when it may be loaded.
+#[must_use]
+pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
+    let mut found = Vec::new();
+    let mut settings = |what: &str| found.push(Unsupported { what: what.to_owned(), rule: None });
+    options(ruleset.options(), &mut settings);
+    if !ruleset.queues().is_empty() {
+        settings("queue");
+    }
+    if !ruleset.anchors().is_empty() {
+        settings("load anchor");
+    }
+    if ruleset.tables().any(|table| !table.weights.is_empty()) {
+        settings("weight");
+    }
+    for (number, rule) in ruleset.rules().enumerate() {
+        if found.len() >= FINDINGS_MAX {
+            break;
+        }
+        features(rule, &mut |what| {
+            found.push(Unsupported { what: what.to_owned(), rule: Some(number) });
+        });
+    }
+    found
+}
+
+fn options(options: &Options, report: &mut impl FnMut(&str)) {
+    // `debug` chooses what the kernel of OpenBSD logs; nothing here depends on it.
+    let Options {
+        limits: _,
+        timeouts: _,
+        skip: _,
+        syncookies: _,
+        reassemble,
+        debug: _,
+        hostid,
+        log_interface,
+    } = options;
+    match reassemble {
+        None | Some(Reassemble::Yes) => {}
+        Some(Reassemble::No) => report("set reassemble no"),
+        Some(Reassemble::NoDf) => report("set reassemble yes no-df"),
+    }
+    if hostid.is_some() {
+        report("set hostid");
+    }
+    if matches!(log_interface, Some(crate::ruleset::LogInterface::Name(_))) {
+        report("set loginterface");
+    }
+}
+
+/// Names the features of one rule. Every field is listed, so that none can be forgotten.
+fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
+    let Rule {
+        action: _,
+        anchor,
+        direction: _,
+        log,
+        quick: _,
+        interface: _,
+        rdomain,
+        af: _,
+        proto: _,
+        from,
+        os,
+        to,
+        received_on,
+        user,
+        group,
+        flags: _,
+        icmp: _,
+        tos,
+        prio,
+        max_pkt_rate,
+        set,
+        state,
+        probability,
+        state_options,
+        fragment,
+        scrub,
+        allow_opts,
+        label: _,
+        once,
+        tag,
+        tagged,
+        rtable,
+        divert,
+        af_to,
+        nat,
+        rdr,
+        route,
+    } = rule;
+    for addr in [&from.addr, &to.addr] {
+        match addr {
+            AddrMatch::Any | AddrMatch::Net(_) | AddrMatch::Range(..) | AddrMatch::Table(_) => {}
+            AddrMatch::Dynamic(DynamicAddr { prefix_len: Some(_), .. }) => report("(interface)/n"),
+            AddrMatch::Dynamic(_) => {}
+            AddrMatch::NoRoute => report("no-route"),
+            AddrMatch::UrpfFailed => report("urpf-failed"),
+            AddrMatch::RouteLabel(_) => report("route"),
+        }
+    }
+    let state_word = match state {
+        StatePolicy::None | StatePolicy::Keep => None,
+        StatePolicy::Modulate => Some("modulate state"),
+        StatePolicy::Synproxy => Some("synproxy state"),
+    };
+    let given = [
+        (anchor.is_some(), "anchor"),
+        (log.is_some(), "log"),
+        (rdomain.is_some(), "rdomain"),
+        (os.is_some(), "os"),
+        (received_on.is_some(), "received-on"),
+        (user.is_some(), "user"),
+        (group.is_some(), "group"),
+        (tos.is_some(), "tos"),
+        (prio.is_some(), "prio"),
+        (max_pkt_rate.is_some(), "max-pkt-rate"),
+        (!set.is_empty(), "set"),
+        (state_word.is_some(), state_word.unwrap_or_default()),
+        (probability.is_some(), "probability"),
+        (!state_options.is_empty(), "state options"),
+        (*fragment, "fragment"),
+        (!scrub.is_empty(), "scrub"),
+        (*allow_opts, "allow-opts"),
+        (*once, "once"),
+        (tag.is_some(), "tag"),
+        (tagged.is_some(), "tagged"),
+        (rtable.is_some(), "rtable"),
+        (divert.is_some(), "divert"),
+        (af_to.is_some(), "af-to"),
+        (nat.is_some() && af_to.is_none(), "nat-to"),
+        (rdr.is_some() && af_to.is_none(), "rdr-to"),
+        (route.is_some(), "route-to, reply-to, dup-to"),
+    ];
+    for (_, word) in given.into_iter().filter(|&(given, _)| given) {
+        report(word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::check;
+    use crate::ruleset::{Action, Draft};
+
+    #[test]
+    fn what_the_engine_evaluates_is_let_through() {
+        let plain = Rule::new(Action::Pass);
+        let mut logged = plain.clone();
+        logged.log = Some(crate::ruleset::Log::default());
+        logged.once = true;
+        let rules = vec![(0, plain), (1, logged)];
+        let checked = check(Draft { rules, ..Draft::default() }).unwrap();
+        let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "rule 1: `log` is not supported by this version",
+                "rule 1: `once` is not supported by this version"
+            ]
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! Settings of the whole filter.
+//!
+//! Source: pf.conf(5) "OPTIONS".
+
+use serde::{Deserialize, Serialize};
+
+use crate::limit::Limits;
+use crate::timeout::Timeouts;
+
+/// Settings of the whole filter.
+///
+/// A load of the main ruleset resets every limit and timeout that the file does not mention, so
+/// both come as complete sets. Settings that keep their value when not mentioned are `Option`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// `set limit`.
+    pub limits: Limits,
+    /// `set timeout` and `set optimization`.
+    pub timeouts: Timeouts,
+    /// `set skip on`: interface and group names.
+    pub skip: Vec<String>,
+    /// `set syncookies`; `None` keeps what is in force.
+    pub syncookies: Option<Syncookies>,
+    /// `set reassemble`; `None` keeps what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reassemble: Option<Reassemble>,
+    /// `set debug`; `None` keeps what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debug: Option<DebugLevel>,
+    /// `set hostid`; `None` keeps what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostid: Option<u32>,
+    /// `set loginterface`; `None` keeps what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_interface: Option<LogInterface>,
+}
+
+/// `set reassemble`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reassemble {
+    /// Fragments are evaluated one by one.
+    No,
+    /// Fragments are put together.
+    Yes,
+    /// As `Yes`, also where the don't-fragment bit is set, which is cleared.
+    NoDf,
+}
+
+/// `set loginterface`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogInterface {
+    /// No interface has statistics of its own.
+    None,
+    /// This interface or group has.
+    Name(String),
+}
+
+/// `set debug`: least important message that is still logged, as in syslog(3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DebugLevel {
+    /// The system is unusable.
+    Emerg,
+    /// Something must be done at once.
+    Alert,
+    /// Critical conditions.
+    Crit,
+    /// Errors; the default.
+    Err,
+    /// Warnings.
+    Warning,
+    /// Normal but significant.
+    Notice,
+    /// Informational.
+    Info,
+    /// For debugging.
+    Debug,
+}
+
+impl DebugLevel {
+    /// Names of the levels and the levels, synonyms included.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("alert", Self::Alert),
+        ("crit", Self::Crit),
+        ("debug", Self::Debug),
+        ("emerg", Self::Emerg),
+        ("err", Self::Err),
+        ("error", Self::Err),
+        ("info", Self::Info),
+        ("notice", Self::Notice),
+        ("panic", Self::Emerg),
+        ("warn", Self::Warning),
+        ("warning", Self::Warning),
+    ];
+
+    /// The level with this name, upper and lower case alike, or with this number from 0 to 7.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        const NUMBERED: [DebugLevel; 8] = [
+            DebugLevel::Emerg,
+            DebugLevel::Alert,
+            DebugLevel::Crit,
+            DebugLevel::Err,
+            DebugLevel::Warning,
+            DebugLevel::Notice,
+            DebugLevel::Info,
+            DebugLevel::Debug,
+        ];
+        if let Ok(number) = name.parse::<usize>() {
+            return NUMBERED.get(number).copied();
+        }
+        let found = Self::NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|&(_, level)| level)
+    }
+}
+
+/// `set syncookies`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Syncookies {
+    /// When cookies are sent.
+    pub mode: SyncookieMode,
+    /// The word `classic`: exactly pf's behaviour, its half-open counter included.
+    pub classic: bool,
+    /// Marks of adaptive mode in states; `None` keeps what is in force.
+    pub watermarks: Option<Watermarks>,
+}
+
+/// When SYN cookies are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncookieMode {
+    /// Never.
+    #[default]
+    Never,
+    /// For every SYN.
+    Always,
+    /// While more connections are half open than the marks allow.
+    Adaptive,
+}
+
+/// High and low count of half-open connections that switch adaptive syncookies with hysteresis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watermarks {
+    /// Cookies start when more connections than this are half open.
+    pub start: u32,
+    /// Cookies end when fewer than this are half open.
+    pub end: u32,
+}
+
+impl Watermarks {
+    /// Share of the limit at which cookies start when the file does not say, in percent.
+    pub const DEFAULT_START_PERCENT: u32 = 25;
+
+    /// Marks at `start` and `end` percent of `limit states`, in 64 bits so that large limits do
+    /// not overflow (pf does at 2^32; syncookies.md section 1).
+    #[must_use]
+    pub fn from_percent(states_limit: u32, start: u32, end: u32) -> Self {
+        let share = |percent: u32| {
+            let mark = u64::from(states_limit) * u64::from(percent) / 100;
+            u32::try_from(mark).unwrap_or(u32::MAX)
+        };
+        Self { start: share(start), end: share(end) }
+    }
+}
+
+impl Default for Watermarks {
+    /// The marks before any ruleset is loaded: 25 % and 12.5 % of 100,000 states.
+    fn default() -> Self {
+        Self { start: 25_000, end: 12_500 }
+    }
+}

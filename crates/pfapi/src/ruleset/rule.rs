@@ -1,0 +1,294 @@
+//! One rule.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AddrMatch, Divert, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, Pool, Rate, RdomainMatch,
+    Route, StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
+};
+use crate::addr::Af;
+use crate::units::Direction;
+
+/// One expanded rule, or the call of an anchor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// What happens to a packet that this rule decides; `Pass` for anchors.
+    pub action: Action,
+    /// `anchor`: the rules below it are evaluated when the rule matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchor>,
+    /// Direction; `None` is both.
+    pub direction: Option<Direction>,
+    /// `log`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
+    /// Ends the evaluation when the rule matches.
+    pub quick: bool,
+    /// `on`.
+    pub interface: Option<InterfaceMatch>,
+    /// `on rdomain`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdomain: Option<RdomainMatch>,
+    /// Address family; `None` is both.
+    pub af: Option<Af>,
+    /// IP protocol number; `None` is any.
+    pub proto: Option<u8>,
+    /// Source.
+    pub from: Endpoint,
+    /// `os`: fingerprint of the sender's system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+    /// Destination.
+    pub to: Endpoint,
+    /// `received-on`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_on: Option<InterfaceMatch>,
+    /// `user`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<IdMatch>,
+    /// `group`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<IdMatch>,
+    /// TCP flags; `None` is `flags any`.
+    pub flags: Option<TcpFlagsMatch>,
+    /// ICMP type and code.
+    pub icmp: Option<IcmpMatch>,
+    /// `tos`; never zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tos: Option<u8>,
+    /// `prio`: priority of the packet, 0 to 7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prio: Option<u8>,
+    /// `max-pkt-rate`; the limit is never zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pkt_rate: Option<Rate>,
+    /// `set`: what is written onto the packet.
+    #[serde(default, skip_serializing_if = "SetActions::is_empty")]
+    pub set: SetActions,
+    /// What a passed packet leaves behind.
+    pub state: StatePolicy,
+    /// `probability` as a share of 2^32 - 1; never zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<u32>,
+    /// What stands in the brackets behind `keep state`.
+    #[serde(default, skip_serializing_if = "StateOptions::is_empty")]
+    pub state_options: StateOptions,
+    /// `fragment`: fragments that were not put together, and nothing else.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fragment: bool,
+    /// `scrub`
+    #[serde(default, skip_serializing_if = "Scrub::is_empty")]
+    pub scrub: Scrub,
+    /// `allow-opts`: packets with IP options pass too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_opts: bool,
+    /// `label`.
+    pub label: Option<String>,
+    /// `once`: the rule is gone after its first match.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub once: bool,
+    /// `tag`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// `tagged`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tagged: Option<TagMatch>,
+    /// `rtable`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtable: Option<u32>,
+    /// `divert-*`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divert: Option<Divert>,
+    /// `af-to`: the family that packets get; the addresses are those of `nat` and `rdr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub af_to: Option<Af>,
+    /// `nat-to`: new source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nat: Option<Pool>,
+    /// `rdr-to`: new destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdr: Option<Pool>,
+    /// `route-to`, `reply-to`, `dup-to`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
+}
+
+/// What happens to a packet that a rule decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// `pass`
+    Pass,
+    /// `block`
+    Block(BlockAnswer),
+    /// `match`: never decides.
+    Match,
+}
+
+/// What the sender of a blocked packet hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockAnswer {
+    /// Nothing.
+    Drop,
+    /// RST for TCP, ICMP unreachable for the rest.
+    Return,
+    /// RST for TCP only; `ttl` of its IPv4 header, default 64.
+    ReturnRst {
+        /// Time to live.
+        ttl: Option<u8>,
+    },
+    /// ICMP for every protocol.
+    ReturnIcmp {
+        /// ICMP type 3 with this code for IPv4.
+        code: u8,
+        /// `ICMPv6` type 1 with this code for IPv6.
+        code6: u8,
+    },
+}
+
+/// `anchor`: a place for rules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchor {
+    /// Path as written: relative to the ruleset of the rule, or from `/`. Inline anchors without
+    /// a name have one that starts with `_`.
+    pub path: String,
+    /// Rules between the braces of an inline anchor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Vec<Rule>>,
+}
+
+/// `log`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "three words of the language, in any combination"
+)]
+pub struct Log {
+    /// `all`: every packet of the state.
+    pub all: bool,
+    /// `matches`: later rules that match log too.
+    pub matches: bool,
+    /// `user`: who owns the socket.
+    pub user: bool,
+    /// `to pflogN`
+    pub interface: u8,
+}
+
+/// `set`: what is written onto packets that a rule passes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SetActions {
+    /// Priority, and the one of acknowledgements and low-delay packets.
+    pub prio: Option<(u8, u8)>,
+    /// Queue, and the one of acknowledgements and low-delay packets.
+    pub queue: Option<(String, Option<String>)>,
+    /// Type of service.
+    pub tos: Option<u8>,
+    /// Milliseconds that packets wait.
+    pub delay: Option<u16>,
+}
+
+impl SetActions {
+    /// Whether nothing is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `scrub`: how packets are cleaned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scrub {
+    /// `no-df`: the don't-fragment bit is cleared.
+    pub no_df: bool,
+    /// `random-id`: the IPv4 identification is replaced.
+    pub random_id: bool,
+    /// `min-ttl`; 0 is not given.
+    pub min_ttl: u8,
+    /// `reassemble tcp`
+    pub reassemble_tcp: bool,
+    /// `max-mss`; 0 is not given.
+    pub max_mss: u16,
+}
+
+impl Scrub {
+    /// Whether nothing is done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl Rule {
+    /// A rule that matches every packet; the starting point of tests and of expansion.
+    #[must_use]
+    pub fn new(action: Action) -> Self {
+        Self {
+            action,
+            anchor: None,
+            direction: None,
+            log: None,
+            quick: false,
+            interface: None,
+            rdomain: None,
+            af: None,
+            proto: None,
+            from: Endpoint::default(),
+            os: None,
+            to: Endpoint::default(),
+            received_on: None,
+            user: None,
+            group: None,
+            flags: None,
+            icmp: None,
+            tos: None,
+            prio: None,
+            max_pkt_rate: None,
+            set: SetActions::default(),
+            state: if action == Action::Pass { StatePolicy::Keep } else { StatePolicy::None },
+            probability: None,
+            state_options: StateOptions::default(),
+            fragment: false,
+            scrub: Scrub::default(),
+            allow_opts: false,
+            label: None,
+            once: false,
+            tag: None,
+            tagged: None,
+            rtable: None,
+            divert: None,
+            af_to: None,
+            nat: None,
+            rdr: None,
+            route: None,
+        }
+    }
+
+    /// Names of the tables that the rule refers to.
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
+        let pools = [self.nat.as_ref(), self.rdr.as_ref(), self.route.as_ref().map(|r| &r.pool)];
+        let pools = pools.into_iter().flatten().map(|pool| &pool.addr);
+        let ends = [&self.from.addr, &self.to.addr];
+        let named = ends.into_iter().chain(pools).filter_map(|addr| match addr {
+            AddrMatch::Table(name) => Some(name.as_str()),
+            _ => None,
+        });
+        named.chain(self.state_options.overload.as_ref().map(|overload| overload.table.as_str()))
+    }
+
+    /// The pools of the rule.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        let route = self.route.as_ref().map(|route| &route.pool);
+        [self.nat.as_ref(), self.rdr.as_ref(), route].into_iter().flatten()
+    }
+}

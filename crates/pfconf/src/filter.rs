@@ -1,0 +1,597 @@
+//! Options of a rule, from `flags` to `set`.
+//!
+//! Source: pf.conf(5) "PARAMETERS"; OpenBSD sbin/pfctl/parse.y `filter_opt`, `scrub_opt`,
+//! `filter_set`, `map_tos`.
+
+use std::net::IpAddr;
+
+use pfapi::check::RTABLE_MAX;
+use pfapi::ruleset::{Rate, RouteKind, StatePolicy, TagMatch};
+
+use crate::address::{Host, World, resolve};
+use crate::criteria::{Owner, c_number, flags, icmp, number_of, owners, plain_port};
+use crate::diag::{Code, Diagnostic};
+use crate::parser::{Fallible, Pair, Rule, place, string};
+use crate::pool::{PoolSpec, pool};
+use crate::rules::{Context, On, RuleSpec, family, interface};
+use crate::scan::{Place, Statement};
+use crate::state::{items, positive};
+use crate::suggest::nearest;
+
+/// Names of types of service, in any case of letters.
+const TOS_NAMES: &[(&str, u8)] = &[
+    ("af11", 0x28),
+    ("af12", 0x30),
+    ("af13", 0x38),
+    ("af21", 0x48),
+    ("af22", 0x50),
+    ("af23", 0x58),
+    ("af31", 0x68),
+    ("af32", 0x70),
+    ("af33", 0x78),
+    ("af41", 0x88),
+    ("af42", 0x90),
+    ("af43", 0x98),
+    ("critical", 0xa0),
+    ("cs0", 0x00),
+    ("cs1", 0x20),
+    ("cs2", 0x40),
+    ("cs3", 0x60),
+    ("cs4", 0x80),
+    ("cs5", 0xa0),
+    ("cs6", 0xc0),
+    ("cs7", 0xe0),
+    ("ef", 0xb8),
+    ("inetcontrol", 0xc0),
+    ("lowdelay", 0x10),
+    ("netcontrol", 0xe0),
+    ("reliability", 0x04),
+    ("throughput", 0x08),
+];
+
+/// `divert-*` before the family of the rule is known.
+#[derive(Clone, Debug)]
+pub(crate) enum DivertSpec {
+    /// Addresses that the name has.
+    To(Vec<IpAddr>, u16),
+    Reply,
+    Packet(u16),
+}
+
+/// Reads one option.
+///
+/// # Errors
+/// The message about a value that cannot be, or an option that is given twice.
+pub(crate) fn option(
+    context: Context,
+    statement: &Statement,
+    pair: &Pair,
+    spec: &mut RuleSpec,
+) -> Fallible<()> {
+    let world = context.world;
+    let here = place(statement, pair);
+    let rule = &mut spec.rule;
+    match pair.as_rule() {
+        Rule::flags => {
+            let flags = flags(statement, pair)?;
+            once(spec, "flags", "flags cannot be redefined", here)?;
+            spec.flags = Some(flags);
+        }
+        Rule::icmp => {
+            let types = icmp(statement, pair)?;
+            once(spec, "icmp-type", "icmp-type cannot be redefined", here)?;
+            spec.icmp = Some(types);
+        }
+        Rule::no_state | Rule::keep_state => {
+            let items = items(statement, pair)?;
+            once(spec, "state", "modulate or keep cannot be redefined", here)?;
+            let words = pair.clone().into_inner();
+            let policy = words.map(|word| word.as_rule()).find_map(|kind| match kind {
+                Rule::kw_keep => Some(StatePolicy::Keep),
+                Rule::kw_modulate => Some(StatePolicy::Modulate),
+                Rule::kw_synproxy => Some(StatePolicy::Synproxy),
+                _ => None,
+            });
+            spec.state = Some(policy.unwrap_or(StatePolicy::None));
+            spec.state_items = items;
+        }
+        Rule::label => {
+            once(spec, "label", "label cannot be redefined", here)?;
+            spec.rule.label = Some(text(pair));
+        }
+        Rule::user => {
+            let mut found = owners(world, statement, pair, Owner::User)?;
+            // A later option comes first, as in pfctl.
+            found.append(&mut spec.users);
+            spec.users = found;
+            spec.places.add("user", here);
+        }
+        Rule::group => {
+            let mut found = owners(world, statement, pair, Owner::Group)?;
+            found.append(&mut spec.groups);
+            spec.groups = found;
+            spec.places.add("group", here);
+        }
+        Rule::prio => {
+            once(spec, "prio", "prio cannot be redefined", here.clone())?;
+            spec.rule.prio = Some(priority(pair, &here)?);
+        }
+        Rule::tos => {
+            let tos = tos(statement, pair)?;
+            once(spec, "tos", "tos cannot be redefined", here)?;
+            spec.rule.tos = Some(tos).filter(|&tos| tos > 0);
+        }
+        Rule::kw_fragment => {
+            rule.fragment = true;
+            spec.places.add("fragment", here);
+        }
+        Rule::kw_allow_opts => {
+            rule.allow_opts = true;
+            spec.places.add("allow-opts", here);
+        }
+        Rule::kw_once => {
+            rule.once = true;
+            spec.places.add("once", here);
+        }
+        Rule::queue_names => queue(context, statement, pair, spec)?,
+        Rule::tag => {
+            rule.tag = Some(words(pair)).filter(|tag| !tag.is_empty());
+            spec.places.add("tag", here);
+        }
+        Rule::tagged => {
+            let negated = has(pair, Rule::not);
+            rule.tagged = Some(TagMatch { negated, name: words(pair) });
+            rule.tagged = rule.tagged.take().filter(|tagged| !tagged.name.is_empty());
+            spec.places.add("tag", here);
+        }
+        Rule::probability => rule.probability = Some(probability(pair, &here)?),
+        Rule::rtable => rule.rtable = Some(rtable(world, pair, &here)?),
+        Rule::divert_to | Rule::kw_divert_reply | Rule::divert_packet => {
+            divert(context, statement, pair, spec)?;
+        }
+        Rule::scrub => scrub(statement, pair, spec)?,
+        Rule::nat_to | Rule::binat_to | Rule::rdr_to | Rule::af_to => {
+            translation(world, statement, pair, spec)?;
+        }
+        Rule::routing => routing(world, statement, pair, spec)?,
+        Rule::received_on => {
+            let found = interface(statement, pair, has(pair, Rule::not))?;
+            once(spec, "received-on", "cannot respecify received-on", here)?;
+            if let On::Interface(found) = found {
+                spec.rule.received_on = Some(found);
+            }
+        }
+        Rule::max_pkt_rate => {
+            let numbers: Vec<Pair> = numbers(pair).collect();
+            let limit = positive(numbers.first(), &here)?;
+            let seconds = positive(numbers.get(1), &here)?;
+            if rule.max_pkt_rate.is_some() {
+                return Err(twice("cannot respecify max-pkt-rate", &here));
+            }
+            rule.max_pkt_rate = Some(Rate { limit, seconds }).filter(|rate| rate.limit > 0);
+        }
+        Rule::set_actions => {
+            for action in pair.clone().into_inner().filter(|p| p.as_rule() == Rule::set_action) {
+                for part in action.into_inner() {
+                    set_action(context, statement, &part, spec)?;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn numbers<'s>(pair: &Pair<'s>) -> impl Iterator<Item = Pair<'s>> {
+    pair.clone().into_inner().filter(|part| part.as_rule() == Rule::number)
+}
+
+fn has(pair: &Pair, rule: Rule) -> bool {
+    pair.clone().into_inner().any(|part| part.as_rule() == rule)
+}
+
+/// The one string in a node.
+fn text(pair: &Pair) -> String {
+    let found = pair.clone().into_inner().find(|part| part.as_rule() == Rule::string);
+    found.map(|word| string(&word)).unwrap_or_default()
+}
+
+/// All strings in a node, with blanks between them.
+fn words(pair: &Pair) -> String {
+    let found = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::string);
+    found.map(|word| string(&word)).collect::<Vec<_>>().join(" ")
+}
+
+fn twice(text: &str, here: &Place) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(Code::Twice, text).at(here, "given a second time"))
+}
+
+/// Notes where an option is; the second of its kind is an error.
+fn once(spec: &mut RuleSpec, part: &'static str, text: &str, here: Place) -> Fallible<()> {
+    if let Some(before) = spec.places.has(part) {
+        let mut diagnostic = twice(text, &here);
+        *diagnostic = diagnostic.and(before.span, "given before");
+        return Err(diagnostic);
+    }
+    spec.places.add(part, here);
+    Ok(())
+}
+
+fn priority(pair: &Pair, here: &Place) -> Fallible<u8> {
+    let number = number_of(pair).and_then(|number| u8::try_from(number).ok());
+    number.filter(|&number| number <= 7).ok_or_else(|| {
+        Box::new(
+            Diagnostic::error(Code::Value, "prio must be 0 - 7")
+                .at(here, "0 is the lowest priority, 7 the highest"),
+        )
+    })
+}
+
+fn tos(statement: &Statement, pair: &Pair) -> Fallible<u8> {
+    let Some(word) = pair.clone().into_inner().find(|part| part.as_rule() == Rule::numstr) else {
+        return Ok(0);
+    };
+    let text = number_of(&word).map_or_else(|| string(&word), |number| number.to_string());
+    let named = TOS_NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text));
+    let value = match (named, number_of(&word)) {
+        (Some((_, value)), _) => Some(*value),
+        (None, Some(number)) => u8::try_from(number).ok(),
+        (None, None) if text.starts_with("0x") => c_number(&text).and_then(|n| n.try_into().ok()),
+        (None, None) => None,
+    };
+    value.ok_or_else(|| {
+        let diagnostic = Diagnostic::error(Code::Value, format!("illegal tos value {text}"))
+            .at(&place(statement, &word), "no type of service");
+        Box::new(match nearest(&text, TOS_NAMES.iter().map(|(name, _)| *name)) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic.help("a number from 0 to 255 is always understood"),
+        })
+    })
+}
+
+/// A share of one as pf keeps it: 2^32 - 1 is always.
+fn probability(pair: &Pair, here: &Place) -> Fallible<u32> {
+    let wrong = |text: String| {
+        Box::new(
+            Diagnostic::error(Code::Value, text)
+                .at(here, "not a share from 0 to 1 or from 0% to 100%"),
+        )
+    };
+    let Some(word) = pair.clone().into_inner().find(|part| part.as_rule() == Rule::numstr) else {
+        return Ok(u32::MAX);
+    };
+    let text = string(&word);
+    let (digits, factor) = text.strip_suffix('%').map_or((&*text, 1.0), |digits| (digits, 0.01));
+    let known =
+        digits.starts_with(|first: char| first.is_ascii_digit() || first == '.' || first == '-');
+    let share = digits.parse::<f64>().ok().filter(|_| known);
+    let Some(share) = share.map(|share| share * factor) else {
+        return Err(wrong(format!("invalid probability: {text}")));
+    };
+    let scaled = (share * f64::from(u32::MAX) + 0.5).floor();
+    if !(0.0..=f64::from(u32::MAX)).contains(&scaled) {
+        return Err(wrong(format!("invalid probability: {}%", share * 100.0)));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked in the lines above"
+    )]
+    let scaled = scaled as u32;
+    Ok(scaled.max(1))
+}
+
+/// The number of a routing table that exists.
+///
+/// # Errors
+/// The message about one that does not.
+pub(crate) fn rtable(world: World, pair: &Pair, here: &Place) -> Fallible<u32> {
+    let number = number_of(pair).unwrap_or_default();
+    let wrong =
+        |text: String, label: &str| Box::new(Diagnostic::error(Code::Rtable, text).at(here, label));
+    let id = u32::try_from(number).ok().filter(|&id| id <= RTABLE_MAX);
+    let Some(id) = id else {
+        return Err(wrong("invalid rtable id".into(), "routing tables go from 0 to 255"));
+    };
+    if !world.sources.has_rtable(id) {
+        return Err(wrong(format!("rtable {id} does not exist"), "no such routing table"));
+    }
+    Ok(id)
+}
+
+fn queue(
+    context: Context,
+    statement: &Statement,
+    pair: &Pair,
+    spec: &mut RuleSpec,
+) -> Fallible<()> {
+    let here = place(statement, pair);
+    let words = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::string);
+    let mut names = Vec::new();
+    for word in words {
+        let name = string(&word);
+        let known = || context.queues.iter().filter(|queue| queue.parent.is_some());
+        if !known().any(|queue| queue.name == name) {
+            let diagnostic = Diagnostic::error(Code::Queue, format!("queue {name} is not defined"))
+                .at(&place(statement, &word), "no queue of this name has a parent");
+            let near = nearest(&name, known().map(|queue| queue.name.as_str()));
+            return Err(Box::new(match near {
+                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                None => diagnostic.help("define it above: `queue name parent root bandwidth 1M`"),
+            }));
+        }
+        names.push(name);
+    }
+    once(spec, "queue", "queue cannot be redefined", here)?;
+    let mut names = names.into_iter();
+    spec.rule.set.queue = names.next().map(|queue| (queue, names.next()));
+    Ok(())
+}
+
+fn set_action(
+    context: Context,
+    statement: &Statement,
+    pair: &Pair,
+    spec: &mut RuleSpec,
+) -> Fallible<()> {
+    let here = place(statement, pair);
+    match pair.as_rule() {
+        Rule::set_prio => {
+            let mut found = numbers(pair);
+            let first = found.next().map_or(Ok(0), |number| priority(&number, &here))?;
+            let second = found.next().map_or(Ok(first), |number| priority(&number, &here))?;
+            once(spec, "set prio", "prio cannot be redefined", here)?;
+            spec.rule.set.prio = Some((first, second));
+        }
+        Rule::queue_names => queue(context, statement, pair, spec)?,
+        Rule::tos => {
+            let tos = tos(statement, pair)?;
+            once(spec, "set tos", "tos cannot be respecified", here)?;
+            spec.rule.set.tos = Some(tos);
+        }
+        Rule::delay => {
+            let number = number_of(pair).unwrap_or_default();
+            if spec.rule.set.delay.is_some_and(|delay| delay > 0) {
+                return Err(twice("delay cannot be respecified", &here));
+            }
+            let Ok(delay) = u16::try_from(number) else {
+                let text = format!("illegal delay value {number} (0-65535)");
+                return Err(Box::new(
+                    Diagnostic::error(Code::Value, text)
+                        .at(&here, "milliseconds that packets wait"),
+                ));
+            };
+            spec.rule.set.delay = Some(delay);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn scrub(statement: &Statement, pair: &Pair, spec: &mut RuleSpec) -> Fallible<()> {
+    // A second `scrub` takes the place of the first, but for what a number was given to.
+    let mut scrub = pfapi::ruleset::Scrub {
+        reassemble_tcp: spec.rule.scrub.reassemble_tcp,
+        ..pfapi::ruleset::Scrub::default()
+    };
+    let mut given: Vec<(Rule, Place)> = Vec::new();
+    for item in pair.clone().into_inner().filter(|part| part.as_rule() == Rule::scrub_option) {
+        let here = place(statement, &item);
+        let Some(word) = item.clone().into_inner().next() else { continue };
+        let (kind, name) = (word.as_rule(), word.as_str().trim());
+        let again = given.iter().find(|(known, _)| *known == kind);
+        let respecified = || {
+            let name = if kind == Rule::kw_reassemble { "reassemble tcp" } else { name };
+            again.map_or(Ok(()), |(_, before)| {
+                let mut error = twice(&format!("{name} cannot be respecified"), &here);
+                error.code_is(Code::Scrub);
+                *error = error.and(before.span, "given before");
+                Err(error)
+            })
+        };
+        let number = number_of(&item).unwrap_or_default();
+        let illegal = |most: u32| {
+            Box::new(
+                Diagnostic::error(Code::Scrub, format!("illegal {name} value {number}"))
+                    .at(&here, format!("goes from 0 to {most}")),
+            )
+        };
+        match kind {
+            Rule::kw_reassemble => {
+                let what = text(&item);
+                if !what.eq_ignore_ascii_case("tcp") {
+                    let text = format!("scrub reassemble supports only tcp, not '{what}'");
+                    return Err(Box::new(
+                        Diagnostic::error(Code::Scrub, text)
+                            .at(&here, "only tcp")
+                            .help("fragments are put together with `set reassemble yes`"),
+                    ));
+                }
+                respecified()?;
+                scrub.reassemble_tcp = true;
+            }
+            Rule::kw_min_ttl => {
+                respecified()?;
+                scrub.min_ttl = u8::try_from(number).map_err(|_| illegal(255))?;
+            }
+            Rule::kw_max_mss => {
+                respecified()?;
+                scrub.max_mss = u16::try_from(number).map_err(|_| illegal(65535))?;
+            }
+            Rule::kw_random_id => {
+                respecified()?;
+                scrub.random_id = true;
+            }
+            _ => {
+                respecified()?;
+                scrub.no_df = true;
+            }
+        }
+        given.push((kind, here));
+    }
+    spec.places.add("scrub", place(statement, pair));
+    spec.rule.scrub = scrub;
+    Ok(())
+}
+
+fn divert(
+    context: Context,
+    statement: &Statement,
+    pair: &Pair,
+    spec: &mut RuleSpec,
+) -> Fallible<()> {
+    let here = place(statement, pair);
+    // The port is read before the rest is looked at.
+    let value = pair.clone().into_inner().find(|part| part.as_rule() == Rule::port_value);
+    let port = value.map(|value| plain_port(context.world, statement, &value)).transpose()?;
+    if let Some(before) = &spec.divert {
+        let _ = before;
+        return Err(Box::new(
+            Diagnostic::error(Code::Divert, "more than one divert option")
+                .at(&here, "a packet can go one way only"),
+        ));
+    }
+    let port_or = |port: Option<u16>| {
+        port.filter(|&port| port > 0).ok_or_else(|| {
+            Box::new(
+                Diagnostic::error(Code::Divert, "invalid divert port: 0")
+                    .at(&here, "no socket has port 0"),
+            )
+        })
+    };
+    spec.divert = Some(match pair.as_rule() {
+        Rule::divert_to => {
+            let name = text(pair);
+            let found = resolve(context.world, statement, pair, &name).map_err(|cause| {
+                let mut error = Diagnostic::error(
+                    Code::Divert,
+                    format!("could not parse divert address: {name}"),
+                )
+                .at(&here, "no address, interface or host name that resolves");
+                for line in cause.lines_before() {
+                    error = error.before(line);
+                }
+                Box::new(error)
+            })?;
+            let found = found.iter().filter_map(|host: &Host| match host.addr {
+                pfapi::ruleset::AddrMatch::Net(prefix) => Some(prefix.addr()),
+                _ => None,
+            });
+            DivertSpec::To(found.collect(), port_or(port)?)
+        }
+        Rule::divert_packet => {
+            spec.rule.scrub.reassemble_tcp |= context.reassembles;
+            DivertSpec::Packet(port_or(port)?)
+        }
+        _ => DivertSpec::Reply,
+    });
+    spec.places.add("divert", here);
+    Ok(())
+}
+
+fn translation(
+    world: World,
+    statement: &Statement,
+    pair: &Pair,
+    spec: &mut RuleSpec,
+) -> Fallible<()> {
+    let here = place(statement, pair);
+    let pools = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::redirection);
+    let mut pools =
+        pools.map(|part| pool(world, statement, &part)).collect::<Fallible<Vec<_>>>()?;
+    if pools.is_empty() {
+        return Ok(());
+    }
+    let first = pools.remove(0);
+    match pair.as_rule() {
+        Rule::rdr_to => {
+            if spec.rdr.is_some() {
+                return Err(twice("cannot respecify rdr-to", &here));
+            }
+            spec.rdr = Some(first);
+            spec.places.add("rdr-to", here);
+        }
+        Rule::af_to => af_to(pair, here, first, pools.pop(), spec)?,
+        kind => {
+            if spec.nat.is_some() {
+                return Err(twice("cannot respecify nat-to/binat-to", &here));
+            }
+            spec.binat = kind == Rule::binat_to;
+            spec.nat = Some(first);
+            if spec.binat
+                && let Some(nat) = &mut spec.nat
+            {
+                nat.static_port = true;
+            }
+            spec.places.add("nat-to", here);
+        }
+    }
+    Ok(())
+}
+
+fn af_to(
+    pair: &Pair,
+    here: Place,
+    mut source: PoolSpec,
+    target: Option<PoolSpec>,
+    spec: &mut RuleSpec,
+) -> Fallible<()> {
+    let wrong = |text: &str, label: &str| {
+        Box::new(Diagnostic::error(Code::Translation, text).at(&here, label))
+    };
+    if spec.nat.is_some() {
+        return Err(twice("cannot respecify af-to", &here));
+    }
+    let af = pair.clone().into_inner().find(|part| part.as_rule() == Rule::family);
+    let Some(af) = af.map(|part| family(&part)) else {
+        let text = if target.is_some() {
+            "no address family specified"
+        } else {
+            "no target address family specified"
+        };
+        let mut error = wrong(text, "the family that packets get is missing");
+        *error = error.help("write `af-to inet from …` or `af-to inet6 from …`");
+        return Err(error);
+    };
+    source.af = Some(af);
+    spec.rdr = Some(match target {
+        None => PoolSpec::empty(),
+        Some(mut target) => {
+            let foreign = |pool: &PoolSpec| {
+                pool.hosts.first().and_then(|host| host.af).is_some_and(|found| found != af)
+            };
+            if foreign(&source) || foreign(&target) {
+                let text = "af-to addresses must be in the target address family";
+                return Err(wrong(text, "these addresses"));
+            }
+            // pfctl keeps the options behind `to` for the source, and none for the target.
+            source.kind = target.kind.take();
+            source.sticky = std::mem::take(&mut target.sticky);
+            source.static_port = std::mem::take(&mut target.static_port);
+            target.af = Some(af);
+            target
+        }
+    });
+    spec.nat = Some(source);
+    spec.af_to = true;
+    spec.places.add("af-to", here);
+    Ok(())
+}
+
+fn routing(world: World, statement: &Statement, pair: &Pair, spec: &mut RuleSpec) -> Fallible<()> {
+    let here = place(statement, pair);
+    let pool = pool(world, statement, pair)?;
+    if spec.route.is_some() {
+        let mut error = twice("cannot respecify route-to/reply-to/dup-to", &here);
+        *error = error.line_at(statement.next_token(pair.as_span().end()));
+        return Err(error);
+    }
+    let kind = match pair.clone().into_inner().next().map(|word| word.as_rule()) {
+        Some(Rule::kw_reply_to) => RouteKind::ReplyTo,
+        Some(Rule::kw_dup_to) => RouteKind::DupTo,
+        _ => RouteKind::RouteTo,
+    };
+    spec.route = Some((kind, pool));
+    spec.places.add("route", here);
+    Ok(())
+}

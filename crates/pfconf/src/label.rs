@@ -1,0 +1,45 @@
+//! Macros in labels and tags: `$if`, `$srcaddr` and so on.
+//!
+//! Source: pf.conf(5) "label"; OpenBSD sbin/pfctl/parse.y `expand_label`.
+
+use pfapi::port::PortMatch;
+use pfapi::ruleset::{AddrMatch, Endpoint, Rule};
+
+use crate::print;
+
+/// Replaces the macros by what the rule has.
+pub(crate) fn fill(template: &str, rule: &Rule, number: usize) -> String {
+    if !template.contains('$') {
+        return template.to_owned();
+    }
+    let interface = rule.interface.as_ref().map_or("any", |interface| interface.name.as_str());
+    let protocol = rule.proto.map_or_else(|| "ip".to_owned(), print::protocol);
+    let replacements = [
+        ("$if", interface.to_owned()),
+        ("$srcaddr", address(&rule.from)),
+        ("$dstaddr", address(&rule.to)),
+        ("$srcport", port(rule.from.port)),
+        ("$dstport", port(rule.to.port)),
+        ("$proto", protocol),
+        ("$nr", number.to_string()),
+    ];
+    replacements.iter().fold(template.to_owned(), |label, (name, value)| label.replace(name, value))
+}
+
+fn address(end: &Endpoint) -> String {
+    let not = if end.negated { "! " } else { "" };
+    match &end.addr {
+        AddrMatch::Range(..) | AddrMatch::RouteLabel(_) => format!("{not}?"),
+        AddrMatch::Dynamic(dynamic) => format!("{not}({})", dynamic.interface),
+        _ => print::address(end),
+    }
+}
+
+/// As pfctl: operators without blanks, nothing for a range.
+fn port(port: Option<PortMatch>) -> String {
+    match port {
+        None | Some(PortMatch::Range(..)) => String::new(),
+        Some(PortMatch::Equal(port)) => port.to_string(),
+        Some(port) => port.to_string().replace(' ', ""),
+    }
+}

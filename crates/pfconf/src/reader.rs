@@ -1,0 +1,477 @@
+//! Reads one ruleset statement by statement, and goes on after mistakes as pfctl does.
+//!
+//! After a mistake the rest of the line is skipped, and a word that does not fit is reported only
+//! when three words or newlines before it were understood. A mistake between the braces of an
+//! anchor leaves all open anchors. Source: OpenBSD sbin/pfctl/parse.y; yacc(1).
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use pfapi::ruleset::{QueueDef, Rule as Finished, TableDef};
+
+use crate::address::World;
+use crate::anchors::{self, Frame};
+use crate::antispoof::antispoof;
+use crate::diag::{Code, Diagnostic, SourceText};
+use crate::expand::{Target, expand};
+use crate::finish::{StateDefaults, complete};
+use crate::options::Settings;
+use crate::parser::{
+    Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
+    unknown_statement,
+};
+use crate::queues;
+use crate::redirect::AutoTables;
+use crate::rules::{Context, RuleSpec, rule};
+use crate::scan::{Macro, Macros, Scanner, Statement, VALUE_MAX, tokens};
+use crate::span::{LineIndex, Span};
+use crate::state::StateItem;
+use crate::tables::table;
+
+/// Words and newlines that must be understood before the next message about a word.
+const QUIET: usize = 3;
+/// Deepest nesting of included files.
+const INCLUDES_MAX: usize = 16;
+
+/// What lives on from the main file to the files of its anchors.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// `set state-defaults`
+    pub(crate) state_items: Option<Vec<StateItem>>,
+    /// `set state-policy if-bound`
+    pub(crate) if_bound: bool,
+    pub(crate) automatic: AutoTables,
+    pub(crate) queues: Vec<QueueDef>,
+}
+
+/// A `load anchor` line.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) anchor: String,
+    pub(crate) file: String,
+}
+
+/// What was read.
+pub(crate) struct Found {
+    pub(crate) settings: Settings,
+    pub(crate) tables: Vec<(Span, TableDef)>,
+    pub(crate) rules: Vec<Finished>,
+    pub(crate) loads: Vec<Load>,
+    pub(crate) listing: Vec<String>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Everything that has been read so far.
+pub(crate) struct Reader<'a> {
+    pub(crate) world: World<'a>,
+    pub(crate) shared: &'a mut Shared,
+    /// The file belongs to an anchor.
+    pub(crate) in_anchor: bool,
+    name: String,
+    lines: LineIndex,
+    source: Option<Rc<SourceText>>,
+    depth: usize,
+    /// Names given on the command line; the file cannot change them.
+    fixed: BTreeSet<String>,
+    macros: Macros,
+    pub(crate) settings: Settings,
+    tables: Vec<(Span, TableDef)>,
+    pub(crate) rules: Vec<Finished>,
+    /// Open inline anchors, the innermost last.
+    pub(crate) frames: Vec<Frame>,
+    /// Inline anchors so far; those without a name are called by it.
+    pub(crate) anchors: usize,
+    /// Names of inline anchors of the main ruleset.
+    pub(crate) inline: BTreeSet<String>,
+    loads: Vec<Load>,
+    listing: Vec<String>,
+    diagnostics: Vec<Diagnostic>,
+    /// What is left of [`QUIET`].
+    quiet: usize,
+    stopped: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(
+        world: World<'a>,
+        shared: &'a mut Shared,
+        defines: &[(String, String)],
+    ) -> Self {
+        let macros = defines.iter().map(|(name, value)| {
+            let value = value.replace(['\n', '\r'], " ");
+            (name.clone(), Macro { value, definition: None, used: false })
+        });
+        Self {
+            world,
+            shared,
+            in_anchor: false,
+            name: String::new(),
+            lines: LineIndex::new(""),
+            source: None,
+            depth: 0,
+            fixed: defines.iter().map(|(name, _)| name.clone()).collect(),
+            macros: macros.collect(),
+            settings: Settings::default(),
+            tables: Vec::new(),
+            rules: Vec::new(),
+            frames: Vec::new(),
+            anchors: 0,
+            inline: BTreeSet::new(),
+            loads: Vec::new(),
+            listing: Vec::new(),
+            diagnostics: Vec::new(),
+            quiet: 0,
+            stopped: false,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Found {
+        Found {
+            settings: self.settings,
+            tables: self.tables,
+            rules: self.rules,
+            loads: self.loads,
+            listing: self.listing,
+            diagnostics: self.diagnostics,
+        }
+    }
+
+    /// Reads a file; `source` for one that is not the compiled input itself.
+    pub(crate) fn file(&mut self, name: &str, text: &str, source: Option<&Rc<SourceText>>) {
+        let before = (
+            std::mem::replace(&mut self.name, name.to_owned()),
+            std::mem::replace(&mut self.lines, LineIndex::new(text)),
+            std::mem::replace(&mut self.source, source.cloned()),
+        );
+        let mut scanner = Scanner::new(text);
+        while !self.stopped {
+            let mut reported = Vec::new();
+            let next = scanner.next(&mut self.macros, &mut |found| reported.push(found));
+            for diagnostic in reported {
+                self.report(diagnostic);
+            }
+            let Some(statement) = next else { break };
+            let resume = if statement.failed {
+                self.mistake();
+                // With an unknown macro pfctl loses the newline, and with it the next line.
+                statement.undefined.then_some(statement.end + 1)
+            } else {
+                self.statement(&statement)
+            };
+            if let Some(offset) = resume {
+                let mut reported = Vec::new();
+                scanner.skip_line(offset, &mut self.macros, &mut |found| reported.push(found));
+                for diagnostic in reported {
+                    self.report(diagnostic);
+                }
+            }
+        }
+        if self.depth == 0 && !self.frames.is_empty() && !self.stopped {
+            self.unclosed(text);
+        }
+        (self.name, self.lines, self.source) = before;
+    }
+
+    /// The file ends between the braces of an anchor.
+    fn unclosed(&mut self, text: &str) {
+        let span = self.frames.last().map(|frame| frame.span);
+        self.frames.clear();
+        if self.quiet > 0 {
+            return;
+        }
+        let line = text.bytes().filter(|&byte| byte == b'\n').count() + 2;
+        let mut diagnostic = Diagnostic::error(Code::MissingBrace, "syntax error")
+            .title("an anchor is not closed")
+            .help("put `}` behind the last rule of the anchor");
+        if let Some(span) = span {
+            diagnostic = diagnostic.at_span(span, "this anchor has no closing brace");
+        }
+        self.diagnostics.push(diagnostic.place(&self.name, line).within(self.source.as_ref()));
+    }
+
+    /// Notes a message; its line is that of the place where pfctl was.
+    pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
+        let line = diagnostic.seen_at().map_or(0, |offset| self.lines.line(offset));
+        self.stopped |= diagnostic.is_fatal();
+        self.diagnostics.push(diagnostic.place(&self.name, line).within(self.source.as_ref()));
+    }
+
+    /// After a mistake: quiet for a while, and out of all anchors. The newline counts already.
+    fn mistake(&mut self) {
+        self.quiet = QUIET - 1;
+        self.frames.clear();
+    }
+
+    /// Reads a statement. After a mistake, where in the file the rest of the line is to be
+    /// skipped from.
+    fn statement(&mut self, statement: &Statement) -> Option<usize> {
+        let entry = match kind(statement) {
+            Kind::Empty => {
+                self.quiet = self.quiet.saturating_sub(1);
+                return None;
+            }
+            Kind::Entry(entry) => entry,
+            Kind::Unknown => {
+                let start = statement.text.len() - statement.text.trim_start().len();
+                let misfit =
+                    Misfit { diagnostic: Box::new(unknown_statement(statement)), at: start };
+                return Some(self.misfit(statement, misfit));
+            }
+        };
+        let fits_here = match entry {
+            Rule::filter | Rule::anchor | Rule::include => true,
+            Rule::closing => !self.frames.is_empty(),
+            _ => self.frames.is_empty(),
+        };
+        if !fits_here {
+            let start = statement.text.len() - statement.text.trim_start().len();
+            let diagnostic = if entry == Rule::closing {
+                unknown_statement(statement)
+            } else {
+                anchors::misplaced(statement, start)
+            };
+            let misfit = Misfit { diagnostic: Box::new(diagnostic), at: start };
+            return Some(self.misfit(statement, misfit));
+        }
+        let parts = match parse(statement, entry) {
+            Ok(parts) => parts,
+            Err(misfit) => {
+                let found = self.front(statement, entry, misfit.at);
+                return Some(match found {
+                    Some(diagnostic) => self.failed(statement, diagnostic),
+                    None => self.misfit(statement, misfit),
+                });
+            }
+        };
+        match self.carry_out(statement, entry, &parts) {
+            Ok(()) => {
+                let words = tokens(&statement.text).count();
+                self.quiet = self.quiet.saturating_sub(words + 1);
+                None
+            }
+            Err(diagnostic) => Some(self.failed(statement, *diagnostic)),
+        }
+    }
+
+    /// A mistake that is no matter of grammar.
+    fn failed(&mut self, statement: &Statement, diagnostic: Diagnostic) -> usize {
+        let resume = diagnostic
+            .seen_at()
+            .max(diagnostic.primary_span().map(|span| span.end))
+            .unwrap_or(statement.end);
+        self.report(diagnostic);
+        self.mistake();
+        resume.min(statement.end)
+    }
+
+    /// A word that does not fit the grammar.
+    fn misfit(&mut self, statement: &Statement, misfit: Misfit) -> usize {
+        let Misfit { diagnostic, at } = misfit;
+        let before = tokens(&statement.text).take_while(|token| token.start < at).count();
+        let resume = statement.next_token(at);
+        if before >= self.quiet {
+            self.report(diagnostic.line_at(resume));
+        }
+        self.mistake();
+        let len = tokens(&statement.text).find(|token| token.start >= at).map(|token| token.len());
+        let newline = statement.text[at.min(statement.text.len())..].starts_with('\n');
+        match len {
+            Some(_) if newline => resume,
+            Some(len) => statement.locate(at, at + len).span.end,
+            None => resume,
+        }
+    }
+
+    /// What is carried out, or wrong, in front of a word that does not fit.
+    fn front(&mut self, statement: &Statement, entry: Rule, at: usize) -> Option<Diagnostic> {
+        if entry == Rule::setting {
+            let parts = parse_front(statement, Rule::setting_prefix, statement.text.len())?;
+            let done = self.set(statement, &parts);
+            return done.err().map(|diagnostic| *diagnostic);
+        }
+        let parts = parse_front(statement, entry, at)?;
+        let found = match entry {
+            Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
+            Rule::table => table(self.world, statement, &parts).err(),
+            _ => None,
+        };
+        found.map(|diagnostic| *diagnostic)
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            world: self.world,
+            block_returns: self.settings.block_returns,
+            reassembles: self.settings.reassembles(),
+            queues: &self.shared.queues,
+        }
+    }
+
+    fn carry_out(&mut self, statement: &Statement, entry: Rule, parts: &[Pair]) -> Fallible<()> {
+        match entry {
+            Rule::definition => self.definition(statement, parts),
+            Rule::setting => self.set(statement, parts),
+            Rule::table => {
+                let (found, line) =
+                    table(self.world, statement, parts).map_err(|found| ahead(found, statement))?;
+                self.listing.push(line);
+                let start = statement.locate(0, 0).span.start;
+                self.tables.push((Span::new(start.min(statement.end), statement.end), found));
+                Ok(())
+            }
+            Rule::anchor => anchors::anchor(self, statement, parts),
+            Rule::closing => anchors::close(self, statement),
+            Rule::load => self.load(statement, parts),
+            Rule::include => self.include(statement, parts),
+            Rule::antispoof => {
+                for spec in antispoof(self.world, statement, parts)? {
+                    self.expand(&spec);
+                }
+                Ok(())
+            }
+            Rule::queue => {
+                let queues = queues::queue(self.world, statement, parts)?;
+                for queue in queues {
+                    if let Some(line) = queues::occupied(&self.shared.queues, &queue) {
+                        self.listing.push(line);
+                        let start = statement.locate(0, 0).span.start;
+                        self.report(
+                            Diagnostic::error(Code::Queue, "cannot add queue")
+                                .title("this interface has a root queue already")
+                                .at_span(Span::new(start, statement.end), "a second root queue")
+                                .line_at(statement.end),
+                        );
+                        break;
+                    }
+                    self.shared.queues.push(queue);
+                }
+                Ok(())
+            }
+            _ => {
+                let mut spec = rule(self.context(), statement, parts)?;
+                let defaults = StateDefaults {
+                    items: self.shared.state_items.as_deref().unwrap_or_default(),
+                    if_bound: self.shared.if_bound,
+                };
+                complete(&mut spec, defaults).map_err(|found| ahead(found, statement))?;
+                self.expand(&spec);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends the rules of `spec` to the ruleset at hand, and reports what is wrong with them.
+    pub(crate) fn expand(&mut self, spec: &RuleSpec) {
+        let made = self.shared.automatic.made.len();
+        let rules = match self.frames.last_mut() {
+            Some(frame) => &mut frame.rules,
+            None => &mut self.rules,
+        };
+        let target = Target { rules, tables: &mut self.shared.automatic };
+        let faults = expand(self.world, spec, target);
+        let tables = self.shared.automatic.made[made..].iter().map(crate::print::table);
+        self.listing.extend(tables);
+        for diagnostic in faults.into_diagnostics(spec) {
+            self.report(diagnostic);
+        }
+    }
+
+    fn set(&mut self, statement: &Statement, parts: &[Pair]) -> Fallible<()> {
+        let mut lines = Vec::new();
+        let done = self.settings.set(
+            self.world,
+            statement,
+            parts,
+            self.shared,
+            self.in_anchor,
+            &mut lines,
+        );
+        self.listing.extend(lines);
+        done
+    }
+
+    fn load(&mut self, statement: &Statement, parts: &[Pair]) -> Fallible<()> {
+        let mut name = None;
+        let mut file = Vec::new();
+        for part in parts {
+            match part.as_rule() {
+                Rule::anchor_name => name = Some(anchors::name(statement, part)?),
+                Rule::string => file.push(string(part)),
+                _ => {}
+            }
+        }
+        let Some(anchor) = name else {
+            let start = statement.locate(0, statement.text.trim_end().len());
+            return Err(Box::new(
+                Diagnostic::error(Code::Anchor, "anchor name is missing")
+                    .at(&start, "into which anchor?")
+                    .line_at(statement.end)
+                    .help("write `load anchor name from \"file\"`"),
+            ));
+        };
+        self.loads.push(Load { anchor, file: file.join(" ") });
+        Ok(())
+    }
+
+    fn include(&mut self, statement: &Statement, parts: &[Pair]) -> Fallible<()> {
+        let Some(word) = parts.iter().find(|part| part.as_rule() == Rule::string) else {
+            return Ok(());
+        };
+        let path = string(word);
+        let failed = |cause: &str| {
+            Box::new(
+                Diagnostic::error(Code::Include, format!("failed to include file {path}"))
+                    .before(format!("pfctl: pushfile: {path}: {cause}"))
+                    .title(format!("cannot include {path:?}: {cause}"))
+                    .at(&place(statement, word), "this file"),
+            )
+        };
+        if self.depth >= INCLUDES_MAX {
+            return Err(failed("Too many open files"));
+        }
+        let text = self.world.sources.read(&path).map_err(|e| failed(&crate::tables::cause(&e)))?;
+        let source = Rc::new(SourceText { name: path.clone(), text });
+        self.depth += 1;
+        self.file(&path, &source.text, Some(&source));
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn definition(&mut self, statement: &Statement, parts: &[Pair]) -> Fallible<()> {
+        let Some(name_pair) = parts.iter().find(|part| part.as_rule() == Rule::string) else {
+            return Ok(());
+        };
+        let name = string(name_pair);
+        let here = place(statement, name_pair);
+        let values: Vec<String> =
+            parts.iter().filter(|part| part.as_rule() == Rule::value).map(number_value).collect();
+        let value = values.join(" ");
+        self.listing.push(format!("{name} = \"{value}\""));
+        if name.chars().skip(1).any(char::is_whitespace) {
+            return Err(Box::new(
+                Diagnostic::error(Code::MacroName, "macro name cannot contain whitespace")
+                    .at(&here, "this name")
+                    .line_at(statement.end),
+            ));
+        }
+        if value.len() > VALUE_MAX {
+            let text = format!("value of macro '{name}' is longer than {VALUE_MAX} octets");
+            return Err(Box::new(
+                Diagnostic::error(Code::MacroTooLarge, text)
+                    .at(&here, format!("{} octets", value.len()))
+                    .help("put long lists of addresses into a table"),
+            ));
+        }
+        if !self.fixed.contains(&name) {
+            let whole = statement.locate(0, statement.text.trim_end().len()).span;
+            let span = Span::new(here.span.start, whole.end.max(here.span.end));
+            self.macros.insert(name, Macro { value, definition: Some(span), used: false });
+        }
+        Ok(())
+    }
+}
+
+/// pfctl looks at the statement as a whole when it has read its end.
+pub(crate) fn ahead(diagnostic: Box<Diagnostic>, statement: &Statement) -> Box<Diagnostic> {
+    if diagnostic.has_line() { diagnostic } else { Box::new(diagnostic.line_at(statement.end)) }
+}

@@ -1,0 +1,245 @@
+//! Pools of one combination: which addresses fit, and what is made of several.
+//!
+//! Source: OpenBSD sbin/pfctl/parse.y `collapse_redirspec`, `apply_redirspec`;
+//! sbin/pfctl/pfctl_optimize.c `add_opt_table`.
+
+use pfapi::addr::Af;
+use pfapi::port::PortMatch;
+use pfapi::ruleset::{
+    AddrMatch, DynamicPart, Pool, PoolKind, PoolPorts, Rule, TableDef, TableEntry,
+};
+
+use crate::address::Host;
+use crate::criteria::PortSpan;
+use crate::pool::PoolSpec;
+use crate::tables::entry;
+
+/// What a pool is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Source,
+    Target,
+    Route,
+}
+
+impl Purpose {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Route => "routing",
+            Self::Source | Self::Target => "translation",
+        }
+    }
+}
+
+/// Tables that pfctl makes of lists.
+#[derive(Debug, Default)]
+pub(crate) struct AutoTables {
+    pub(crate) made: Vec<TableDef>,
+    count: usize,
+}
+
+/// The address of the pool for a combination; several become a table. The family of the rule is
+/// fixed by it where nothing else has.
+///
+/// # Errors
+/// The texts of what is wrong, as pfctl has them.
+pub(crate) fn collapse(
+    spec: Option<&PoolSpec>,
+    rule: &mut Rule,
+    purpose: Purpose,
+    tables: &mut AutoTables,
+) -> Result<Option<AddrMatch>, String> {
+    let Some(spec) = spec.filter(|spec| !spec.hosts.is_empty()) else { return Ok(None) };
+    if spec.af.is_some() {
+        rule.af_to = spec.af;
+    }
+    let mut af = None;
+    let mut chosen: Vec<&Host> = Vec::new();
+    for host in &spec.hosts {
+        if let (Purpose::Route, AddrMatch::Dynamic(dynamic)) = (purpose, &host.addr)
+            && (dynamic.part != DynamicPart::Peer || dynamic.no_aliases)
+        {
+            return Err("route spec requires :peer with dynamic interface addresses".to_owned());
+        }
+        if rule.af.is_none() && af.is_none() && spec.af.is_some() {
+            // The packets of the rule have the other family.
+            af = rule.af_to.map(other);
+        }
+        match (host.af, rule.af_to) {
+            (Some(found), None) => {
+                if rule.af.is_some_and(|af| af != found) {
+                    continue;
+                }
+                if rule.af.is_none() && af.is_some_and(|af| af != found) {
+                    let what = purpose.word();
+                    return Err(format!(
+                        "{what} spec contains addresses with different address families"
+                    ));
+                }
+            }
+            (Some(found), Some(_)) if spec.af.is_some_and(|af| af != found) => {
+                let what = purpose.word();
+                return Err(format!(
+                    "{what} spec contains addresses that don't match target address family"
+                ));
+            }
+            _ => {}
+        }
+        if rule.af.is_none() && af.is_none() {
+            af = host.af;
+        }
+        if let Some(before) = chosen.last() {
+            if spec.kind.is_some_and(|kind| !kind.is_dynamic()) {
+                return Err("pool type is not valid for multiple translation or routing addresses"
+                    .to_owned());
+            }
+            if chosen.len() == 1 && !is_plain(before) && !is_plain(host) {
+                return Err("multiple tables or dynamic interfaces not supported for translation \
+                            or routing"
+                    .to_owned());
+            }
+        }
+        if host.via.is_some() {
+            return Err(format!("@if not permitted for {}", purpose.word()));
+        }
+        chosen.push(host);
+    }
+    rule.af = rule.af.or(af);
+    match chosen.as_slice() {
+        [] => Err(format!("af mismatch in {} spec", purpose.word())),
+        [one] => Ok(Some(one.addr.clone())),
+        many => tables.make(many).map(Some),
+    }
+}
+
+const fn other(af: Af) -> Af {
+    match af {
+        Af::Inet => Af::Inet6,
+        Af::Inet6 => Af::Inet,
+    }
+}
+
+const fn is_plain(host: &Host) -> bool {
+    matches!(host.addr, AddrMatch::Net(_) | AddrMatch::Any)
+}
+
+impl AutoTables {
+    /// A table with these addresses, and its name as an address.
+    fn make(&mut self, hosts: &[&Host]) -> Result<AddrMatch, String> {
+        let mut table = TableDef {
+            name: format!("__automatic_{}", self.count),
+            constant: true,
+            ..TableDef::default()
+        };
+        self.count += 1;
+        let mut entries: Vec<TableEntry> = Vec::new();
+        for host in hosts {
+            let Some(entry) = entry(host) else {
+                return Err("only addresses can be listed in a pool".to_owned());
+            };
+            table.weights.extend(host.weight.map(|weight| (entry.prefix, weight)));
+            entries.push(entry);
+        }
+        table.entries = Some(entries);
+        let name = table.name.clone();
+        self.made.push(table);
+        Ok(AddrMatch::Table(name))
+    }
+}
+
+/// The pool with its ports and its way of choosing.
+///
+/// # Errors
+/// The text of what is wrong, as pfctl has it.
+pub(crate) fn apply(
+    spec: &PoolSpec,
+    addr: AddrMatch,
+    purpose: Purpose,
+    target_port: Option<PortMatch>,
+) -> Result<Pool, String> {
+    let ports = match purpose {
+        Purpose::Source => Some(source_ports(spec.port)),
+        Purpose::Target => target_ports(spec.port, target_port)?,
+        Purpose::Route => None,
+    };
+    let multiple = match &addr {
+        AddrMatch::Table(_) => true,
+        AddrMatch::Dynamic(dynamic) => dynamic.is_multiple(),
+        _ => false,
+    };
+    let usual = if multiple { PoolKind::RoundRobin } else { PoolKind::Single };
+    let mut pool = Pool { addr, ports, kind: spec.kind.unwrap_or(usual), sticky: spec.sticky };
+    if !pool.kind.is_dynamic() {
+        for host in &spec.hosts {
+            match &host.addr {
+                AddrMatch::Table(_) => {
+                    return Err("tables are not supported by pool type".to_owned());
+                }
+                AddrMatch::Dynamic(dynamic) if dynamic.is_multiple() => {
+                    let name = &dynamic.interface;
+                    return Err(format!("interface ({name}) is not supported by pool type"));
+                }
+                _ => {}
+            }
+        }
+    }
+    if spec.static_port {
+        if purpose != Purpose::Source {
+            return Err("the 'static-port' option is only valid with nat rules".to_owned());
+        }
+        if let Some(PoolPorts::Range(low, high)) = pool.ports
+            && low != pfapi::ruleset::NAT_PORT_LOW
+            && high != pfapi::ruleset::NAT_PORT_HIGH
+        {
+            return Err(
+                "the 'static-port' option can't be used when specifying a port range".to_owned()
+            );
+        }
+        pool.ports = Some(PoolPorts::Static);
+    }
+    Ok(pool)
+}
+
+fn source_ports(port: Option<PortSpan>) -> PoolPorts {
+    match port {
+        None | Some(PortSpan::One(0) | PortSpan::Star(0)) => PoolPorts::NAT_DEFAULT,
+        Some(PortSpan::One(port) | PortSpan::Star(port)) => PoolPorts::Range(port, port),
+        Some(PortSpan::Range(low, high)) => {
+            PoolPorts::Range(low, if high == 0 { low } else { high })
+        }
+    }
+}
+
+fn target_ports(
+    port: Option<PortSpan>,
+    target_port: Option<PortMatch>,
+) -> Result<Option<PoolPorts>, String> {
+    Ok(match port {
+        None => None,
+        Some(PortSpan::One(port)) => Some(PoolPorts::Range(port, 0)),
+        Some(PortSpan::Range(low, high)) if low > high => {
+            return Err("invalid rdr-to port range".to_owned());
+        }
+        Some(PortSpan::Range(low, high)) => Some(PoolPorts::Range(low, high)),
+        Some(PortSpan::Star(low)) => {
+            // As pfctl computes it: an operator with one port has none behind it.
+            let (first, last) = match target_port {
+                None => (0, 0),
+                Some(
+                    PortMatch::Range(first, last)
+                    | PortMatch::Inside(first, last)
+                    | PortMatch::Outside(first, last),
+                ) => (first, last),
+                Some(
+                    PortMatch::Equal(port)
+                    | PortMatch::NotEqual(port)
+                    | PortMatch::Less(port)
+                    | PortMatch::LessOrEqual(port)
+                    | PortMatch::Greater(port)
+                    | PortMatch::GreaterOrEqual(port),
+                ) => (port, 0),
+            };
+            Some(PoolPorts::Range(low, low.wrapping_add(last.wrapping_sub(first))))
+        }
+    })
+}
