@@ -6,10 +6,11 @@ use pfapi::check::LABEL_MAX;
 use pfapi::ruleset::{Action, AddrMatch, BlockAnswer, DynamicAddr, DynamicPart, InterfaceMatch};
 use pfapi::units::Direction;
 
-use crate::address::{Host, World, antispoof_hosts};
+use crate::address::{Host, World};
 use crate::diag::{Code, Diagnostic};
 use crate::filter::rtable;
 use crate::finish::label_too_long;
+use crate::lookup::antispoof_hosts;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::rules::{On, RuleSpec, family, interface, log_quick};
 use crate::scan::Statement;

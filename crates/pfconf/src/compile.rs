@@ -87,13 +87,12 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
         compiled.progress.push(text);
-        match load_anchor(world, &mut shared, load.anchor.clone(), &load.file, &mut compiled) {
-            Some(anchor) => anchors.push(anchor),
-            None => {
-                compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
-                return compiled;
-            }
-        }
+        let anchor = load.anchor.clone();
+        let Some(found) = load_anchor(world, &mut shared, anchor, &load.file, &mut compiled) else {
+            compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
+            return compiled;
+        };
+        anchors.push(found);
     }
     let tables = unique(main.tables);
     let automatic = std::mem::take(&mut shared.automatic.made);
@@ -140,12 +139,11 @@ fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
     let mut found: Vec<(Span, TableDef)> = Vec::new();
     let mut places = std::collections::BTreeMap::new();
     for (span, table) in tables {
-        match places.get(&table.name) {
-            Some(&at) => found[at] = (span, table),
-            None => {
-                places.insert(table.name.clone(), found.len());
-                found.push((span, table));
-            }
+        if let Some(&at) = places.get(&table.name) {
+            found[at] = (span, table);
+        } else {
+            places.insert(table.name.clone(), found.len());
+            found.push((span, table));
         }
     }
     found

@@ -245,18 +245,6 @@ impl Diagnostic {
         self
     }
 
-    /// Puts a line in front of those that pfctl prints in front.
-    pub(crate) fn before_first(mut self, line: impl Into<String>) -> Self {
-        self.before.insert(0, line.into());
-        self
-    }
-
-    /// Takes the place of the lines that pfctl prints in front.
-    pub(crate) fn replace_before(mut self, line: impl Into<String>) -> Self {
-        self.before = vec![line.into()];
-        self
-    }
-
     pub(crate) fn after(mut self, text: impl Into<String>) -> Self {
         self.after.push(text.into());
         self

@@ -169,6 +169,12 @@ impl Expander<'_, '_> {
         if !self.fill_names(&mut rule) {
             return;
         }
+        if rule.af == Some(Af::Inet) {
+            for len in [from.too_long, to.too_long].into_iter().flatten() {
+                *wrong = true;
+                self.faults.netmask(len);
+            }
+        }
         let tcp = rule.proto.is_none_or(|number| number == proto::TCP);
         if !tcp {
             rule.flags = None;

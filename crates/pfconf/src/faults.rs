@@ -16,6 +16,8 @@ pub(crate) struct Faults {
     lines: Vec<String>,
     /// Each mistake once, with its text.
     mistakes: Vec<(String, Option<Mistake>)>,
+    /// Lines that pfctl writes without position.
+    bare: Vec<String>,
     /// Outbound rules with `synproxy state`.
     synproxy: usize,
     label_too_long: bool,
@@ -34,6 +36,12 @@ impl Faults {
             self.mistakes.push((text.clone(), mistake));
         }
         self.line(text);
+    }
+
+    pub(crate) fn netmask(&mut self, len: u8) {
+        if self.bare.len() < CLASSIC_LINES_MAX {
+            self.bare.push(format!("netmask {len} invalid for IPv4 address"));
+        }
     }
 
     pub(crate) fn nothing_left(&mut self) {
@@ -98,6 +106,12 @@ impl Faults {
         let first = lines.next().unwrap_or_default();
         let mut mistakes = self.mistakes.into_iter();
         let (code, place, label, help) = match mistakes.next() {
+            None if !self.bare.is_empty() => (
+                Code::Address,
+                spec.places.of("hosts"),
+                "a prefix is too long",
+                Some("IPv4 has prefixes from 0 to 32"),
+            ),
             None => no_combination(&spec.places),
             Some((text, None)) => explain_text(&text, &spec.places),
             Some((_, Some(mistake))) => explain(&mistake, &spec.places),
@@ -105,6 +119,9 @@ impl Faults {
         let mut diagnostic = Diagnostic::error(code, first).at(place, label);
         if let Some(help) = help {
             diagnostic = diagnostic.help(help);
+        }
+        for line in self.bare {
+            diagnostic = diagnostic.before(line);
         }
         for (text, _) in mistakes {
             diagnostic = diagnostic.note(format!("also: {text}"));

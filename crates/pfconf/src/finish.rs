@@ -11,11 +11,11 @@ use pfapi::units::Direction;
 use crate::address::Host;
 use crate::criteria::Flags;
 use crate::diag::{Code, Diagnostic};
-use crate::filter::DivertSpec;
 use crate::parser::Fallible;
 use crate::rules::RuleSpec;
 use crate::scan::Place;
 use crate::state::{StateItem, combine};
+use crate::translate::DivertSpec;
 
 /// What `set` lines say about state.
 #[derive(Clone, Copy)]

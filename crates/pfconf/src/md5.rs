@@ -25,6 +25,7 @@ pub(crate) fn md5(message: &[u8]) -> [u8; 16] {
     digest
 }
 
+#[expect(clippy::many_single_char_names, reason = "the letters of the RFC")]
 fn compress(state: [u32; 4], block: &[u8]) -> [u32; 4] {
     let mut words = [0_u32; 16];
     for (word, four) in words.iter_mut().zip(block.chunks_exact(4)) {
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     fn hex(message: &str) -> String {
-        md5(message.as_bytes()).iter().map(|octet| format!("{octet:02x}")).collect()
+        format!("{:032x}", u128::from_be_bytes(md5(message.as_bytes())))
     }
 
     #[test]

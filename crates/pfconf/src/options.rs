@@ -31,8 +31,6 @@ pub(crate) struct Settings {
     adaptive_given: bool,
     /// Percentages of syncookies, until the limit of states is known for sure.
     percent: Option<(u32, u32)>,
-    /// `set ruleset-optimization`: the first one counts, and none is carried out.
-    optimizes: bool,
 }
 
 impl Settings {
@@ -76,7 +74,7 @@ impl Settings {
                 Rule::set_syncookies => lines.push(self.syncookies(statement, part)?),
                 Rule::set_skip => self.skip(statement, part, lines)?,
                 Rule::set_reassemble => lines.push(self.reassemble(statement, part)?),
-                Rule::set_ruleset_optimization => self.ruleset_optimization(statement, part)?,
+                Rule::set_ruleset_optimization => Self::ruleset_optimization(statement, part)?,
                 Rule::set_loginterface => {
                     let name = if has(part, Rule::kw_all) { "all".to_owned() } else { text(part) };
                     lines.push(format!("set loginterface {name}"));
@@ -139,7 +137,8 @@ impl Settings {
         Ok(format!("set reassemble {word} {no_df}"))
     }
 
-    fn ruleset_optimization(&mut self, statement: &Statement, pair: &Pair) -> Fallible<()> {
+    /// Rules are never reordered here, whatever is asked for.
+    fn ruleset_optimization(statement: &Statement, pair: &Pair) -> Fallible<()> {
         let words = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::string);
         let name = words.map(|word| string(&word)).collect::<Vec<_>>().join(" ");
         let known = ["none", "basic", "profile"];
@@ -149,7 +148,6 @@ impl Settings {
                 unknown(Code::Setting, text, "optimization", statement, pair, &name, &known);
             return Err(Box::new(diagnostic.line_at(statement.end)));
         }
-        self.optimizes = name != "none";
         Ok(())
     }
 

@@ -7,13 +7,15 @@ use std::fmt::Write;
 
 use pfapi::addr::Af;
 use pfapi::ruleset::{
-    Action, AddrMatch, BlockAnswer, Divert, DynamicPart, Endpoint, Flush, Log, Pool, PoolKind,
-    PoolPorts, QueueDef, RouteKind, Rule, Scrub, ServiceCurve, SourceTrack, StatePolicy,
-    SyncookieMode, Syncookies, TableDef, proto,
+    Action, AddrMatch, BlockAnswer, Divert, DynamicPart, Endpoint, Flush, Log, RouteKind, Rule,
+    Scrub, SourceTrack, StatePolicy, proto,
 };
 
 use crate::names;
 use crate::parser::is_keyword;
+use crate::print_parts::{PoolWord, pool};
+pub use crate::print_parts::{queue, table};
+pub(crate) use crate::print_parts::{syncookies, table_head};
 use crate::scan::is_word_char;
 
 /// A rule as `pfctl -s rules` shows it; the rules of an inline anchor are left out.
@@ -298,163 +300,10 @@ fn redirection(line: &mut String, rule: &Rule) {
     }
 }
 
-/// What a pool is printed for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PoolWord {
-    Nat,
-    Rdr,
-    Route,
-}
-
-fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
-    let mut text = addr(&pool.addr, af);
-    match (word, pool.ports) {
-        (PoolWord::Nat, Some(ports)) if ports == PoolPorts::NAT_DEFAULT => {}
-        (PoolWord::Nat, Some(PoolPorts::Range(low, high))) if low == high => {
-            put(&mut text, format_args!(" port {low}"));
-        }
-        (PoolWord::Nat, Some(PoolPorts::Range(low, high))) => {
-            put(&mut text, format_args!(" port {low}:{high}"));
-        }
-        (PoolWord::Rdr, Some(PoolPorts::Range(low, high))) if low > 0 => {
-            put(&mut text, format_args!(" port {low}"));
-            if high > 0 && high != low {
-                put(&mut text, format_args!(":{high}"));
-            }
-        }
-        _ => {}
-    }
-    match pool.kind {
-        PoolKind::Single => {}
-        PoolKind::Bitmask => text.push_str(" bitmask"),
-        PoolKind::Random => text.push_str(" random"),
-        PoolKind::SourceHash([a, b, c, d]) => {
-            put(&mut text, format_args!(" source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}"));
-        }
-        PoolKind::RoundRobin => text.push_str(" round-robin"),
-        PoolKind::LeastStates => text.push_str(" least-states"),
-    }
-    if pool.sticky {
-        text.push_str(" sticky-address");
-    }
-    if word == PoolWord::Nat && pool.ports == Some(PoolPorts::Static) {
-        text.push_str(" static-port");
-    }
-    text
-}
-
-/// A queue definition.
-#[must_use]
-pub fn queue(queue: &QueueDef) -> String {
-    let mut line = format!("queue {}", word(&queue.name));
-    if let Some(parent) = &queue.parent {
-        put(&mut line, format_args!(" parent {}", word(parent)));
-    } else if let Some(interface) = &queue.interface {
-        put(&mut line, format_args!(" on {}", word(interface)));
-    }
-    if let Some(flows) = queue.flows {
-        put(&mut line, format_args!(" flows {}", flows.flows));
-        if flows.quantum > 0 {
-            put(&mut line, format_args!(" quantum {}", flows.quantum));
-        }
-    }
-    let share = queue.bandwidth.unwrap_or_default();
-    if share.rate > 0 || share.burst.is_some_and(|(rate, _)| rate > 0) {
-        line.push_str(&curve(" bandwidth ", queue.bandwidth));
-        line.push_str(&curve(", min ", queue.min));
-        line.push_str(&curve(", max ", queue.max));
-    }
-    if queue.default {
-        line.push_str(" default");
-    }
-    if queue.qlimit > 0 {
-        put(&mut line, format_args!(" qlimit {}", queue.qlimit));
-    }
-    line
-}
-
-fn curve(prefix: &str, curve: Option<ServiceCurve>) -> String {
-    let Some(curve) = curve else { return String::new() };
-    let mut text = bandwidth(prefix, curve.rate);
-    if let Some((rate, ms)) = curve.burst {
-        put(&mut text, format_args!(" burst {} for {ms}ms", bandwidth("", rate)));
-    }
-    text
-}
-
-/// Bits per second in the largest unit that leaves a whole number; nothing for 0.
-fn bandwidth(prefix: &str, rate: u32) -> String {
-    const UNITS: [&str; 4] = [" ", "K", "M", "G"];
-    if rate == 0 {
-        return String::new();
-    }
-    let mut rate = rate;
-    let mut unit = 0;
-    while rate >= 1000 && rate.is_multiple_of(1000) && unit + 1 < UNITS.len() {
-        rate /= 1000;
-        unit += 1;
-    }
-    format!("{prefix}{rate}{}", UNITS[unit])
-}
-
 /// A rule with its number in front, as `pfctl -vv -s rules` shows it.
 #[must_use]
 pub fn rule_numbered(number: usize, shown: &Rule) -> String {
     format!("@{number} {}", rule(shown))
-}
-
-/// A table definition, addresses in one list.
-#[must_use]
-pub fn table(table: &TableDef) -> String {
-    let mut line = table_head(table);
-    if let Some(entries) = &table.entries {
-        line.push_str(" {");
-        for entry in entries {
-            let not = if entry.negated { "!" } else { "" };
-            if entry.prefix.len() == 0 {
-                put(&mut line, format_args!(" {not}any"));
-            } else {
-                put(&mut line, format_args!(" {entry}"));
-            }
-        }
-        line.push_str(" }");
-    }
-    line
-}
-
-/// The part of a table definition in front of its addresses.
-pub(crate) fn table_head(table: &TableDef) -> String {
-    let mut line = format!("table <{}>", word(&table.name));
-    for (set, word) in
-        [(table.constant, " const"), (table.persist, " persist"), (table.counters, " counters")]
-    {
-        if set {
-            line.push_str(word);
-        }
-    }
-    line
-}
-
-/// `set syncookies …` with the percentages as they were given.
-pub(crate) fn syncookies(setting: Syncookies, percent: Option<(u32, u32)>) -> String {
-    let mut words = Vec::new();
-    if let Some((start, end)) = percent {
-        words.push(format!("start {start}%"));
-        words.push(format!("end {end}%"));
-    }
-    if setting.classic {
-        words.push("classic".to_owned());
-    }
-    let mode = match setting.mode {
-        SyncookieMode::Never => "never",
-        SyncookieMode::Always => "always",
-        SyncookieMode::Adaptive => "adaptive",
-    };
-    if words.is_empty() {
-        format!("set syncookies {mode}")
-    } else {
-        format!("set syncookies {mode} ({})", words.join(", "))
-    }
 }
 
 /// An address with its negation, as in rules.
@@ -465,7 +314,7 @@ pub fn address(end: &Endpoint) -> String {
 }
 
 /// An address in a rule of a family.
-fn addr(addr: &AddrMatch, af: Option<Af>) -> String {
+pub(crate) fn addr(addr: &AddrMatch, af: Option<Af>) -> String {
     match addr {
         AddrMatch::Any => "any".to_owned(),
         AddrMatch::Net(prefix) => prefix.to_string(),
@@ -575,7 +424,8 @@ pub(crate) fn quoted(text: &str) -> String {
     quoted
 }
 
-fn put(text: &mut String, words: std::fmt::Arguments) {
+/// Appends formatted words.
+pub(crate) fn put(text: &mut String, words: std::fmt::Arguments) {
     // Writing to a string cannot fail.
     let _ = text.write_fmt(words);
 }

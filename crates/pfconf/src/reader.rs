@@ -14,11 +14,11 @@ use crate::anchors::{self, Frame};
 use crate::antispoof::antispoof;
 use crate::diag::{Code, Diagnostic, SourceText};
 use crate::expand::{Target, expand};
+use crate::explain::unknown_statement;
 use crate::finish::{StateDefaults, complete};
 use crate::options::Settings;
 use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
-    unknown_statement,
 };
 use crate::queues;
 use crate::redirect::AutoTables;

@@ -15,11 +15,12 @@ use pfapi::units::Direction;
 use crate::address::{Host, World, hosts};
 use crate::criteria::{Flags, answer_code, number_of, port, protocol};
 use crate::diag::{Code, Diagnostic};
-use crate::filter::{DivertSpec, option};
+use crate::filter::option;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::pool::PoolSpec;
 use crate::scan::{Place, Statement};
 use crate::state::StateItem;
+use crate::translate::DivertSpec;
 
 /// Code of `port-unr` in ICMP type 3 and in ICMPv6 type 1: the default of `return-icmp`.
 const PORT_UNREACHABLE: u8 = 3;

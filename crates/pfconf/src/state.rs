@@ -135,6 +135,7 @@ fn overload(statement: &Statement, pair: &Pair) -> Fallible<Overload> {
 /// # Errors
 /// The message about options that are given twice or exclude each other; pfctl finds them when
 /// it has read the whole rule.
+#[expect(clippy::too_many_lines, reason = "one arm for each option")]
 pub(crate) fn combine(
     items: &[StateItem],
     stateful: bool,

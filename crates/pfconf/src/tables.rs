@@ -9,6 +9,7 @@ use pfapi::ruleset::{AddrMatch, TableDef, TableEntry};
 
 use crate::address::{Host, World, host_item, table_name};
 use crate::diag::{Code, Diagnostic};
+use crate::lookup::find;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::print;
 use crate::scan::Statement;
@@ -152,6 +153,15 @@ fn list(world: World, statement: &Statement, pair: &Pair) -> Fallible<Vec<Host>>
                 .help("a table holds addresses and networks; use a list of rules for the rest"),
         ));
     }
+    let too_long = hosts.iter().find(|(host, _)| host.too_long.is_some());
+    if let Some((_, item)) = too_long {
+        return Err(Box::new(
+            Diagnostic::error(Code::Table, "cannot create address buffer: Invalid argument")
+                .title("the prefix is too long for IPv4")
+                .at(&place(statement, item), "IPv4 has prefixes from 0 to 32")
+                .line_at(statement.end),
+        ));
+    }
     Ok(hosts.into_iter().map(|(host, _)| host).collect())
 }
 
@@ -194,32 +204,40 @@ fn file(world: World, statement: &Statement, pair: &Pair) -> Fallible<(String, V
         )
     };
     let text = world.sources.read(&path).map_err(|error| failed(cause(&error)))?;
+    let bad = |lines: &[String], number: usize, word: &str| {
+        let mut diagnostic =
+            Diagnostic::error(Code::TableFile, format!("file \"{path}\" contains bad data"))
+                .title(format!("line {number} of {path:?} has no address: `{word}`"))
+                .at(&place(statement, pair), "this file")
+                .line_at(statement.end);
+        for line in lines {
+            diagnostic = diagnostic.before(line);
+        }
+        Box::new(diagnostic)
+    };
     let mut entries = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.split(['#', ';']).next().unwrap_or_default();
-        let mut negated = false;
-        for word in line.split_whitespace() {
-            let stripped = word.strip_prefix('!');
-            negated |= stripped.is_some();
-            let address = stripped.unwrap_or(word);
-            if address.is_empty() {
+        let mut words = line.split_whitespace();
+        while let Some(word) = words.next() {
+            if word == "weight" {
+                words.next();
                 continue;
             }
-            let prefixes = file_address(world, address);
-            if prefixes.is_empty() {
-                return Err(failed(format!("line {}: no address: {word}", index + 1)));
+            let address = word.trim_start_matches('!');
+            let negated = (word.len() - address.len()) % 2 == 1;
+            let address =
+                if address.is_empty() { words.next().unwrap_or_default() } else { address };
+            let hosts = find(world, address).map_err(|lines| bad(&lines, index + 1, address))?;
+            if hosts.iter().any(|host| host.too_long.is_some()) {
+                return Err(bad(&[], index + 1, address));
             }
-            entries.extend(prefixes.into_iter().map(|prefix| TableEntry { prefix, negated }));
-            negated = false;
+            entries.extend(
+                hosts
+                    .iter()
+                    .filter_map(|host| entry(host).map(|entry| TableEntry { negated, ..entry })),
+            );
         }
     }
     Ok((path, entries))
-}
-
-fn file_address(world: World, word: &str) -> Vec<Prefix> {
-    match word.parse() {
-        Ok(prefix) => vec![prefix],
-        Err(_) if world.numeric_only || word.contains('/') => Vec::new(),
-        Err(_) => world.sources.lookup_host(word).into_iter().map(Prefix::host).collect(),
-    }
 }

@@ -124,9 +124,12 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
     } = rule;
     for addr in [&from.addr, &to.addr] {
         match addr {
-            AddrMatch::Any | AddrMatch::Net(_) | AddrMatch::Range(..) | AddrMatch::Table(_) => {}
             AddrMatch::Dynamic(DynamicAddr { prefix_len: Some(_), .. }) => report("(interface)/n"),
-            AddrMatch::Dynamic(_) => {}
+            AddrMatch::Any
+            | AddrMatch::Net(_)
+            | AddrMatch::Range(..)
+            | AddrMatch::Table(_)
+            | AddrMatch::Dynamic(_) => {}
             AddrMatch::NoRoute => report("no-route"),
             AddrMatch::UrpfFailed => report("urpf-failed"),
             AddrMatch::RouteLabel(_) => report("route"),

@@ -12,6 +12,7 @@ use crate::units::Direction;
 /// One expanded rule, or the call of an anchor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
 pub struct Rule {
     /// What happens to a packet that this rule decides; `Pass` for anchors.
     pub action: Action,
@@ -163,10 +164,6 @@ pub struct Anchor {
 /// `log`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "three words of the language, in any combination"
-)]
 pub struct Log {
     /// `all`: every packet of the state.
     pub all: bool,

@@ -25,6 +25,7 @@ pub enum StatePolicy {
 /// What stands in the brackets behind `keep state`, and what follows from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
 pub struct StateOptions {
     /// `max`: states that the rule may make; `None` is no limit.
     pub max: Option<u32>,

@@ -1,0 +1,276 @@
+//! Addresses that a name stands for: literals, interfaces, groups, host names.
+//!
+//! Source: OpenBSD sbin/pfctl/pfctl_parser.c `host`, `host_if`, `host_ip`, `host_dns`,
+//! `ifa_lookup`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use pfapi::addr::{Af, Prefix};
+use pfapi::facts::{Facts, InterfaceFacts, InterfaceFlag};
+use pfapi::ruleset::DynamicPart;
+
+use crate::address::{Host, World};
+
+/// Addresses that a word means; it may end in a prefix length and in `@interface`.
+///
+/// # Errors
+/// The lines that pfctl writes when there are none.
+pub(crate) fn find(world: World, text: &str) -> Result<Vec<Host>, Vec<String>> {
+    let (named, via) = text.rsplit_once('@').map_or((text, None), |(name, via)| (name, Some(via)));
+    let (base, len) = named.split_once('/').map_or((named, None), |(base, len)| (base, Some(len)));
+    let bits = len
+        .map(|len| prefix_length(len).map_err(|wrong| vec![format!("netmask is {wrong}: /{len}")]));
+    let bits = bits.transpose()?;
+    let mut lines = Vec::new();
+    let mut hosts = interface_hosts(world.facts, base, bits).unwrap_or_else(|line| {
+        lines.push(line.to_owned());
+        Vec::new()
+    });
+    if hosts.is_empty() {
+        hosts.extend(literal(world.facts, base, bits));
+    }
+    if hosts.is_empty() && !world.numeric_only && may_be_host_name(base) {
+        let (name, single) = base.strip_suffix(":0").map_or((base, false), |name| (name, true));
+        let mut addresses = world.sources.lookup_host(name);
+        if single {
+            let mut seen = Vec::new();
+            addresses.retain(|&addr| {
+                let new = !seen.contains(&Af::of(addr));
+                seen.push(Af::of(addr));
+                new
+            });
+        }
+        hosts.extend(addresses.into_iter().map(|addr| masked(Prefix::host(addr), bits)));
+    }
+    if hosts.is_empty() {
+        lines.push(format!("no IP address found for {text}"));
+        return Err(lines);
+    }
+    for host in &mut hosts {
+        host.via = via.filter(|via| !via.is_empty()).map(str::to_owned);
+    }
+    Ok(hosts)
+}
+
+/// A host with another prefix length. One that IPv4 has not is kept for a message: pfctl finds it
+/// when it expands the rule.
+fn masked(prefix: Prefix, bits: Option<u8>) -> Host {
+    let Some(bits) = bits else { return Host::net(prefix) };
+    if bits > prefix.af().bits() {
+        return Host { too_long: Some(bits), ..Host::net(prefix) };
+    }
+    Host::net(Prefix::new(prefix.addr(), bits))
+}
+
+/// A prefix length, or what is wrong with it in the words of strtonum(3).
+fn prefix_length(text: &str) -> Result<u8, &'static str> {
+    match text.parse::<i64>() {
+        Ok(..0) => Err("too small"),
+        Ok(bits) => u8::try_from(bits).ok().filter(|&bits| bits <= 128).ok_or("too large"),
+        Err(_) => Err("invalid"),
+    }
+}
+
+fn may_be_host_name(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with([':', '-', '.'])
+}
+
+/// An address as text, with an abbreviated IPv4 network or an IPv6 scope.
+fn literal(facts: &Facts, text: &str, bits: Option<u8>) -> Option<Host> {
+    let short = || bits.and_then(|_| abbreviated(text));
+    if let Some(addr) = text.parse::<Ipv4Addr>().ok().or_else(short) {
+        return Some(masked(Prefix::host(addr.into()), bits));
+    }
+    let (addr, scope) = text.split_once('%').map_or((text, None), |(a, s)| (a, Some(s)));
+    let addr: Ipv6Addr = addr.parse().ok()?;
+    if scope.is_some_and(|scope| facts.interface(scope).is_none()) {
+        return None;
+    }
+    let scope = scope.map(str::to_owned);
+    Some(Host { scope, ..Host::net(Prefix::new(addr.into(), bits.unwrap_or(128))) })
+}
+
+/// `10` or `10.1` in front of a prefix length: the missing numbers are zero.
+fn abbreviated(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut places = octets.iter_mut();
+    for number in text.split('.') {
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        *places.next()? = number.parse().ok()?;
+    }
+    Some(octets.into())
+}
+
+/// Which of an interface's addresses are meant.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    part: Option<DynamicPart>,
+    no_aliases: bool,
+}
+
+/// Addresses of an interface, a group or `self`; empty when `text` names none of them.
+///
+/// # Errors
+/// A line that pfctl writes about modifiers that exclude each other.
+fn interface_hosts(facts: &Facts, text: &str, bits: Option<u8>) -> Result<Vec<Host>, &'static str> {
+    let Some((name, wanted)) = modifiers(text)? else { return Ok(Vec::new()) };
+    let widened = matches!(wanted.part, Some(DynamicPart::Network | DynamicPart::Broadcast));
+    if widened && bits.is_some() {
+        return Err("network or broadcast lookup, but extra netmask given");
+    }
+    Ok(members(facts, name)
+        .flat_map(|interface| addresses(interface, wanted))
+        .map(|(prefix, scope)| Host { scope, ..masked(prefix, bits) })
+        .collect())
+}
+
+/// Networks, or else addresses, of an interface, for `antispoof`.
+pub(crate) fn antispoof_hosts(facts: &Facts, name: &str, networks: bool) -> Vec<Host> {
+    let part = networks.then_some(DynamicPart::Network);
+    let wanted = Wanted { part, no_aliases: false };
+    members(facts, name)
+        .flat_map(|interface| addresses(interface, wanted))
+        .map(|(prefix, scope)| Host { scope, ..Host::net(prefix) })
+        .collect()
+}
+
+fn members<'a>(facts: &'a Facts, name: &'a str) -> impl Iterator<Item = &'a InterfaceFacts> {
+    let every = name == "self" || name == "all";
+    // A name without a number stands for all interfaces that it is the front of.
+    let front =
+        !name.ends_with(|last: char| last.is_ascii_digit()) && facts.members(name).next().is_none();
+    facts.interfaces.iter().filter(move |interface| {
+        every
+            || interface.name == name
+            || interface.groups.iter().any(|group| group == name)
+            || (front
+                && interface
+                    .name
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())))
+    })
+}
+
+/// Cuts the modifiers off; `None` where one is unknown, so that the text names no interface.
+fn modifiers(text: &str) -> Result<Option<(&str, Wanted)>, &'static str> {
+    let mut name = text;
+    let mut wanted = Wanted::default();
+    while let Some((front, modifier)) = name.rsplit_once(':') {
+        let part = match modifier {
+            "network" => DynamicPart::Network,
+            "broadcast" => DynamicPart::Broadcast,
+            "peer" => DynamicPart::Peer,
+            "0" => {
+                wanted.no_aliases = true;
+                name = front;
+                continue;
+            }
+            _ => return Ok(None),
+        };
+        if wanted.part.replace(part).is_some_and(|before| before != part) {
+            return Err("illegal combination of interface modifiers");
+        }
+        name = front;
+    }
+    Ok(Some((name, wanted)))
+}
+
+/// Addresses that the modifiers choose, as networks where they say so.
+fn addresses(
+    interface: &InterfaceFacts,
+    wanted: Wanted,
+) -> impl Iterator<Item = (Prefix, Option<String>)> {
+    let has = |flag| interface.flags.has(flag);
+    let (broadcast, peers) = (has(InterfaceFlag::Broadcast), has(InterfaceFlag::PointToPoint));
+    let mut seen: Vec<Af> = Vec::new();
+    interface.addresses.iter().filter_map(move |&address| {
+        let link_local = match address.addr {
+            IpAddr::V6(addr) => addr.is_unicast_link_local(),
+            IpAddr::V4(_) => false,
+        };
+        let prefix = match wanted.part.unwrap_or(DynamicPart::Address) {
+            DynamicPart::Address => Prefix::host(address.addr),
+            // Link-local networks are on every interface.
+            DynamicPart::Network if link_local => return None,
+            DynamicPart::Network => address.network(),
+            DynamicPart::Broadcast => match address.addr {
+                IpAddr::V4(addr) if broadcast && address.prefix_len < 31 => {
+                    let host_bits = u32::MAX.checked_shr(address.prefix_len.into()).unwrap_or(0);
+                    Prefix::host(Ipv4Addr::from_bits(addr.to_bits() | host_bits).into())
+                }
+                _ => return None,
+            },
+            DynamicPart::Peer if peers => Prefix::host(address.peer?),
+            DynamicPart::Peer => return None,
+        };
+        let af = Af::of(address.addr);
+        if wanted.no_aliases && seen.contains(&af) {
+            return None;
+        }
+        seen.push(af);
+        Some((prefix, link_local.then(|| interface.name.clone())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pfapi::facts::{InterfaceAddress, InterfaceFlags};
+    use pfapi::ruleset::AddrMatch;
+
+    fn facts() -> Facts {
+        let address = |text: &str| {
+            let (addr, len) = text.split_once('/').unwrap();
+            InterfaceAddress::new(addr.parse().unwrap(), len.parse().unwrap())
+        };
+        Facts {
+            interfaces: vec![InterfaceFacts {
+                groups: vec!["tun".into()],
+                addresses: ["10.1.2.3/24", "fd00::1/64", "fe80::1/64", "10.1.2.4/24"]
+                    .map(address)
+                    .to_vec(),
+                flags: InterfaceFlags::from_iter([InterfaceFlag::Broadcast]),
+                ..InterfaceFacts::new("tun0")
+            }],
+        }
+    }
+
+    fn shown(text: &str) -> Vec<String> {
+        interface_hosts(&facts(), text, None)
+            .unwrap()
+            .into_iter()
+            .map(|host| match host.addr {
+                AddrMatch::Net(prefix) => prefix.to_string(),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn modifiers_choose_addresses() {
+        assert_eq!(shown("tun0"), ["10.1.2.3", "fd00::1", "fe80::1", "10.1.2.4"]);
+        assert_eq!(shown("tun:network"), ["10.1.2.0/24", "fd00::/64", "10.1.2.0/24"]);
+        assert_eq!(shown("tun0:0"), ["10.1.2.3", "fd00::1"]);
+        assert_eq!(shown("self:broadcast:0"), ["10.1.2.255"]);
+        assert_eq!(shown("tun0:peer"), [""; 0]);
+        assert_eq!(shown("tun1"), [""; 0]);
+    }
+
+    #[test]
+    fn literals_may_be_abbreviated_only_as_networks() {
+        let facts = facts();
+        let literal = |text, bits| super::literal(&facts, text, bits);
+        assert_eq!(
+            literal("10", Some(8)).unwrap().addr,
+            AddrMatch::Net("10.0.0.0/8".parse().unwrap())
+        );
+        assert!(literal("10", None).is_none());
+        assert!(literal("10.1", None).is_none());
+        assert_eq!(literal("10.0.0.1", Some(33)).unwrap().too_long, Some(33));
+        assert!(literal("10.1.2.3.4", Some(8)).is_none());
+        assert_eq!(literal("fe80::1%tun0", None).unwrap().scope.as_deref(), Some("tun0"));
+        assert!(literal("fe80::1%tun1", None).is_none());
+    }
+}

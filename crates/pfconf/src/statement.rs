@@ -1,0 +1,160 @@
+//! One logical statement after macro expansion, with a map back to the file.
+
+use crate::span::Span;
+
+/// A place in the file, and the macro whose value holds the text in question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) span: Span,
+    pub(crate) macro_name: Option<String>,
+    pub(crate) macro_definition: Option<Span>,
+}
+
+/// One logical statement after macro expansion.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Statement {
+    /// What the grammar reads.
+    pub(crate) text: String,
+    segments: Vec<Segment>,
+    /// Offset of the newline that ends the statement.
+    pub(crate) end: usize,
+    /// Not closed: offset of the brace in the file.
+    pub(crate) open_brace: Option<usize>,
+    /// A mistake has been reported; the statement is not to be looked at.
+    pub(crate) failed: bool,
+    /// The mistake is a macro without a definition, with which pfctl loses the newline.
+    pub(crate) undefined: bool,
+}
+
+/// Where a stretch of a statement's text comes from.
+#[derive(Clone, Debug)]
+struct Segment {
+    /// Offset in the statement's text.
+    at: usize,
+    /// Offset in the file: of the text itself, or of the `$`.
+    source: usize,
+    /// For text from a macro.
+    origin: Option<Origin>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) name: String,
+    pub(crate) use_end: usize,
+    pub(crate) definition: Option<Span>,
+}
+
+impl Statement {
+    /// Where a range of the text comes from.
+    pub(crate) fn locate(&self, start: usize, end: usize) -> Place {
+        let first = self.one(start, start == end || start >= self.text.len());
+        let last = self.text.floor_char_boundary(end.saturating_sub(1));
+        if last <= start {
+            return first;
+        }
+        let last = self.one(last, false);
+        let same = first.macro_name == last.macro_name;
+        Place {
+            span: first.span.join(last.span),
+            macro_name: first.macro_name.filter(|_| same),
+            macro_definition: first.macro_definition.filter(|_| same),
+        }
+    }
+
+    fn one(&self, at: usize, empty: bool) -> Place {
+        let index = self.segments.partition_point(|segment| segment.at <= at);
+        let Some(segment) = index.checked_sub(1).and_then(|index| self.segments.get(index)) else {
+            let span = Span::new(self.end, self.end);
+            return Place { span, macro_name: None, macro_definition: None };
+        };
+        if let Some(origin) = &segment.origin {
+            return Place {
+                span: Span::new(segment.source, origin.use_end),
+                macro_name: Some(origin.name.clone()),
+                macro_definition: origin.definition,
+            };
+        }
+        let source = segment.source + (at - segment.at);
+        let character = self.text[at..].chars().next().filter(|_| !empty);
+        let end = source + character.map_or(0, char::len_utf8);
+        Place { span: Span::new(source, end), macro_name: None, macro_definition: None }
+    }
+
+    pub(crate) fn push(&mut self, character: char, source: usize) {
+        let at = self.text.len();
+        let goes_on = self.segments.last().is_some_and(|segment| {
+            segment.origin.is_none() && segment.source + (at - segment.at) == source
+        });
+        if !goes_on {
+            self.segments.push(Segment { at, source, origin: None });
+        }
+        self.text.push(character);
+    }
+
+    pub(crate) fn push_macro(&mut self, value: &str, span: Span, origin: Origin) {
+        let at = self.text.len();
+        self.segments.push(Segment { at, source: span.start, origin: Some(origin) });
+        self.text.push_str(value);
+    }
+
+    /// Offset in the file of the first word or sign at or behind `at`.
+    pub(crate) fn next_token(&self, at: usize) -> usize {
+        let blank =
+            self.text.get(at..).and_then(|rest| rest.find(|c| !matches!(c, ' ' | '\t' | '\r')));
+        blank.map_or(self.end, |blank| self.locate(at + blank, at + blank + 1).span.start)
+    }
+}
+
+/// Characters that a word may go on with; the grammar's `word_char`.
+pub(crate) fn is_word_char(character: char) -> bool {
+    character.is_ascii_alphanumeric() || ":.-_%@*+$&|~^?;[]`'\"".contains(character)
+}
+
+/// Octets of the quoted string at the start of `text`, both marks included.
+pub(crate) fn quoted_len(text: &str, quote: char) -> Option<usize> {
+    let mut before = None;
+    for (at, character) in text.char_indices().skip(1) {
+        // As in pfctl's lexer, two backslashes do not cancel each other.
+        if character == quote && before != Some('\\') {
+            return Some(at + 1);
+        }
+        before = Some(character);
+    }
+    None
+}
+
+/// The word that a statement starts with; empty for a sign.
+pub(crate) fn first_word(text: &str) -> &str {
+    let text = text.trim_start();
+    &text[..text.find(|c| !is_word_char(c)).unwrap_or(text.len())]
+}
+
+/// Offsets of the words and signs of a statement, as pfctl counts them; newlines are signs.
+pub(crate) fn tokens(text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += text[at..].find(|c| !matches!(c, ' ' | '\t' | '\r'))?;
+        let rest = &text[at..];
+        let first = rest.chars().next()?;
+        let len = match first {
+            '"' | '\'' => quoted_len(rest, first).unwrap_or(rest.len()),
+            _ if is_word_char(first) => rest.find(|c| !is_word_char(c)).unwrap_or(rest.len()),
+            _ if ["!=", "<=", ">=", "<>", "><"].iter().any(|sign| rest.starts_with(sign)) => 2,
+            _ => first.len_utf8(),
+        };
+        at += len;
+        Some(at - len..at)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_words_and_signs() {
+        let text = "pass <a> != \"x y\"\n{";
+        let found: Vec<&str> = tokens(text).map(|token| &text[token]).collect();
+        assert_eq!(found, ["pass", "<", "a", ">", "!=", "\"x y\"", "\n", "{"]);
+    }
+}
