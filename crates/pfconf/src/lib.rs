@@ -13,6 +13,8 @@ mod address;
 mod compile;
 mod criteria;
 mod diag;
+mod dialect;
+pub mod env;
 mod expand;
 mod fingerprint;
 pub mod names;
@@ -28,6 +30,7 @@ mod tables;
 
 pub use compile::{CompileOptions, Compiled, compile};
 pub use diag::{Code, Diagnostic, Severity};
+pub use dialect::Dialect;
 pub use fingerprint::{FingerprintMistake, Fingerprints, OsMatch};
 pub use source::{BuiltinSources, NoSources, Sources};
 pub use span::Span;

@@ -4,5 +4,6 @@
 
 mod common;
 mod daemon;
+mod env;
 mod program;
 mod tables;

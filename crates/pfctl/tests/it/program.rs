@@ -31,7 +31,7 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn refused_and_ambiguous_words_have_no_usage_behind_them() {
     let refused = pfctl(&["-a", "x", "-s", "rules"], "");
-    assert_eq!(refused.err, "pfctl: -a: not supported, there are no anchors\n");
+    assert_eq!(refused.err, "pfctl: -a: not supported without -n, there are no anchors\n");
     let ambiguous = pfctl(&["-s", ""], "");
     assert_eq!(ambiguous.err, "pfctl:  is ambigious\n");
     assert_eq!((refused.code, ambiguous.code), (1, 1));
