@@ -131,7 +131,7 @@ mod tests {
             (
                 "em0 index 1 flags up mtu 1",
                 "flag 'up' is none of UP, BROADCAST, LOOPBACK, \
-              POINTOPOINT, RUNNING, MULTICAST",
+              POINTOPOINT, RUNNING, MULTICAST, LINK1",
             ),
             (
                 "em0 index 1 flags UP mtu 1 colour red",
