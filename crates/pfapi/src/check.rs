@@ -31,11 +31,13 @@ impl CheckedRuleset {
     }
 
     /// Tables in definition order.
+    #[must_use]
     pub fn tables(&self) -> impl ExactSizeIterator<Item = &TableDef> {
         self.0.tables.iter().map(|((), table)| table)
     }
 
     /// Rules in evaluation order; the position is the rule number.
+    #[must_use]
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
         self.0.rules.iter().map(|((), rule)| rule)
     }

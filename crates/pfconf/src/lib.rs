@@ -1,1 +1,40 @@
-//! Text of pf.conf into drafts.
+//! Text of pf.conf into checked rulesets, and back.
+//!
+//! [`compile`] reads a file: the scanner cuts it into statements and expands macros, the grammar
+//! (`pf.pest`) parses one statement at a time, lists are expanded to single rules, and
+//! [`pfapi::check`] has the last word. Every mistake becomes a [`Diagnostic`] at its place; the
+//! reader goes on with the next statement. [`print`] writes rules as pfctl does.
+//!
+//! What pf.conf(5) has and this version has not is an error at its place, never ignored.
+//! The crate knows no file system, resolver or engine: see [`Sources`].
+#![forbid(unsafe_code)]
+
+mod address;
+mod compile;
+mod criteria;
+mod diag;
+mod expand;
+pub mod names;
+mod options;
+mod parser;
+pub mod print;
+mod rules;
+mod scan;
+mod source;
+mod span;
+mod suggest;
+mod tables;
+
+pub use compile::{CompileOptions, Compiled, compile};
+pub use diag::{Code, Diagnostic, Severity};
+pub use source::{BuiltinSources, NoSources, Sources};
+pub use span::Span;
+
+/// A text and its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// As shown in messages, such as `stdin`.
+    pub name: &'a str,
+    /// The whole text.
+    pub text: &'a str,
+}

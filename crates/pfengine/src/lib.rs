@@ -4,10 +4,27 @@
 //! the same outputs, bit for bit, with one worker.
 #![forbid(unsafe_code)]
 
+mod addr;
 mod engine;
+mod filter;
+mod normalize;
+mod output;
 mod packet;
+mod packet_desc;
+mod purge;
+pub mod reply;
+mod rewrite;
+mod rng;
+mod rules;
+mod seq;
+mod state;
+mod stats;
+mod syncookie;
+mod table;
+pub mod wire;
+mod worker;
 
-pub use engine::{
-    Engine, EngineConfig, LoadError, Loader, Output, SmallPacket, TableError, Worker,
-};
+pub use engine::{Engine, EngineConfig, LoadError, Loader, TableError};
+pub use output::{Event, Output, SmallPacket};
 pub use packet::{Batch, Checksum, Gso, Offload, Packet, PacketMeta, StateRef, Verdict};
+pub use worker::Worker;

@@ -27,6 +27,8 @@ pub struct PacketMeta {
     pub offload: Offload,
     /// State that let the packet in, set by the inbound pass; the outbound pass reads it.
     pub link: Option<StateRef>,
+    /// State on the other interface that goes with `link`.
+    pub(crate) pair: Option<StateRef>,
     /// The engine's decision.
     pub verdict: Verdict,
     /// The caller's own mark (a buffer index, say); the engine leaves it alone.
@@ -112,6 +114,7 @@ impl Packet {
                 direction: Direction::In,
                 offload: Offload::default(),
                 link: None,
+                pair: None,
                 verdict: Verdict::Pass,
                 mark: 0,
             },

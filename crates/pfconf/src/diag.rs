@@ -1,0 +1,342 @@
+//! What the author of a pf.conf hears about it.
+//!
+//! A diagnostic has two renderings. The classic one is pfctl's: `FILE:LINE: text`, including the
+//! lines that pfctl adds as a consequence ("skipping rule due to errors"), because scripts and
+//! habits depend on them. The pretty one shows the place, the cause and a way out, and leaves the
+//! consequences away.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::Input;
+use crate::scan::Place;
+use crate::span::Span;
+
+/// Lines shown in front of and behind the marked place at most.
+const CONTEXT_LINES: usize = 2;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The file is not loaded.
+    Error,
+    /// The file is loaded; its author should look.
+    Warning,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal;)+) => {
+        /// Kinds of diagnostics. The codes are stable; numbers of removed kinds are not reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Code {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The stable code, such as `PF0011`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Text that does not fit the grammar.
+    Syntax = "PF0001";
+    /// A part of pf.conf(5) that this version does not have.
+    Unsupported = "PF0002";
+    /// `$name` without a definition.
+    MacroUndefined = "PF0003";
+    /// A macro whose name cannot be used.
+    MacroName = "PF0004";
+    /// Expansion of macros that grows out of bounds.
+    MacroTooLarge = "PF0005";
+    /// A quoted string without its end.
+    UnclosedQuote = "PF0006";
+    /// A list without its closing brace.
+    MissingBrace = "PF0007";
+    /// Quotation marks or blanks of a word processor.
+    Typographic = "PF0008";
+    /// Lists nested too deeply.
+    Nesting = "PF0009";
+    /// An unknown or impossible protocol.
+    Protocol = "PF0010";
+    /// A port without a protocol that has ports.
+    PortWithoutProto = "PF0011";
+    /// An unknown or impossible port.
+    Port = "PF0012";
+    /// A port range with its ends exchanged.
+    PortRange = "PF0013";
+    /// An address that cannot be understood or resolved.
+    Address = "PF0014";
+    /// An address range with its ends exchanged or of two families.
+    AddressRange = "PF0015";
+    /// An interface name or modifier that cannot be.
+    Interface = "PF0016";
+    /// TCP flags that cannot be, or on another protocol.
+    Flags = "PF0017";
+    /// ICMP types or codes that cannot be, or on another protocol.
+    Icmp = "PF0018";
+    /// Address family and protocol that exclude each other.
+    Family = "PF0019";
+    /// A rule of which no combination is left.
+    NoCombination = "PF0020";
+    /// `keep state` on a rule that does not pass.
+    State = "PF0021";
+    /// `return-rst` on a rule that is not for TCP, or a wrong ttl.
+    ReturnRst = "PF0022";
+    /// An option that is given twice.
+    Twice = "PF0023";
+    /// A label that cannot be.
+    Label = "PF0024";
+    /// A limit that cannot be set.
+    Limit = "PF0025";
+    /// A timeout that cannot be set.
+    Timeout = "PF0026";
+    /// An unknown word behind `set optimization`.
+    Optimization = "PF0027";
+    /// Syncookie settings that cannot be.
+    Syncookies = "PF0028";
+    /// A table that cannot be.
+    Table = "PF0029";
+    /// A table file that cannot be read.
+    TableFile = "PF0030";
+    /// More rules, tables or addresses than allowed.
+    TooMany = "PF0031";
+    /// `set skip` on something that cannot be skipped.
+    Skip = "PF0032";
+}
+
+/// One message about a file.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    severity: Severity,
+    code: Code,
+    file: String,
+    line: usize,
+    /// A line that pfctl prints in front, without position.
+    before: Vec<String>,
+    /// Text of the classic rendering.
+    text: String,
+    /// Further classic lines with the same position.
+    after: Vec<String>,
+    /// Title of the pretty rendering where it says more than `text`.
+    title: Option<String>,
+    primary: Option<(Span, String)>,
+    context: Vec<(Span, String)>,
+    notes: Vec<String>,
+    helps: Vec<String>,
+}
+
+impl Diagnostic {
+    pub(crate) fn new(severity: Severity, code: Code, text: impl Into<String>) -> Self {
+        Self {
+            severity,
+            code,
+            file: String::new(),
+            line: 0,
+            before: Vec::new(),
+            text: text.into(),
+            after: Vec::new(),
+            title: None,
+            primary: None,
+            context: Vec::new(),
+            notes: Vec::new(),
+            helps: Vec::new(),
+        }
+    }
+
+    pub(crate) fn error(code: Code, text: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, text)
+    }
+
+    /// Marks the place at fault, and the macro whose value holds it.
+    pub(crate) fn at(mut self, place: &Place, label: impl Into<String>) -> Self {
+        self.primary = Some((place.span, label.into()));
+        if let Some(name) = &place.macro_name {
+            self.notes.push(format!("this place is in the value of the macro `{name}`"));
+            if let Some(span) = place.macro_definition {
+                self.context.push((span, format!("`{name}` is defined here")));
+            }
+        }
+        self
+    }
+
+    pub(crate) fn at_span(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.primary = Some((span, label.into()));
+        self
+    }
+
+    pub(crate) fn and(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.context.push((span, label.into()));
+        self
+    }
+
+    pub(crate) fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    pub(crate) fn before(mut self, line: impl Into<String>) -> Self {
+        self.before.push(line.into());
+        self
+    }
+
+    pub(crate) fn after(mut self, text: impl Into<String>) -> Self {
+        self.after.push(text.into());
+        self
+    }
+
+    pub(crate) fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(text.into());
+        self
+    }
+
+    pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
+        self.helps.push(text.into());
+        self
+    }
+
+    /// Sets file and line, once both are known.
+    pub(crate) fn place(mut self, file: &str, line: usize) -> Self {
+        file.clone_into(&mut self.file);
+        self.line = line;
+        self
+    }
+
+    pub(crate) fn primary_span(&self) -> Option<Span> {
+        self.primary.as_ref().map(|&(span, _)| span)
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// The stable code, such as `PF0011`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code.as_str()
+    }
+
+    /// Line number, from 1; 0 where the file as a whole is meant.
+    #[must_use]
+    pub const fn line(&self) -> usize {
+        self.line
+    }
+
+    /// `FILE:LINE: text` as pfctl writes it, without a newline at the end.
+    ///
+    /// Some mistakes make pfctl write several lines; all of them are here.
+    #[must_use]
+    pub fn classic(&self) -> String {
+        let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
+        let mut lines = self.before.clone();
+        for text in std::iter::once(&self.text).chain(&self.after) {
+            if self.line == 0 {
+                lines.push(format!("{}: {warning}{text}", self.file));
+            } else {
+                lines.push(format!("{}:{}: {warning}{text}", self.file, self.line));
+            }
+        }
+        lines.join("\n")
+    }
+
+    /// Several lines with the source text, what is wrong, and a way out.
+    ///
+    /// `input` must be the one that was compiled.
+    #[must_use]
+    pub fn pretty(&self, input: &Input, color: bool) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let title = self.title.as_ref().unwrap_or(&self.text).as_str();
+        let mut group = Group::with_title(level.primary_title(title).id(self.code.as_str()));
+        if let Some((primary, label)) = &self.primary {
+            let window = Window::around(input.text, *primary);
+            let mut snippet = Snippet::source(window.text)
+                .path(input.name)
+                .line_start(window.first_line)
+                .annotation(
+                    AnnotationKind::Primary.span(window.relative(*primary)).label(label.as_str()),
+                );
+            let mut far = Vec::new();
+            for (span, label) in &self.context {
+                if window.holds(*span) {
+                    snippet = snippet.annotation(
+                        AnnotationKind::Context.span(window.relative(*span)).label(label.as_str()),
+                    );
+                } else {
+                    far.push((span, label));
+                }
+            }
+            group = group.element(snippet);
+            for (span, label) in far {
+                let window = Window::around(input.text, *span);
+                group = group.element(
+                    Snippet::source(window.text)
+                        .path(input.name)
+                        .line_start(window.first_line)
+                        .annotation(
+                            AnnotationKind::Context
+                                .span(window.relative(*span))
+                                .label(label.as_str()),
+                        ),
+                );
+            }
+        }
+        for note in &self.notes {
+            group = group.element(Level::NOTE.message(note.as_str()));
+        }
+        for help in &self.helps {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        renderer.render(&[group])
+    }
+}
+
+/// The lines around a place, so that rendering does not walk the whole file.
+struct Window<'a> {
+    text: &'a str,
+    start: usize,
+    first_line: usize,
+}
+
+impl<'a> Window<'a> {
+    fn around(text: &'a str, span: Span) -> Self {
+        let at = floor(text, span.start);
+        let end = floor(text, span.end.max(at));
+        let mut start = at;
+        for _ in 0..=CONTEXT_LINES {
+            start = text[..start.saturating_sub(1)].rfind('\n').map_or(0, |newline| newline + 1);
+        }
+        let mut stop = end;
+        for _ in 0..=CONTEXT_LINES {
+            stop = text[stop..].find('\n').map_or(text.len(), |newline| stop + newline + 1);
+        }
+        let first_line = text[..start].bytes().filter(|&byte| byte == b'\n').count() + 1;
+        Self { text: &text[start..stop], start, first_line }
+    }
+
+    fn holds(&self, span: Span) -> bool {
+        span.start >= self.start && span.end <= self.start + self.text.len()
+    }
+
+    fn relative(&self, span: Span) -> std::ops::Range<usize> {
+        let within = |offset: usize| floor(self.text, offset.saturating_sub(self.start));
+        let start = within(span.start);
+        start..within(span.end).max(start)
+    }
+}
+
+/// The last character boundary not behind `at`.
+fn floor(text: &str, at: usize) -> usize {
+    text.floor_char_boundary(at.min(text.len()))
+}

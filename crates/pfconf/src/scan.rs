@@ -1,0 +1,520 @@
+//! Cuts a file into logical statements and replaces macros by their values, as text.
+//!
+//! A statement ends at a newline outside braces. What comes out is the text that the grammar
+//! reads, with a map back to the file, so that a mistake inside a macro's value is reported both
+//! where the macro is used and where it is defined.
+//!
+//! Macros are expanded where pfctl's lexer does it: at the start of a word, outside quotes, and
+//! not inside the value of another macro. A value is therefore complete when it is defined, and
+//! recursion is impossible; growth is bounded by [`VALUE_MAX`] and [`EXPANSION_MAX`].
+//! Source: OpenBSD sbin/pfctl/parse.y `yylex`, `lgetc`; pf.conf(5) "MACROS".
+
+use std::collections::BTreeMap;
+
+use crate::diag::{Code, Diagnostic};
+use crate::span::Span;
+
+/// Longest value of a macro in octets.
+pub(crate) const VALUE_MAX: usize = 64 * 1024;
+/// Most text that macros may add to one file, in octets.
+pub(crate) const EXPANSION_MAX: usize = 64 * 1024 * 1024;
+/// Deepest nesting of braces.
+const DEPTH_MAX: usize = 16;
+
+/// Words that start a statement, and so show that a brace before them was not closed.
+const STATEMENT_WORDS: [&str; 9] =
+    ["pass", "block", "match", "set", "table", "anchor", "antispoof", "queue", "include"];
+
+/// A macro's value and where it comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Macro {
+    pub(crate) value: String,
+    /// `None` for definitions on the command line.
+    pub(crate) definition: Option<Span>,
+    pub(crate) used: bool,
+}
+
+/// Macros by name.
+pub(crate) type Macros = BTreeMap<String, Macro>;
+
+/// A place in the file, and the macro whose value holds the text in question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) span: Span,
+    pub(crate) macro_name: Option<String>,
+    pub(crate) macro_definition: Option<Span>,
+}
+
+/// One logical statement after macro expansion.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Statement {
+    /// What the grammar reads.
+    pub(crate) text: String,
+    segments: Vec<Segment>,
+    /// Offset of the newline that ends the statement.
+    pub(crate) end: usize,
+    /// Not closed: offset of the brace in the file.
+    pub(crate) open_brace: Option<usize>,
+    /// A mistake has been reported; the statement is not to be looked at.
+    pub(crate) failed: bool,
+}
+
+/// Where a stretch of a statement's text comes from.
+#[derive(Clone, Debug)]
+struct Segment {
+    /// Offset in the statement's text.
+    at: usize,
+    /// Offset in the file: of the text itself, or of the `$`.
+    source: usize,
+    /// For text from a macro.
+    origin: Option<Origin>,
+}
+
+#[derive(Clone, Debug)]
+struct Origin {
+    name: String,
+    use_end: usize,
+    definition: Option<Span>,
+}
+
+impl Statement {
+    /// Where a range of the text comes from.
+    pub(crate) fn locate(&self, start: usize, end: usize) -> Place {
+        let first = self.one(start, start == end || start >= self.text.len());
+        if end <= start + 1 {
+            return first;
+        }
+        let last = self.one(end - 1, false);
+        let same = first.macro_name == last.macro_name;
+        Place {
+            span: first.span.join(last.span),
+            macro_name: first.macro_name.filter(|_| same),
+            macro_definition: first.macro_definition.filter(|_| same),
+        }
+    }
+
+    fn one(&self, at: usize, empty: bool) -> Place {
+        let index = self.segments.partition_point(|segment| segment.at <= at);
+        let Some(segment) = index.checked_sub(1).and_then(|index| self.segments.get(index)) else {
+            let span = Span::new(self.end, self.end);
+            return Place { span, macro_name: None, macro_definition: None };
+        };
+        match &segment.origin {
+            Some(origin) => Place {
+                span: Span::new(segment.source, origin.use_end),
+                macro_name: Some(origin.name.clone()),
+                macro_definition: origin.definition,
+            },
+            None => {
+                let source = segment.source + (at - segment.at);
+                let end = if empty { source } else { source + 1 };
+                let span = Span::new(source, end);
+                Place { span, macro_name: None, macro_definition: None }
+            }
+        }
+    }
+
+    fn push(&mut self, character: char, source: usize) {
+        let at = self.text.len();
+        let goes_on = self.segments.last().is_some_and(|segment| {
+            segment.origin.is_none() && segment.source + (at - segment.at) == source
+        });
+        if !goes_on {
+            self.segments.push(Segment { at, source, origin: None });
+        }
+        self.text.push(character);
+    }
+
+    fn push_macro(&mut self, value: &str, span: Span, origin: Origin) {
+        let at = self.text.len();
+        self.segments.push(Segment { at, source: span.start, origin: Some(origin) });
+        self.text.push_str(value);
+    }
+
+    /// Words outside quotes, with their offsets.
+    pub(crate) fn words(&self) -> impl Iterator<Item = (usize, &str)> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let rest = &self.text[at..];
+                let first = rest.chars().next()?;
+                if let quote @ ('"' | '\'') = first {
+                    at += quoted_len(rest, quote).unwrap_or(1);
+                } else if is_word_char(first) {
+                    let len = rest.find(|c| !is_word_char(c)).unwrap_or(rest.len());
+                    at += len;
+                    return Some((at - len, &rest[..len]));
+                } else {
+                    at += first.len_utf8();
+                }
+            }
+        })
+    }
+}
+
+/// Characters that a word may go on with; the grammar's `word_char`.
+pub(crate) fn is_word_char(character: char) -> bool {
+    character.is_ascii_alphanumeric() || ":.-_%@*+$&|~^?;[]\\`'\"".contains(character)
+}
+
+/// Octets of the quoted string at the start of `text`, both marks included.
+fn quoted_len(text: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    for (at, character) in text.char_indices().skip(1) {
+        if escaped {
+            escaped = false;
+        } else if character == '\\' {
+            escaped = true;
+        } else if character == quote {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+/// Walks through a file statement by statement.
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    /// Quotation marks of which no further one is in the file; keeps the scan linear.
+    exhausted: Vec<char>,
+    expanded: usize,
+}
+
+/// State of the scan within one statement.
+#[derive(Default)]
+struct Inside {
+    braces: Vec<usize>,
+    in_word: bool,
+    first_word_done: bool,
+    nested_rules: bool,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, exhausted: Vec::new(), expanded: 0 }
+    }
+
+    /// The next statement; `None` at the end of the file. Empty lines give empty statements.
+    pub(crate) fn next(
+        &mut self,
+        macros: &mut Macros,
+        report: &mut impl FnMut(Diagnostic),
+    ) -> Option<Statement> {
+        if self.at >= self.text.len() {
+            return None;
+        }
+        let mut statement = Statement::default();
+        let mut inside = Inside::default();
+        while let Some(character) = self.text[self.at..].chars().next() {
+            let at = self.at;
+            self.at += character.len_utf8();
+            match character {
+                '\\' if self.skip_newline() => {}
+                '\n' if inside.braces.is_empty() => {
+                    statement.end = at;
+                    return Some(statement);
+                }
+                '\n' => {
+                    inside.in_word = false;
+                    statement.push(' ', at);
+                    if !inside.nested_rules && self.statement_starts() {
+                        statement.end = at;
+                        statement.open_brace = inside.braces.last().copied();
+                        return Some(statement);
+                    }
+                }
+                '#' => self.skip_comment(),
+                '"' | '\'' if !inside.in_word => {
+                    self.quoted(character, at, &mut statement, report);
+                }
+                '$' if !inside.in_word => {
+                    self.expand(at, &mut statement, &mut inside, macros, report);
+                }
+                _ => self.plain(character, at, &mut statement, &mut inside, report),
+            }
+        }
+        statement.end = self.text.len();
+        statement.open_brace = inside.braces.last().copied();
+        Some(statement)
+    }
+
+    fn plain(
+        &mut self,
+        character: char,
+        at: usize,
+        statement: &mut Statement,
+        inside: &mut Inside,
+        report: &mut impl FnMut(Diagnostic),
+    ) {
+        if let Some(name) = typographic(character)
+            && !statement.failed
+        {
+            statement.failed = true;
+            let span = Span::new(at, self.at);
+            report(
+                Diagnostic::error(Code::Typographic, "syntax error")
+                    .title(format!("{name} {character:?} instead of the plain character"))
+                    .at_span(span, "a word processor or web page may have put it here")
+                    .help("use the plain quotation marks \" or ' and plain blanks"),
+            );
+        }
+        match character {
+            '{' => {
+                inside.braces.push(at);
+                if inside.braces.len() > DEPTH_MAX && !statement.failed {
+                    statement.failed = true;
+                    report(too_deep(Span::new(at, self.at)));
+                }
+            }
+            '}' => {
+                inside.braces.pop();
+            }
+            _ => {}
+        }
+        let in_word = is_word_char(character);
+        if inside.in_word && !in_word && !inside.first_word_done {
+            let word = statement.text.trim();
+            inside.first_word_done = true;
+            inside.nested_rules = word == "anchor" || word == "load";
+        }
+        inside.in_word = in_word;
+        statement.push(character, at);
+    }
+
+    /// Skips the newline behind a backslash, if there is one.
+    fn skip_newline(&mut self) -> bool {
+        let rest = &self.text[self.at..];
+        let len = if rest.starts_with("\r\n") { 2 } else { usize::from(rest.starts_with('\n')) };
+        self.at += len;
+        len > 0
+    }
+
+    /// Skips to the newline; as in pfctl, a backslash in front of it continues the comment.
+    fn skip_comment(&mut self) {
+        while let Some(found) = self.text[self.at..].find(['\n', '\\']) {
+            self.at += found;
+            if self.text[self.at..].starts_with('\n') {
+                return;
+            }
+            self.at += 1;
+            self.skip_newline();
+        }
+        self.at = self.text.len();
+    }
+
+    /// Whether the rest starts with a word that only a new statement starts with.
+    fn statement_starts(&self) -> bool {
+        let line = self.text[self.at..].split('\n').next().unwrap_or_default();
+        let line = line.trim_start();
+        let len = line.find(|c| !is_word_char(c)).unwrap_or(line.len());
+        STATEMENT_WORDS.contains(&&line[..len])
+    }
+
+    fn quoted(
+        &mut self,
+        quote: char,
+        at: usize,
+        statement: &mut Statement,
+        report: &mut impl FnMut(Diagnostic),
+    ) {
+        let rest = &self.text[at..];
+        let len = if self.exhausted.contains(&quote) { None } else { quoted_len(rest, quote) };
+        if let Some(len) = len {
+            for (offset, character) in rest[..len].char_indices() {
+                if character != '\n' && character != '\r' {
+                    statement.push(character, at + offset);
+                }
+            }
+            self.at = at + len;
+            return;
+        }
+        self.exhausted.push(quote);
+        let line = rest.find('\n').unwrap_or(rest.len());
+        self.at = at + line;
+        if !statement.failed {
+            statement.failed = true;
+            report(
+                Diagnostic::error(
+                    Code::UnclosedQuote,
+                    "reached end of file while parsing quoted string",
+                )
+                .title("a quoted string is not closed")
+                .at_span(Span::new(at, at + 1), "the string starts here")
+                .after("syntax error")
+                .help(format!("put {quote} behind the end of the string")),
+            );
+        }
+    }
+
+    fn expand(
+        &mut self,
+        at: usize,
+        statement: &mut Statement,
+        inside: &mut Inside,
+        macros: &mut Macros,
+        report: &mut impl FnMut(Diagnostic),
+    ) {
+        let rest = &self.text[self.at..];
+        let len = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let name = &rest[..len];
+        self.at += len;
+        let span = Span::new(at, self.at);
+        if !macros.contains_key(name) {
+            if !statement.failed {
+                statement.failed = true;
+                report(undefined(name, span, macros));
+            }
+            inside.in_word = true;
+            return;
+        }
+        let Some(found) = macros.get_mut(name) else { return };
+        found.used = true;
+        // As in pfctl's lexer, a comment sign in a value reaches to the end of the line.
+        let value = comment_start(&found.value).map_or(&*found.value, |end| {
+            self.skip_comment();
+            &found.value[..end]
+        });
+        self.expanded += value.len();
+        if self.expanded > EXPANSION_MAX {
+            if !statement.failed {
+                statement.failed = true;
+                report(too_large(span));
+            }
+            return;
+        }
+        let origin =
+            Origin { name: name.to_owned(), use_end: span.end, definition: found.definition };
+        statement.push_macro(value, span, origin);
+        inside.in_word = value.chars().last().is_some_and(is_word_char);
+        inside.first_word_done = true;
+        let mut deepest = inside.braces.len();
+        for brace in braces(value) {
+            if brace == '{' {
+                inside.braces.push(at);
+                deepest = deepest.max(inside.braces.len());
+            } else {
+                inside.braces.pop();
+            }
+        }
+        if deepest > DEPTH_MAX && !statement.failed {
+            statement.failed = true;
+            report(too_deep(span));
+        }
+    }
+}
+
+/// Braces outside quotes.
+fn braces(value: &str) -> impl Iterator<Item = char> {
+    let mut quote = None;
+    value.chars().filter(move |&character| {
+        match (quote, character) {
+            (None, '"' | '\'') => quote = Some(character),
+            (Some(open), close) if open == close => quote = None,
+            _ => {}
+        }
+        quote.is_none() && matches!(character, '{' | '}')
+    })
+}
+
+/// Offset of a `#` outside quotes.
+fn comment_start(value: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, character) in value.char_indices() {
+        match (quote, character) {
+            (None, '#') => return Some(at),
+            (None, '"' | '\'') => quote = Some(character),
+            (Some(open), close) if open == close => quote = None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn undefined(name: &str, span: Span, macros: &Macros) -> Diagnostic {
+    let diagnostic = Diagnostic::error(Code::MacroUndefined, format!("macro '{name}' not defined"))
+        .at_span(span, "no macro of this name is defined above")
+        .after("syntax error");
+    match crate::suggest::nearest(name, macros.keys().map(String::as_str)) {
+        Some(near) => diagnostic.help(format!("did you mean `${near}`?")),
+        None => diagnostic.help(format!("define it before its first use: `{name} = \"value\"`")),
+    }
+}
+
+fn too_large(span: Span) -> Diagnostic {
+    let text = format!("macros expand to more than {EXPANSION_MAX} octets");
+    Diagnostic::error(Code::MacroTooLarge, text)
+        .at_span(span, "the limit is reached here")
+        .help("put long lists of addresses into a table")
+}
+
+fn too_deep(span: Span) -> Diagnostic {
+    Diagnostic::error(Code::Nesting, format!("lists are nested more than {DEPTH_MAX} deep"))
+        .at_span(span, "one brace too many")
+        .help("a list inside a list means the same as one long list")
+}
+
+/// What a character of a word processor is called.
+fn typographic(character: char) -> Option<&'static str> {
+    match character {
+        '\u{2018}'..='\u{201f}' | '\u{ab}' | '\u{bb}' => Some("typographic quotation mark"),
+        '\u{a0}' | '\u{202f}' | '\u{2007}' | '\u{feff}' => Some("invisible blank"),
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some("typographic dash"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(text: &str) -> Vec<String> {
+        let mut macros = Macros::new();
+        let value = "{ em0 em1 }".to_owned();
+        macros.insert("if".into(), Macro { value, definition: None, used: false });
+        let mut scanner = Scanner::new(text);
+        let mut found = Vec::new();
+        while let Some(statement) = scanner.next(&mut macros, &mut |_| {}) {
+            if !statement.text.trim().is_empty() {
+                found.push(statement.text.trim().to_owned());
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn statements_end_at_newlines_outside_braces() {
+        assert_eq!(
+            scan("pass in\\\n quick # x\nblock {a\nb} # c\n"),
+            ["pass in quick", "block {a b}"]
+        );
+        assert_eq!(scan("a = \"x # \\\" y\"\nb"), ["a = \"x # \\\" y\"", "b"]);
+        assert_eq!(scan("x # com\\\nment\ny"), ["x", "y"]);
+    }
+
+    #[test]
+    fn macros_expand_at_word_starts_outside_quotes() {
+        assert_eq!(scan("on $if:network"), ["on { em0 em1 }:network"]);
+        assert_eq!(scan("on a$if \"$if\""), ["on a$if \"$if\""]);
+    }
+
+    #[test]
+    fn missing_brace_does_not_eat_the_next_rule() {
+        assert_eq!(scan("pass from { a\n b\npass out\n"), ["pass from { a  b", "pass out"]);
+    }
+
+    #[test]
+    fn places_lead_back_to_the_file() {
+        let mut macros = Macros::new();
+        let definition = Some(Span::new(100, 110));
+        macros.insert("m".into(), Macro { value: "wide".into(), definition, used: false });
+        let text = "ab \\\n$m cd";
+        let mut scanner = Scanner::new(text);
+        let statement = scanner.next(&mut macros, &mut |_| {}).unwrap();
+        assert_eq!(statement.text, "ab wide cd");
+        assert_eq!(statement.locate(4, 6).span, Span::new(5, 7));
+        assert_eq!(statement.locate(4, 6).macro_name.as_deref(), Some("m"));
+        assert_eq!(statement.locate(8, 10).span, Span::new(8, 10));
+        assert_eq!(statement.locate(10, 10).span, Span::new(10, 10));
+    }
+}

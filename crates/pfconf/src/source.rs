@@ -1,0 +1,67 @@
+//! Where the parser gets what lies outside of its text: table files and name databases.
+//!
+//! The crate knows no file system and no resolver; the caller passes a [`Sources`].
+
+use std::io;
+use std::net::IpAddr;
+
+use crate::names;
+
+/// Files and names that a ruleset may refer to.
+pub trait Sources {
+    /// Text of a file named in `table <x> file "..."`.
+    ///
+    /// # Errors
+    /// What the system said; it is shown to the author of the file.
+    fn read(&self, path: &str) -> io::Result<String>;
+    /// Addresses of a host name; empty when there are none.
+    fn lookup_host(&self, name: &str) -> Vec<IpAddr>;
+    /// Port of a service name; `proto` narrows the search.
+    fn service(&self, name: &str, proto: Option<&str>) -> Option<u16>;
+    /// Number of a protocol name.
+    fn protocol(&self, name: &str) -> Option<u8>;
+}
+
+/// No files and no names at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSources;
+
+impl Sources for NoSources {
+    fn read(&self, _path: &str) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn lookup_host(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn service(&self, _name: &str, _proto: Option<&str>) -> Option<u16> {
+        None
+    }
+
+    fn protocol(&self, _name: &str) -> Option<u8> {
+        None
+    }
+}
+
+/// No files and hosts, but the common services and protocols of [`names`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BuiltinSources;
+
+impl Sources for BuiltinSources {
+    fn read(&self, path: &str) -> io::Result<String> {
+        NoSources.read(path)
+    }
+
+    fn lookup_host(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn service(&self, name: &str, _proto: Option<&str>) -> Option<u16> {
+        names::service_port(name)
+    }
+
+    fn protocol(&self, name: &str) -> Option<u8> {
+        names::protocol_number(name)
+    }
+}

@@ -1,0 +1,85 @@
+//! What the test files share: a machine with known interfaces, names and table files.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
+use pfconf::{BuiltinSources, CompileOptions, Compiled, Input, Sources, compile};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// An interface with addresses such as `10.77.1.1/24`.
+pub fn interface(name: &str, group: &str, addresses: &[&str]) -> InterfaceFacts {
+    let address = |text: &&str| {
+        let (addr, len) = text.split_once('/').unwrap();
+        InterfaceAddress { addr: addr.parse().unwrap(), prefix_len: len.parse().unwrap() }
+    };
+    InterfaceFacts {
+        name: name.to_owned(),
+        groups: vec![group.to_owned()],
+        addresses: addresses.iter().map(address).collect(),
+        mtu: 1500,
+        loopback: group == "lo",
+    }
+}
+
+/// The router of the golden files.
+pub fn router() -> Facts {
+    Facts {
+        interfaces: vec![
+            interface("lo", "lo", &["127.0.0.1/8", "::1/128"]),
+            interface("tun0", "tun", &["10.77.1.1/24", "fd77:1::1/64", "fe80::1/64"]),
+            interface("tun1", "tun", &["10.77.2.1/24", "fd77:2::1/64"]),
+            interface("tun2", "tun", &["10.77.3.1/24", "fd77:3::1/64", "10.77.3.2/24"]),
+            interface("tun9", "idle", &[]),
+        ],
+    }
+}
+
+/// Built-in names, one host name, and table files.
+pub struct TestSources;
+
+impl Sources for TestSources {
+    fn read(&self, path: &str) -> io::Result<String> {
+        match path {
+            "/dev/null" => Ok(String::new()),
+            "/etc/pf.blocked" => {
+                Ok("# known offenders\n192.0.2.0/24 !192.0.2.9 ; but not this one\n2001:db8::/32\n"
+                    .into())
+            }
+            "/etc/pf.broken" => Ok("192.0.2.1\n192.0.2.300\n".into()),
+            "/etc/pf.secret" => Err(io::ErrorKind::PermissionDenied.into()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn lookup_host(&self, name: &str) -> Vec<IpAddr> {
+        match name {
+            "www.example.com" => ["192.0.2.80", "192.0.2.81", "2001:db8::80"]
+                .map(|text| text.parse().unwrap())
+                .to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn service(&self, name: &str, proto: Option<&str>) -> Option<u16> {
+        BuiltinSources.service(name, proto)
+    }
+
+    fn protocol(&self, name: &str) -> Option<u8> {
+        BuiltinSources.protocol(name)
+    }
+}
+
+/// Compiles with the router of the golden files.
+pub fn compile_text(text: &str) -> Compiled {
+    let facts = router();
+    let options =
+        CompileOptions { facts: &facts, sources: &TestSources, defines: &[], numeric_only: false };
+    compile(&Input { name: "stdin", text }, &options)
+}

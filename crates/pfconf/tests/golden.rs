@@ -1,0 +1,114 @@
+//! Small files and exactly what becomes of them.
+//!
+//! `tests/golden/parse/NNN-name.conf` must be accepted and list as `.ok`; what is listed must
+//! list as itself. `tests/golden/reject/NNN-name.conf` must be rejected; `.ok` holds what is
+//! listed before the error, the classic lines and the pretty ones. With `PFCONF_BLESS=1` the
+//! `.ok` files are written anew: read the difference before committing it.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pfconf::{Input, Severity};
+
+mod common;
+use common::{compile_text, root};
+
+fn cases(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(root().join("tests/golden").join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn compare(path: &Path, got: &str, failures: &mut Vec<String>) {
+    let ok = path.with_extension("ok");
+    if std::env::var_os("PFCONF_BLESS").is_some() {
+        fs::write(&ok, got).unwrap();
+        return;
+    }
+    let wanted = fs::read_to_string(&ok).unwrap_or_default();
+    if got != wanted {
+        failures.push(format!("{}:\n--- wanted\n{wanted}--- got\n{got}", path.display()));
+    }
+}
+
+fn lines(listing: &[String]) -> String {
+    listing.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn check_accepted(path: &Path, ok: &Path, failures: &mut Vec<String>) {
+    let text = fs::read_to_string(path).unwrap();
+    let compiled = compile_text(&text);
+    let Some(ruleset) = &compiled.ruleset else {
+        let messages: Vec<String> =
+            compiled.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
+        failures.push(format!("{} is rejected:\n{}", path.display(), messages.join("\n")));
+        return;
+    };
+    let listed = lines(&compiled.listing);
+    compare(ok, &listed, failures);
+    let again = compile_text(&listed);
+    if lines(&again.listing) != listed {
+        failures.push(format!(
+            "{}: the listing does not list as itself:\n{listed}--- but\n{}",
+            path.display(),
+            lines(&again.listing)
+        ));
+    }
+    let same = again.ruleset.is_some_and(|again| {
+        again.rules().eq(ruleset.rules()) && again.options() == ruleset.options()
+    });
+    if !same {
+        failures.push(format!("{}: the listing means another ruleset", path.display()));
+    }
+}
+
+#[test]
+fn accepted_files_list_as_expected() {
+    let mut failures = Vec::new();
+    let files = cases("parse");
+    for path in &files {
+        check_accepted(path, path, &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(files.len() >= 40, "only {} files", files.len());
+}
+
+#[test]
+fn example_is_accepted() {
+    let mut failures = Vec::new();
+    let ok = root().join("tests/golden/example.conf");
+    check_accepted(&root().join("examples/pf.conf"), &ok, &mut failures);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn rejected_files_say_why() {
+    let mut failures = Vec::new();
+    let files = cases("reject");
+    for path in &files {
+        let text = fs::read_to_string(path).unwrap();
+        let compiled = compile_text(&text);
+        if compiled.ruleset.is_some()
+            || !compiled.diagnostics.iter().any(|found| found.severity() == Severity::Error)
+        {
+            failures.push(format!("{} is accepted", path.display()));
+            continue;
+        }
+        let mut got = lines(&compiled.listing);
+        for diagnostic in &compiled.diagnostics {
+            writeln!(got, "{}", diagnostic.classic()).unwrap();
+        }
+        let input = Input { name: "stdin", text: &text };
+        for diagnostic in &compiled.diagnostics {
+            writeln!(got, "\n{}", diagnostic.pretty(&input, false)).unwrap();
+        }
+        compare(path, &got, &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(files.len() >= 40, "only {} files", files.len());
+}

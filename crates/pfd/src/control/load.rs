@@ -1,0 +1,276 @@
+//! Ruleset loads: drafts that grow, and the ticket that says whose draft is the valid one.
+
+use std::collections::BTreeMap;
+
+use pfapi::check::{self, CheckedRuleset, RULES_MAX};
+use pfapi::control::FailureKind;
+use pfapi::ruleset::{Draft, Options, Rule, TableDef};
+
+/// Octets of JSON that make up a draft at most: room for a million rules, and a bound on memory.
+pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
+/// Mistakes that an answer lists at most.
+const MISTAKES_SHOWN: usize = 10;
+
+/// Why a step of a load failed; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadFailure {
+    /// For the answer.
+    pub kind: FailureKind,
+    /// For the user.
+    pub message: String,
+}
+
+impl LoadFailure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// A ruleset that comes in parts.
+#[derive(Debug, Default)]
+pub struct DraftBuilder {
+    options: Options,
+    tables: Vec<TableDef>,
+    by_name: BTreeMap<String, usize>,
+    rules: Vec<Rule>,
+    octets: usize,
+}
+
+impl DraftBuilder {
+    /// Accounts for a frame before its contents are added.
+    ///
+    /// # Errors
+    /// When the draft is too large.
+    pub fn grow(&mut self, octets: usize) -> Result<(), LoadFailure> {
+        self.octets = self.octets.saturating_add(octets);
+        if self.octets > DRAFT_OCTETS_MAX {
+            let message = format!("the ruleset exceeds {DRAFT_OCTETS_MAX} octets");
+            return Err(LoadFailure::new(FailureKind::Limit, message));
+        }
+        Ok(())
+    }
+
+    /// Replaces the settings.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    /// Adds tables; parts of the same name add up.
+    pub fn add_tables(&mut self, tables: Vec<TableDef>) {
+        for table in tables {
+            if let Some(&at) = self.by_name.get(&table.name) {
+                let entries = &mut self.tables[at].entries;
+                match (entries, table.entries) {
+                    (Some(have), Some(more)) => have.extend(more),
+                    (none @ None, more) => *none = more,
+                    (Some(_), None) => {}
+                }
+            } else {
+                self.by_name.insert(table.name.clone(), self.tables.len());
+                self.tables.push(table);
+            }
+        }
+    }
+
+    /// Adds rules behind those that are there.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn add_rules(&mut self, rules: Vec<Rule>) -> Result<(), LoadFailure> {
+        let count = self.rules.len() + rules.len();
+        if count > RULES_MAX {
+            let message = check::Mistake::TooManyRules { count }.to_string();
+            return Err(LoadFailure::new(FailureKind::Limit, message));
+        }
+        self.rules.extend(rules);
+        Ok(())
+    }
+
+    /// Checks the draft as a whole.
+    ///
+    /// # Errors
+    /// The first mistakes, in one message.
+    pub fn check(self) -> Result<CheckedRuleset, LoadFailure> {
+        let draft = Draft {
+            options: self.options,
+            tables: self
+                .tables
+                .into_iter()
+                .map(|table| (Place::Table(table.name.clone()), table))
+                .collect(),
+            rules: self
+                .rules
+                .into_iter()
+                .zip(0..)
+                .map(|(rule, at)| (Place::Rule(at), rule))
+                .collect(),
+        };
+        check::check(draft).map_err(|errors| {
+            let mut lines: Vec<String> = errors
+                .iter()
+                .take(MISTAKES_SHOWN)
+                .map(|error| match &error.at {
+                    Some(Place::Rule(number)) => format!("rule {number}: {error}"),
+                    Some(Place::Table(name)) => format!("table <{name}>: {error}"),
+                    None => error.to_string(),
+                })
+                .collect();
+            if let Some(more) = errors.len().checked_sub(MISTAKES_SHOWN).filter(|&more| more > 0) {
+                lines.push(format!("and {more} more"));
+            }
+            LoadFailure::new(FailureKind::Invalid, lines.join("; "))
+        })
+    }
+}
+
+/// Where in a draft a mistake is.
+#[derive(Clone, Debug)]
+enum Place {
+    Rule(usize),
+    Table(String),
+}
+
+/// The load that is open, if any.
+///
+/// Invariant: at most one draft exists; its ticket is the last one given.
+#[derive(Debug, Default)]
+pub struct Loads {
+    last_ticket: u32,
+    open: Option<OpenLoad>,
+}
+
+#[derive(Debug)]
+struct OpenLoad {
+    /// Connection that began it; when it closes, the load is given up.
+    connection: u64,
+    draft: DraftBuilder,
+}
+
+impl Loads {
+    /// Begins a load and ends any other; gives the ticket.
+    pub fn begin(&mut self, connection: u64) -> u32 {
+        // Zero is the ticket of the compiler at start and never valid here.
+        self.last_ticket = self.last_ticket.checked_add(1).unwrap_or(1);
+        self.open = Some(OpenLoad { connection, draft: DraftBuilder::default() });
+        self.last_ticket
+    }
+
+    /// The draft of this ticket.
+    ///
+    /// # Errors
+    /// [`FailureKind::Busy`] when another load has overtaken it or it has ended.
+    pub fn draft(&mut self, ticket: u32) -> Result<&mut DraftBuilder, LoadFailure> {
+        self.current(ticket)?;
+        self.open
+            .as_mut()
+            .map(|open| &mut open.draft)
+            .ok_or_else(|| LoadFailure::new(FailureKind::Busy, "the load has ended"))
+    }
+
+    /// Takes the draft of this ticket out; the load has ended.
+    ///
+    /// # Errors
+    /// As [`Self::draft`].
+    pub fn take(&mut self, ticket: u32) -> Result<DraftBuilder, LoadFailure> {
+        self.draft(ticket)?;
+        Ok(self.open.take().map(|open| open.draft).unwrap_or_default())
+    }
+
+    /// Gives the load of this ticket up; nothing happens when it is not open.
+    pub fn rollback(&mut self, ticket: u32) {
+        if ticket == self.last_ticket {
+            self.open = None;
+        }
+    }
+
+    /// Gives up what a connection left open.
+    pub fn connection_closed(&mut self, connection: u64) {
+        if self.open.as_ref().is_some_and(|open| open.connection == connection) {
+            self.open = None;
+        }
+    }
+
+    fn current(&self, ticket: u32) -> Result<(), LoadFailure> {
+        if ticket == self.last_ticket && ticket != 0 {
+            return Ok(());
+        }
+        let current = self.last_ticket;
+        let message = format!("ticket {ticket} is stale, the ruleset is at {current}");
+        Err(LoadFailure::new(FailureKind::Busy, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pfapi::ruleset::{Action, TableEntry};
+
+    use super::*;
+
+    fn table(name: &str, entries: &[&str]) -> TableDef {
+        TableDef {
+            name: name.to_owned(),
+            persist: false,
+            constant: false,
+            counters: false,
+            entries: Some(
+                entries
+                    .iter()
+                    .map(|text| TableEntry { prefix: text.parse().unwrap(), negated: false })
+                    .collect(),
+            ),
+        }
+    }
+
+    #[test]
+    fn parts_of_a_table_add_up() {
+        let mut draft = DraftBuilder::default();
+        draft.add_tables(vec![table("a", &["10.0.0.1"]), table("b", &[])]);
+        draft.add_tables(vec![table("a", &["10.0.0.2"])]);
+        let ruleset = draft.check().unwrap();
+        let counts: Vec<_> =
+            ruleset.tables().map(|table| table.entries.as_ref().unwrap().len()).collect();
+        assert_eq!(counts, [2, 0]);
+    }
+
+    #[test]
+    fn begin_overtakes() {
+        let mut loads = Loads::default();
+        let first = loads.begin(1);
+        loads.draft(first).unwrap().add_rules(vec![Rule::new(Action::Pass)]).unwrap();
+        let second = loads.begin(2);
+        assert_eq!(loads.take(first).unwrap_err().kind, FailureKind::Busy);
+        assert_eq!(loads.take(second).unwrap().check().unwrap().rules().len(), 0);
+        assert_eq!(loads.take(second).unwrap_err().message, "the load has ended");
+    }
+
+    #[test]
+    fn closed_connection_gives_its_load_up() {
+        let mut loads = Loads::default();
+        let ticket = loads.begin(1);
+        loads.connection_closed(2);
+        assert!(loads.draft(ticket).is_ok());
+        loads.connection_closed(1);
+        assert!(loads.draft(ticket).is_err());
+        assert!(loads.draft(0).is_err());
+    }
+
+    #[test]
+    fn drafts_are_bounded() {
+        let mut draft = DraftBuilder::default();
+        draft.grow(DRAFT_OCTETS_MAX).unwrap();
+        assert_eq!(draft.grow(1).unwrap_err().kind, FailureKind::Limit);
+    }
+
+    #[test]
+    fn mistakes_name_their_place() {
+        let mut draft = DraftBuilder::default();
+        let mut rule = Rule::new(Action::Pass);
+        rule.label = Some(String::new());
+        draft.add_rules(vec![Rule::new(Action::Pass), rule]).unwrap();
+        draft.add_tables(vec![table("", &[])]);
+        let failure = draft.check().unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Invalid);
+        assert!(failure.message.contains("rule 1: label \"\" must have"), "{failure:?}");
+        assert!(failure.message.starts_with("table <>: "), "{failure:?}");
+    }
+}

@@ -1,0 +1,281 @@
+//! What each request does. Knows no sockets: answers go to a sink.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pfapi::check::TABLE_NAME_MAX;
+use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
+use pfengine::{Engine, LoadError, Loader, TableError};
+
+use super::access::{Access, Peer};
+use super::load::{LoadFailure, Loads};
+use crate::run::Clock;
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Service {
+    engine: Arc<Engine>,
+    clock: Clock,
+    access: Access,
+    loads: Mutex<Loads>,
+}
+
+/// Who asks, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The process at the other end.
+    pub peer: Peer,
+    /// Number of the connection.
+    pub connection: u64,
+    /// Whether it came by the socket that only answers questions.
+    pub read_only: bool,
+}
+
+/// Where answers go.
+type Sink<'a> = &'a mut dyn FnMut(&Response) -> io::Result<()>;
+
+impl Service {
+    /// A service for this engine.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, clock: Clock, access: Access) -> Self {
+        Self { engine, clock, access, loads: Mutex::default() }
+    }
+
+    /// Answers one frame.
+    ///
+    /// # Errors
+    /// Only those of the sink.
+    pub fn answer_frame(&self, asker: Asker, frame: &[u8], sink: Sink<'_>) -> io::Result<()> {
+        match serde_json::from_slice(frame) {
+            Ok(request) => self.answer(asker, request, frame.len(), sink),
+            Err(error) => sink(&failed(FailureKind::Malformed, format!("no request: {error}"))),
+        }
+    }
+
+    /// Forgets what a connection left unfinished.
+    pub fn closed(&self, connection: u64) {
+        self.loads().connection_closed(connection);
+    }
+
+    fn answer(
+        &self,
+        asker: Asker,
+        request: Request,
+        octets: usize,
+        sink: Sink<'_>,
+    ) -> io::Result<()> {
+        if changes(&request) {
+            if asker.read_only {
+                let message = "this socket only answers questions; use the control socket";
+                return sink(&failed(FailureKind::Permission, message));
+            }
+            if !self.access.may_change(asker.peer) {
+                let message = "only root and the group of the socket may change the firewall";
+                return sink(&failed(FailureKind::Permission, message));
+            }
+        }
+        match request {
+            Request::Rules => self.list_rules(sink),
+            Request::States { interface } => self.list_states(interface.as_deref(), sink),
+            Request::TableShow { table } => self.list_entries(&table, sink),
+            request => {
+                let answer = self.answer_single(asker, request, octets);
+                sink(&answer.unwrap_or_else(|failure| failed(failure.kind, failure.message)))
+            }
+        }
+    }
+
+    /// Requests with one answer.
+    fn answer_single(
+        &self,
+        asker: Asker,
+        request: Request,
+        octets: usize,
+    ) -> Result<Response, LoadFailure> {
+        let engine = &*self.engine;
+        let now = self.clock.now();
+        Ok(match request {
+            Request::Begin => Response::Ticket { ticket: self.loads().begin(asker.connection) },
+            Request::AddOptions { ticket, options } => {
+                let mut loads = self.loads();
+                let draft = loads.draft(ticket)?;
+                draft.grow(octets)?;
+                draft.set_options(*options);
+                Response::Done
+            }
+            Request::AddTables { ticket, tables } => {
+                let mut loads = self.loads();
+                let draft = loads.draft(ticket)?;
+                draft.grow(octets)?;
+                draft.add_tables(tables);
+                Response::Done
+            }
+            Request::AddRules { ticket, rules } => {
+                let mut loads = self.loads();
+                let draft = loads.draft(ticket)?;
+                draft.grow(octets)?;
+                draft.add_rules(rules)?;
+                Response::Done
+            }
+            Request::Commit { ticket } => self.commit(asker, ticket)?,
+            Request::Rollback { ticket } => {
+                self.loads().rollback(ticket);
+                Response::Done
+            }
+            Request::Enable => changed(engine.set_enabled(true, now), "pf already enabled")?,
+            Request::Disable => changed(engine.set_enabled(false, now), "pf not enabled")?,
+            Request::Facts => Response::Facts { facts: engine.facts().clone() },
+            Request::Info => Response::Info { info: Box::new(engine.info(now)) },
+            Request::Timeouts => Response::Timeouts { timeouts: engine.timeouts() },
+            Request::Limits => Response::Limits { limits: engine.limits() },
+            Request::Tables => Response::Tables { tables: engine.tables(now) },
+            Request::TableAdd { table, entries } => {
+                check_table_name(&table)?;
+                let (changed, created) = engine.table_add(&table, &entries, now)?;
+                Response::TableChanged { changed, created }
+            }
+            Request::TableDelete { table, entries } => {
+                let changed = engine.table_delete(&table, &entries)?;
+                Response::TableChanged { changed, created: false }
+            }
+            Request::TableTest { table, addrs } => {
+                Response::TableMatches { matches: engine.table_test(&table, &addrs)? }
+            }
+            Request::Flush { what } => Response::Count { count: engine.flush(&what, now) },
+            Request::KillStates { filter } => {
+                Response::Count { count: engine.kill_states(&filter, now) }
+            }
+            Request::ClearRuleCounters => {
+                engine.clear_rule_counters();
+                Response::Done
+            }
+            Request::Rules | Request::States { .. } | Request::TableShow { .. } => Response::End,
+        })
+    }
+
+    fn commit(&self, asker: Asker, ticket: u32) -> Result<Response, LoadFailure> {
+        // Checked and put in force under the lock: no other load can come between.
+        let mut loads = self.loads();
+        let ruleset = loads.take(ticket)?.check()?;
+        let loader = Loader { uid: asker.peer.uid, pid: asker.peer.pid };
+        self.engine.load(&ruleset, loader, self.clock.now())?;
+        Ok(Response::Done)
+    }
+
+    fn list_rules(&self, sink: Sink<'_>) -> io::Result<()> {
+        let mut first = 0;
+        loop {
+            let rules = self.engine.rules(first, ITEMS_PER_FRAME);
+            if rules.is_empty() {
+                return sink(&Response::End);
+            }
+            first += rules.len();
+            sink(&Response::Rules { rules })?;
+        }
+    }
+
+    fn list_states(&self, interface: Option<&str>, sink: Sink<'_>) -> io::Result<()> {
+        let mut cursor = 0;
+        loop {
+            let now = self.clock.now();
+            let mut states = self.engine.states(&mut cursor, ITEMS_PER_FRAME, now);
+            if states.is_empty() {
+                return sink(&Response::End);
+            }
+            states.retain(|state| interface.is_none_or(|name| state.interface == name));
+            if !states.is_empty() {
+                sink(&Response::States { states })?;
+            }
+        }
+    }
+
+    fn list_entries(&self, table: &str, sink: Sink<'_>) -> io::Result<()> {
+        match self.engine.table_entries(table) {
+            Ok(entries) => {
+                for part in entries.chunks(ITEMS_PER_FRAME) {
+                    sink(&Response::TableEntries { entries: part.to_vec() })?;
+                }
+                sink(&Response::End)
+            }
+            Err(error) => {
+                let failure = LoadFailure::from(error);
+                sink(&failed(failure.kind, failure.message))
+            }
+        }
+    }
+
+    fn loads(&self) -> MutexGuard<'_, Loads> {
+        // A thread that panicked leaves a draft that is at worst incomplete; `check` sees to that.
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a request changes anything. Every request is listed, so that a new one must be judged.
+const fn changes(request: &Request) -> bool {
+    match request {
+        Request::Begin
+        | Request::AddOptions { .. }
+        | Request::AddTables { .. }
+        | Request::AddRules { .. }
+        | Request::Commit { .. }
+        | Request::Rollback { .. }
+        | Request::Enable
+        | Request::Disable
+        | Request::TableAdd { .. }
+        | Request::TableDelete { .. }
+        | Request::Flush { .. }
+        | Request::KillStates { .. }
+        | Request::ClearRuleCounters => true,
+        Request::Facts
+        | Request::Info
+        | Request::Rules
+        | Request::States { .. }
+        | Request::Timeouts
+        | Request::Limits
+        | Request::Tables
+        | Request::TableShow { .. }
+        | Request::TableTest { .. } => false,
+    }
+}
+
+fn changed(changed: bool, otherwise: &str) -> Result<Response, LoadFailure> {
+    if changed {
+        Ok(Response::Done)
+    } else {
+        Err(LoadFailure::new(FailureKind::Unchanged, otherwise))
+    }
+}
+
+fn check_table_name(name: &str) -> Result<(), LoadFailure> {
+    let printable = name.bytes().all(|octet| octet.is_ascii_graphic() || octet >= 0x80);
+    if name.is_empty() || name.len() > TABLE_NAME_MAX || !printable {
+        let message = format!("table name {name:?} must have 1 to {TABLE_NAME_MAX} characters");
+        return Err(LoadFailure::new(FailureKind::Invalid, message));
+    }
+    Ok(())
+}
+
+/// An answer that says why not.
+pub(super) fn failed(kind: FailureKind, message: impl Into<String>) -> Response {
+    Response::Failed { kind, message: message.into() }
+}
+
+impl From<TableError> for LoadFailure {
+    fn from(error: TableError) -> Self {
+        let kind = match error {
+            TableError::NotFound => FailureKind::NotFound,
+            TableError::Constant => FailureKind::Constant,
+            TableError::Limit => FailureKind::Limit,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<LoadError> for LoadFailure {
+    fn from(error: LoadError) -> Self {
+        let kind = match error {
+            LoadError::LimitInUse { .. } => FailureKind::Limit,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,239 @@
+//! The engine thread: packets in, two passes of the filter with the router between them, packets
+//! out.
+//!
+//! Life-cycle: [`run`] holds the devices from the start until it is told to stop.
+//! Invariants: work per turn is bounded by the batch and [`OUTPUTS_PER_TURN`]; nothing is
+//! allocated per packet.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use pfapi::units::{Direction, Uptime};
+use pfengine::{Batch, Gso, Offload, Output, Packet, Verdict, Worker};
+
+use crate::io::IoLoop;
+use crate::log;
+use crate::ports::Ports;
+use crate::router::{Event, FragmentError, Router, fragment};
+use crate::segment::Segmenter;
+
+/// Longest sleep of the engine thread: a load on another thread may have made something due.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Packets that the filter made and that are sent in one turn; the others wait for the next.
+pub const OUTPUTS_PER_TURN: usize = 4 * Batch::SIZE;
+
+/// Monotonic time since the daemon's start; copies agree.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// A clock that starts at zero.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn now(self) -> Uptime {
+        Uptime::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Moves packets until `stop` is set; whoever sets it wakes the loop afterwards.
+///
+/// # Errors
+/// When the kernel refuses packet I/O altogether.
+pub fn run(
+    mut io: IoLoop,
+    worker: Worker,
+    router: Router,
+    clock: Clock,
+    stop: &Arc<AtomicBool>,
+) -> io::Result<()> {
+    let mut forwarder = Forwarder::new(worker, router);
+    let mut batch = Batch::new();
+    while !stop.load(Relaxed) {
+        let timeout = forwarder.timeout(clock.now());
+        io.turn(&mut batch, Some(timeout))?;
+        forwarder.turn(clock.now(), &mut batch, &mut io);
+    }
+    Ok(())
+}
+
+/// The path of packets between the devices, without the devices.
+#[derive(Debug)]
+pub struct Forwarder {
+    worker: Worker,
+    router: Router,
+    /// Packets on their way to the outbound rules.
+    outbound: Batch,
+    /// Whether the filter has more to send than one turn allowed.
+    backlog: bool,
+}
+
+impl Forwarder {
+    /// A path through this worker and router.
+    #[must_use]
+    pub fn new(worker: Worker, router: Router) -> Self {
+        Self { worker, router, outbound: Batch::new(), backlog: false }
+    }
+
+    /// How long nothing has to be done when no packet comes.
+    #[must_use]
+    pub fn timeout(&self, now: Uptime) -> Duration {
+        if self.backlog {
+            return Duration::ZERO;
+        }
+        let due = self.worker.poll_timeout();
+        due.map_or(SLEEP_MAX, |due| Duration::from_nanos(due.nanos_since(now)).min(SLEEP_MAX))
+    }
+
+    /// Brings every packet of `batch` to its end and does what is due; leaves `batch` empty.
+    pub fn turn(&mut self, now: Uptime, batch: &mut Batch, ports: &mut impl Ports) {
+        let router = &self.router;
+        for noise in batch.packets.extract_if(.., |packet| !router.admit(packet)) {
+            ports.recycle(noise);
+        }
+        self.worker.process(now, batch);
+        for packet in batch.packets.drain(..) {
+            self.after_inbound(now, packet, ports);
+        }
+        self.pass_out(now, ports);
+        if self.worker.poll_timeout().is_some_and(|due| due <= now) {
+            self.worker.handle_timeout(now);
+        }
+        self.drain_outputs(now, ports);
+    }
+
+    /// Routes what passed; the rest ends here.
+    fn after_inbound(&mut self, now: Uptime, mut packet: Packet, ports: &mut impl Ports) {
+        match packet.meta.verdict {
+            Verdict::Pass => {
+                if self.router.forward(now, &mut packet) {
+                    self.outbound.packets.push(packet);
+                } else {
+                    ports.recycle(packet);
+                }
+            }
+            Verdict::Answer => self.send_unfiltered(packet, ports),
+            Verdict::Drop(_) | Verdict::Consumed => ports.recycle(packet),
+        }
+    }
+
+    /// Takes everything in `outbound` through the outbound rules and sends what passes.
+    fn pass_out(&mut self, now: Uptime, ports: &mut impl Ports) {
+        if self.outbound.packets.is_empty() {
+            return;
+        }
+        self.worker.process(now, &mut self.outbound);
+        let mut outbound = std::mem::take(&mut self.outbound.packets);
+        for packet in outbound.drain(..) {
+            match packet.meta.verdict {
+                Verdict::Pass => self.send(packet, ports),
+                Verdict::Answer => self.send_unfiltered(packet, ports),
+                Verdict::Drop(_) | Verdict::Consumed => ports.recycle(packet),
+            }
+        }
+        // The list goes back with its memory.
+        self.outbound.packets = outbound;
+    }
+
+    /// Sends the filter's own packets.
+    fn drain_outputs(&mut self, now: Uptime, ports: &mut impl Ports) {
+        self.backlog = false;
+        for _ in 0..OUTPUTS_PER_TURN {
+            let (small, filtered) = match self.worker.poll_output() {
+                Some(Output::Send { packet, filtered }) => (packet, filtered),
+                Some(Output::Event(event)) => {
+                    log::warn(&event.to_string());
+                    continue;
+                }
+                None => {
+                    self.pass_out(now, ports);
+                    return;
+                }
+            };
+            let Some(mut packet) = ports.buffer() else {
+                self.router.count(Event::NoBuffer);
+                continue;
+            };
+            packet.fill(small.data());
+            packet.meta.offload = Offload::default();
+            packet.meta.link = None;
+            if !filtered {
+                self.send_unfiltered(packet, ports);
+                continue;
+            }
+            let Some(interface) = self.router.route(&packet) else {
+                ports.recycle(packet);
+                continue;
+            };
+            packet.meta.interface = interface;
+            packet.meta.direction = Direction::Out;
+            self.outbound.packets.push(packet);
+            if self.outbound.packets.len() >= Batch::SIZE {
+                self.pass_out(now, ports);
+            }
+        }
+        self.pass_out(now, ports);
+        self.backlog = true;
+    }
+
+    /// Sends a packet that the filter made, by its destination.
+    fn send_unfiltered(&self, mut packet: Packet, ports: &mut impl Ports) {
+        match self.router.route(&packet) {
+            Some(interface) => {
+                packet.meta.interface = interface;
+                packet.meta.direction = Direction::Out;
+                self.send(packet, ports);
+            }
+            None => ports.recycle(packet),
+        }
+    }
+
+    /// Sends a packet on its interface, in fragments where the link is too small for it.
+    fn send(&self, mut packet: Packet, ports: &mut impl Ports) {
+        let Some(mtu) = self.router.fragment_size(&packet) else {
+            let interface = packet.meta.interface;
+            return ports.send(interface, packet);
+        };
+        let outcome = if packet.meta.offload.gso == Gso::None {
+            fragment(&mut packet, mtu, ports)
+        } else {
+            cut_twice(&packet, mtu, ports)
+        };
+        self.router.count(match outcome {
+            Ok(()) => Event::Fragmented,
+            Err(FragmentError::NotAllowed) => Event::TooBig,
+            Err(FragmentError::NoBuffer) => Event::NoBuffer,
+        });
+        ports.recycle(packet);
+    }
+}
+
+/// Cuts a super-packet into segments and these into fragments.
+fn cut_twice(packet: &Packet, mtu: usize, ports: &mut impl Ports) -> Result<(), FragmentError> {
+    let offload = packet.meta.offload;
+    let mut segmenter =
+        Segmenter::new(packet.data(), &offload).map_err(|_| FragmentError::NotAllowed)?;
+    loop {
+        let mut segment = ports.buffer().ok_or(FragmentError::NoBuffer)?;
+        segment.meta = packet.meta;
+        let outcome = match segmenter.next_into(packet.data(), &mut segment) {
+            Ok(true) => fragment(&mut segment, mtu, ports),
+            Ok(false) => {
+                ports.recycle(segment);
+                return Ok(());
+            }
+            Err(_) => Err(FragmentError::NotAllowed),
+        };
+        ports.recycle(segment);
+        outcome?;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Packets that no state knows: rules decide, and what passes may leave a state.
+
+use core::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pfapi::addr::Af;
+use pfapi::reason::{Reason, TableCounter};
+use pfapi::ruleset::{Action, BlockAnswer, StatePolicy};
+use pfapi::timeout::Timeout;
+use pfapi::units::IfIndex;
+
+use super::{Filter, Flow};
+use crate::packet::{Packet, StateRef, Verdict};
+use crate::packet_desc::{PacketDesc, Transport};
+use crate::reply::{self, IcmpError};
+use crate::rules::{LoadedRule, PacketView};
+use crate::state::entry::{Body, DatagramState, HalfOpen, State};
+use crate::state::icmp;
+use crate::state::key::Key;
+use crate::state::store::InsertError;
+use crate::state::tcp::TcpState;
+use crate::wire::build::TTL_DEFAULT;
+use crate::wire::build::flags::{RST, SYN};
+use crate::wire::tcp_options;
+
+impl Filter<'_> {
+    /// Lets the rules decide. Gives the verdict and the state that was made.
+    pub(super) fn decide_by_rules(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+    ) -> Result<(Verdict, Option<StateRef>), Reason> {
+        let snapshot = self.snapshot;
+        let place = Self::place(packet);
+        let rule = snapshot
+            .rules
+            .evaluate(&PacketView {
+                desc: &flow.desc,
+                interface: place.interface,
+                direction: place.direction,
+            })
+            .rule;
+        self.parts.stats.reason(Reason::Match);
+        match rule.rule.action {
+            Action::Block(answer) => {
+                rule.counters.count(flow.desc.total);
+                if flow.desc.transport == Transport::Fragment {
+                    return Err(Reason::Fragment);
+                }
+                Ok((self.answer_block(packet, &flow.desc, answer)?, None))
+            }
+            Action::Pass | Action::Match => {
+                if flow.desc.has_options {
+                    return Err(Reason::IpOption);
+                }
+                if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
+                    let state = self.new_state(packet, &flow.desc, rule, key);
+                    let made = self.insert(packet, state, flow.desc.total)?;
+                    return Ok((Verdict::Pass, Some(made)));
+                }
+                rule.counters.count(flow.desc.total);
+                Ok((Verdict::Pass, None))
+            }
+        }
+    }
+
+    /// A state for the packet, not yet in the store.
+    fn new_state(
+        &self,
+        packet: &Packet,
+        desc: &PacketDesc,
+        rule: &Arc<LoadedRule>,
+        (key, hash): (Key, u64),
+    ) -> State {
+        let (body, timeout) = match desc.transport {
+            Transport::Tcp(tcp) => {
+                let wscale = tcp.has(SYN).then(|| {
+                    let options = &packet.data()[desc.l4 + 20..desc.l4 + tcp.header];
+                    tcp_options::scan(options).wscale
+                });
+                (Body::Tcp(TcpState::new(&tcp, wscale.flatten())), Timeout::TcpFirst)
+            }
+            Transport::Udp { .. } => (Body::Datagram(DatagramState::new(true)), Timeout::UdpFirst),
+            Transport::Icmp { .. } => (Body::Icmp, Timeout::IcmpFirst),
+            Transport::Other | Transport::Fragment => {
+                (Body::Datagram(DatagramState::new(false)), Timeout::OtherFirst)
+            }
+        };
+        State {
+            id: 0,
+            key,
+            hash,
+            direction: packet.meta.direction,
+            rule: Arc::clone(rule),
+            created: self.now,
+            last_used: self.now,
+            timeout,
+            packets: [0; 2],
+            bytes: [0; 2],
+            pair: packet.meta.link,
+            purge: false,
+            body,
+            // The state behind an inbound one belongs to the same connection.
+            half_open: HalfOpen::new(packet.meta.link.is_none()),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        packet: &mut Packet,
+        mut state: State,
+        octets: usize,
+    ) -> Result<StateRef, Reason> {
+        state.count(true, octets);
+        let rule = Arc::clone(&state.rule);
+        let mut removed = 0;
+        let inserted = self.view.insert(
+            state,
+            |old| matches!(&old.body, Body::Tcp(tcp) if tcp.is_closed()),
+            |old| {
+                old.rule.counters.states.fetch_sub(1, Ordering::Relaxed);
+                removed += 1;
+            },
+        );
+        if removed > 0 {
+            self.parts.stats.state_table(TableCounter::Removals, removed);
+        }
+        let made = inserted.map_err(|error| match error {
+            InsertError::Limit => Reason::Memory,
+            InsertError::Collision => Reason::StateInsert,
+        })?;
+        self.parts.stats.state_table(TableCounter::Inserts, 1);
+        rule.counters.states.fetch_add(1, Ordering::Relaxed);
+        rule.counters.states_total.fetch_add(1, Ordering::Relaxed);
+        if let Some(mut inbound) = packet.meta.link.and_then(|link| self.engine.store.follow(link))
+        {
+            inbound.pair = Some(made);
+        }
+        packet.meta.link = Some(made);
+        packet.meta.pair = None;
+        Ok(made)
+    }
+
+    /// Answers a blocked packet in place. Source: rules of `block return` in pf.conf(5); OpenBSD
+    /// sys/net/pf.c `pf_test_rule`.
+    fn answer_block(
+        &mut self,
+        packet: &mut Packet,
+        desc: &PacketDesc,
+        answer: BlockAnswer,
+    ) -> Result<Verdict, Reason> {
+        let dropped = Err(Reason::Match);
+        let tcp = match desc.transport {
+            Transport::Tcp(tcp) => Some(tcp),
+            _ => None,
+        };
+        let error = match answer {
+            BlockAnswer::Return | BlockAnswer::ReturnRst { .. }
+                if tcp.is_some_and(|tcp| !tcp.has(RST)) =>
+            {
+                if !reply::checksum_is_intact(packet) {
+                    return Err(Reason::ProtoCksum);
+                }
+                let ttl = match answer {
+                    BlockAnswer::ReturnRst { ttl: Some(ttl) } => ttl,
+                    _ => TTL_DEFAULT,
+                };
+                return if reply::tcp_reset(packet, ttl) { Ok(Verdict::Answer) } else { dropped };
+            }
+            BlockAnswer::Drop | BlockAnswer::ReturnRst { .. } => return dropped,
+            BlockAnswer::Return => IcmpError::PortUnreachable,
+            BlockAnswer::ReturnIcmp { code, code6 } => IcmpError::Unreachable { code, code6 },
+        };
+        if let Transport::Icmp { icmp_type, .. } = desc.transport
+            && !icmp::is_informational(desc.af, icmp_type)
+        {
+            return dropped;
+        }
+        let Some(source) = self.answer_source(packet.meta.interface, desc) else { return dropped };
+        if self.parts.icmp_budget.take(self.now) && reply::icmp_error(packet, error, source) {
+            Ok(Verdict::Answer)
+        } else {
+            dropped
+        }
+    }
+
+    /// Source of an ICMP error: the packet's destination when it is an own address, else an
+    /// address of the interface that the packet crosses, else any own address.
+    fn answer_source(&self, interface: IfIndex, desc: &PacketDesc) -> Option<IpAddr> {
+        let facts = self.engine.facts();
+        let own = || facts.interfaces.iter().flat_map(|interface| &interface.addresses);
+        let dst = desc.dst.to_ip(desc.af);
+        if own().any(|address| address.addr == dst) {
+            return Some(dst);
+        }
+        let near = facts.interfaces.get(usize::from(interface.0));
+        near.into_iter()
+            .flat_map(|interface| &interface.addresses)
+            .chain(own())
+            .find(|address| Af::of(address.addr) == desc.af)
+            .map(|address| address.addr)
+    }
+}

@@ -1,0 +1,206 @@
+//! SYN cookies on the way of a packet, and the connection to the server behind them.
+//!
+//! Source: OpenBSD sys/net/pf.c `pf_test` (case TCP), `pf_synproxy`.
+
+use pfapi::reason::Reason;
+use pfapi::units::Direction;
+
+use super::{Arrival, Filter, Flow, Origin, replace};
+use crate::output::{Output, SmallPacket};
+use crate::packet::{Packet, StateRef, Verdict};
+use crate::packet_desc::{PacketDesc, TcpDesc};
+use crate::reply;
+use crate::seq::SeqNum;
+use crate::state::entry::{Body, State};
+use crate::state::proxy::{Numbers, ProxyStep};
+use crate::state::store::Held;
+use crate::syncookie::{Decoded, Tuple, announced_mss};
+use crate::wire::build::flags::{ACK, RST, SYN};
+use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
+use crate::wire::tcp_options::{self, SynOptions};
+
+impl<'a> Filter<'a> {
+    /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie; true when it
+    /// did. Nothing is kept of the SYN.
+    pub(super) fn answer_with_cookie(
+        &mut self,
+        packet: &mut Packet,
+        desc: &PacketDesc,
+        tcp: &TcpDesc,
+    ) -> bool {
+        let looked_at = if self.classic { SYN | ACK } else { SYN | ACK | RST };
+        if packet.meta.direction != Direction::In || tcp.flags & looked_at != SYN {
+            return false;
+        }
+        if !self.engine.syncookies.should_answer(self.engine.half_open(), self.now) {
+            return false;
+        }
+        let options = tcp_options::scan(&packet.data()[desc.l4 + 20..desc.l4 + tcp.header]);
+        let mss = announced_mss(options.mss);
+        // What the SYN|ACK does not offer must not be remembered: it has the MSS option alone.
+        let offered = SynOptions { sack_permitted: false, timestamps: None, ..options };
+        let tuple = tuple(desc, tcp);
+        let cookie = self.engine.syncookies.make_cookie(&tuple, tcp.seq, &offered, self.now);
+        let id = self.parts.rng.next_u16();
+        reply::syn_ack(packet, cookie, mss, TTL_DEFAULT, id)
+    }
+
+    /// Whether the packet may bring a cookie back: an inbound ACK that no living state claims.
+    pub(super) fn may_return_cookie(packet: &Packet, tcp: &TcpDesc, state: Option<&State>) -> bool {
+        packet.meta.direction == Direction::In
+            && tcp.flags & (SYN | ACK | RST) == ACK
+            && state.is_none_or(|state| matches!(&state.body, Body::Tcp(tcp) if tcp.is_closed()))
+    }
+
+    /// Takes an ACK that brings a valid cookie back through the rules as the SYN it stands for,
+    /// and opens the connection to the server. `None` when it brings none, or the rules refuse.
+    pub(super) fn accept_cookie(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        tcp: &TcpDesc,
+    ) -> Option<Result<Verdict, Reason>> {
+        let tuple = tuple(&flow.desc, tcp);
+        let valid = self.engine.syncookies.validate(&tuple, tcp.seq, tcp.ack, self.now)?;
+        match self.submit_syn(packet, &tuple, &valid) {
+            Recreated::Made(state) => {
+                let mut held = self.engine.store.follow(state)?;
+                let Body::Tcp(body) = &mut held.body else { return None };
+                // pf loses the MSS of the client on its way to the server.
+                let mss = (!self.classic).then_some(valid.mss);
+                body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie), mss);
+                held.update_half_open(&self.engine.store.half_open);
+                packet.meta.link = Some(state);
+                Some(self.proxy(packet, flow, tcp, held, true))
+            }
+            Recreated::Stateless => Some(Err(Reason::Synproxy)),
+            Recreated::Full(reason) => Some(Err(reason)),
+            Recreated::Blocked => None,
+        }
+    }
+
+    /// Re-creates the SYN and sends it through all stages, marked so that it gets no cookie.
+    fn submit_syn(&mut self, packet: &Packet, tuple: &Tuple, valid: &Decoded) -> Recreated {
+        let segment = TcpSegment {
+            src: tuple.src,
+            dst: tuple.dst,
+            sport: tuple.sport,
+            dport: tuple.dport,
+            seq: valid.client_isn,
+            ack: 0,
+            flags: SYN,
+            // pf's window is the decoded window scale, which nobody reads; see syncookies.md 9.
+            window: u16::from(valid.wscale.unwrap_or(0)),
+            mss: Some(valid.mss),
+            ttl: TTL_DEFAULT,
+            tos: TOS_LOW_DELAY,
+            dont_fragment: true,
+            id: self.parts.rng.next_u16(),
+        };
+        // The scratch packet leaves the worker for the time of its own decision.
+        let mut syn = core::mem::replace(&mut self.parts.scratch, Packet::new(0, 0));
+        replace(&mut syn, &segment);
+        syn.meta = packet.meta;
+        syn.meta.offload = crate::packet::Offload::default();
+        syn.meta.link = None;
+        syn.meta.pair = None;
+        let Arrival::Parsed(flow) = self.receive(&mut syn) else {
+            self.parts.scratch = syn;
+            return Recreated::Stateless;
+        };
+        let outcome = self.decide_flow(&mut syn, flow, Origin::Cookie);
+        let recreated = match outcome {
+            Ok(Verdict::Pass) => syn.meta.link.map_or(Recreated::Stateless, Recreated::Made),
+            Ok(Verdict::Answer) => {
+                if let Some(packet) = SmallPacket::new(syn.data()) {
+                    self.parts.outputs.push_back(Output::Send { packet, filtered: false });
+                }
+                Recreated::Blocked
+            }
+            Ok(Verdict::Drop(_) | Verdict::Consumed) | Err(Reason::Match) => Recreated::Blocked,
+            Err(reason) => Recreated::Full(reason),
+        };
+        // An ICMP answer may have moved the start of the scratch packet.
+        syn.set_span(crate::wire::build::TCP_SEGMENT_MAX, 0);
+        self.parts.scratch = syn;
+        recreated
+    }
+
+    /// Moves the proxy phase on by one segment.
+    pub(super) fn proxy(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        tcp: &TcpDesc,
+        mut state: Held<'a>,
+        forward: bool,
+    ) -> Result<Verdict, Reason> {
+        let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
+        let step = body.proxy(tcp, forward, self.classic);
+        state.update_half_open(&self.engine.store.half_open);
+        let link = state.reference();
+        drop(state);
+        let back = self.answer_to(flow, tcp);
+        match step {
+            ProxyStep::Drop => Err(ProxyStep::REASON),
+            ProxyStep::Connect { seq, mss } => {
+                self.parts.stats.reason(ProxyStep::REASON);
+                let segment = TcpSegment { seq: seq.0, flags: SYN, mss, ..turned(back) };
+                replace(packet, &segment);
+                packet.meta.link = Some(link);
+                Ok(Verdict::Pass)
+            }
+            ProxyStep::Join { to_server, to_client } => {
+                self.parts.stats.reason(ProxyStep::REASON);
+                let packet_to_server = SmallPacket::of_segment(&numbered(back, to_server, ACK));
+                self.parts
+                    .outputs
+                    .push_back(Output::Send { packet: packet_to_server, filtered: true });
+                replace(packet, &numbered(turned(back), to_client, ACK));
+                Ok(Verdict::Answer)
+            }
+            ProxyStep::Refuse { seq, ack } => {
+                self.parts.stats.reason(ProxyStep::REASON);
+                let numbers = Numbers { seq, ack, window: 0 };
+                replace(packet, &numbered(turned(back), numbers, RST | ACK));
+                Ok(Verdict::Answer)
+            }
+        }
+    }
+}
+
+/// What became of a re-created SYN.
+enum Recreated {
+    /// A state stands for it.
+    Made(StateRef),
+    /// It passed, but no state was made, so the connection cannot be proxied.
+    Stateless,
+    /// It passed, but there was no room for its state.
+    Full(Reason),
+    /// The rules blocked it; the ACK meets the rules on its own.
+    Blocked,
+}
+
+/// The same segment the other way round.
+const fn turned(segment: TcpSegment) -> TcpSegment {
+    TcpSegment {
+        src: segment.dst,
+        dst: segment.src,
+        sport: segment.dport,
+        dport: segment.sport,
+        ..segment
+    }
+}
+
+const fn numbered(segment: TcpSegment, numbers: Numbers, flags: u8) -> TcpSegment {
+    TcpSegment { seq: numbers.seq.0, ack: numbers.ack.0, window: numbers.window, flags, ..segment }
+}
+
+fn tuple(desc: &PacketDesc, tcp: &TcpDesc) -> Tuple {
+    Tuple {
+        src: desc.src.to_ip(desc.af),
+        dst: desc.dst.to_ip(desc.af),
+        sport: tcp.sport,
+        dport: tcp.dport,
+    }
+}

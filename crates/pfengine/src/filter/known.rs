@@ -1,0 +1,160 @@
+//! Packets of a state: most packets end here, without rules.
+
+use pfapi::reason::{Reason, TableCounter};
+use pfapi::timeout::Timeout;
+use pfapi::units::Direction;
+
+use super::{Filter, Flow, replace};
+use crate::packet::{Packet, Verdict};
+use crate::packet_desc::TcpDesc;
+use crate::rewrite;
+use crate::state::entry::Body;
+use crate::state::store::Held;
+use crate::state::tcp::{Segment, Tracked};
+use crate::wire::build::flags::{ACK, RST, SYN};
+use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
+use crate::wire::tcp_options;
+
+impl<'a> Filter<'a> {
+    /// A packet of UDP, an ICMP query, or a protocol without ports.
+    pub(super) fn pass_datagram(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        mut state: Held<'a>,
+    ) -> Result<Verdict, Reason> {
+        let forward = packet.meta.direction == state.direction;
+        let timeout = match &mut state.body {
+            Body::Datagram(datagram) => datagram.track(forward),
+            Body::Icmp => {
+                // Answers flow against the direction of the query, queries with it.
+                if forward == flow.is_reply {
+                    return Err(Reason::Match);
+                }
+                Timeout::IcmpError
+            }
+            Body::Tcp(_) => return Err(Reason::StateMismatch),
+        };
+        state.timeout = timeout;
+        state.last_used = self.now;
+        self.let_by(packet, flow, state, forward)
+    }
+
+    /// A TCP segment.
+    pub(super) fn pass_tcp(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        tcp: &TcpDesc,
+        mut state: Held<'a>,
+    ) -> Result<Verdict, Reason> {
+        let forward = packet.meta.direction == state.direction;
+        let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
+        if body.is_proxying() {
+            return self.proxy(packet, flow, tcp, state, forward);
+        }
+        let wscale = tcp.has(SYN).then(|| {
+            let options = &packet.data()[flow.desc.l4 + 20..flow.desc.l4 + tcp.header];
+            tcp_options::scan(options).wscale
+        });
+        let segment = Segment { tcp, wscale: wscale.flatten(), forward };
+        let tracked = body.track(&segment);
+        state.update_half_open(&self.engine.store.half_open);
+        match tracked {
+            Tracked::Accept(accepted) => {
+                if let Some(timeout) = accepted.timeout {
+                    state.timeout = timeout;
+                    state.last_used = self.now;
+                }
+                if flow.desc.has_options {
+                    return Err(Reason::IpOption);
+                }
+                rewrite::translate(packet, flow.desc.l4, tcp, accepted.translation);
+                self.let_by(packet, flow, state, forward)
+            }
+            Tracked::Drop(reason) => Err(reason),
+            Tracked::Reset => {
+                self.parts.stats.reason(Reason::StateMismatch);
+                let segment =
+                    TcpSegment { seq: tcp.ack, ack: 0, flags: RST, ..self.answer_to(flow, tcp) };
+                replace(packet, &segment);
+                Ok(Verdict::Answer)
+            }
+            Tracked::Challenge { seq, ack } => {
+                let segment =
+                    TcpSegment { seq: seq.0, ack: ack.0, flags: ACK, ..self.answer_to(flow, tcp) };
+                replace(packet, &segment);
+                Ok(Verdict::Answer)
+            }
+            Tracked::Reuse => {
+                let slot = state.slot;
+                state.purge = true;
+                let id = state.id;
+                drop(state);
+                if let Some(old) = self.view.remove_if(slot, |state| state.id == id) {
+                    self.count_removed(&old);
+                }
+                self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict)
+            }
+        }
+    }
+
+    /// Counts a packet that passes and leaves the link for the outbound pass.
+    fn let_by(
+        &self,
+        packet: &mut Packet,
+        flow: &Flow,
+        mut state: Held<'a>,
+        forward: bool,
+    ) -> Result<Verdict, Reason> {
+        if flow.desc.has_options {
+            return Err(Reason::IpOption);
+        }
+        state.count(forward, flow.desc.total);
+        let (link, pair) = (state.reference(), state.pair);
+        drop(state);
+        if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {
+            self.join(packet, link);
+        }
+        packet.meta.link = Some(link);
+        packet.meta.pair = pair;
+        Ok(Verdict::Pass)
+    }
+
+    /// Links the two states of a flow that met in one packet, for the first time or after a
+    /// change of route.
+    fn join(&self, packet: &Packet, outbound: crate::packet::StateRef) {
+        let Some(link) = packet.meta.link else { return };
+        let store = &self.engine.store;
+        if let Some(mut inbound) = store.follow(link) {
+            inbound.pair = Some(outbound);
+        }
+        if let Some(mut state) = store.follow(outbound) {
+            state.pair = Some(link);
+        }
+    }
+
+    pub(super) fn count_removed(&self, old: &crate::state::entry::State) {
+        old.rule.counters.states.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.parts.stats.state_table(TableCounter::Removals, 1);
+    }
+
+    /// A segment back to the sender of `tcp`, without numbers and flags.
+    pub(super) fn answer_to(&mut self, flow: &Flow, tcp: &TcpDesc) -> TcpSegment {
+        TcpSegment {
+            src: flow.desc.dst.to_ip(flow.desc.af),
+            dst: flow.desc.src.to_ip(flow.desc.af),
+            sport: tcp.dport,
+            dport: tcp.sport,
+            seq: 0,
+            ack: 0,
+            flags: 0,
+            window: 0,
+            mss: None,
+            ttl: TTL_DEFAULT,
+            tos: TOS_LOW_DELAY,
+            dont_fragment: true,
+            id: self.parts.rng.next_u16(),
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What happens to one packet, stage by stage.
+//!
+//! [`Filter::decide`] is the list of stages; each stage is a file: `handshake` (SYN cookies and
+//! the proxy phase), `known` (packets of a state), `error` (ICMP errors), `fresh` (packets that
+//! only rules can decide). Source: OpenBSD sys/net/pf.c `pf_test`.
+
+mod error;
+mod fresh;
+mod handshake;
+mod known;
+
+use pfapi::reason::{Reason, TableCounter};
+use pfapi::units::{Direction, IfIndex, Uptime};
+
+use crate::engine::{Engine, Snapshot};
+use crate::normalize;
+use crate::packet::{Offload, Packet, Verdict};
+use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
+use crate::state::icmp::{self, IcmpClass};
+use crate::state::key::Key;
+use crate::state::store::{Held, View};
+use crate::wire::build::TcpSegment;
+use crate::worker::{Parsed, Parts};
+
+/// Filter of one batch: one moment, one snapshot of the rules, one hold on the index.
+pub struct Filter<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) view: View<'a>,
+    pub(super) parts: &'a mut Parts,
+    pub(super) now: Uptime,
+    /// Whether syncookies behave exactly as in pf.
+    pub(super) classic: bool,
+}
+
+/// A packet after parsing.
+#[derive(Clone, Copy, Debug)]
+pub enum Arrival {
+    /// The interface is skipped.
+    Skipped,
+    /// Malformed.
+    Refused(Reason),
+    /// To be decided.
+    Parsed(Flow),
+}
+
+/// A parsed packet and the state key that it builds, when it can have one.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    pub desc: PacketDesc,
+    pub key: Option<(Key, u64)>,
+    /// For ICMP queries: whether the message is the answer.
+    pub is_reply: bool,
+}
+
+/// Where a packet crosses the filter.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub interface: IfIndex,
+    pub direction: Direction,
+}
+
+/// Where a SYN comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the wire, or from this host.
+    Real,
+    /// Re-created from a cookie: it lets the cookie stage by.
+    Cookie,
+}
+
+impl<'a> Filter<'a> {
+    pub fn new(
+        engine: &'a Engine,
+        snapshot: &'a Snapshot,
+        parts: &'a mut Parts,
+        now: Uptime,
+    ) -> Self {
+        let classic = engine.classic.load(std::sync::atomic::Ordering::Relaxed);
+        Self { engine, snapshot, view: engine.store.open(), parts, now, classic }
+    }
+
+    /// Parses a packet and finds its key.
+    pub fn receive(&mut self, packet: &mut Packet) -> Arrival {
+        if packet.meta.direction == Direction::In {
+            packet.meta.link = None;
+            packet.meta.pair = None;
+        }
+        if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
+            return Arrival::Skipped;
+        }
+        let parsed: Parsed = PacketDesc::parse(packet.data());
+        match parsed {
+            Ok(desc) => {
+                // Octets behind the IP packet are padding.
+                let fits = packet.resize(desc.total);
+                debug_assert!(fits, "a parsed packet fits its buffer");
+                Arrival::Parsed(self.flow(desc, packet.meta.direction))
+            }
+            Err(reason) => Arrival::Refused(reason),
+        }
+    }
+
+    fn flow(&self, desc: PacketDesc, direction: Direction) -> Flow {
+        let mut is_reply = false;
+        let ports = match desc.transport {
+            Transport::Fragment => None,
+            Transport::Icmp { icmp_type, id, .. } => match icmp::classify(desc.af, icmp_type) {
+                IcmpClass::Error => None,
+                IcmpClass::Query { virtual_type, has_id, reply } => {
+                    is_reply = reply;
+                    let id = if has_id { id } else { 0 };
+                    Some(if reply { (virtual_type, id) } else { (id, virtual_type) })
+                }
+            },
+            _ => Some(desc.ports()),
+        };
+        let key = ports.map(|(sport, dport)| {
+            let key = Key::of_packet(
+                direction,
+                (desc.af, desc.proto),
+                (desc.src, sport),
+                (desc.dst, dport),
+            );
+            (key, self.engine.store.hash(&key))
+        });
+        Flow { desc, key, is_reply }
+    }
+
+    /// Brings the index lines that the packet will need near.
+    pub fn touch(&self, arrival: &Arrival) -> u64 {
+        match arrival {
+            Arrival::Parsed(Flow { key: Some((_, hash)), .. }) => self.view.touch(*hash),
+            _ => 0,
+        }
+    }
+
+    /// Decides one packet.
+    pub fn decide(&mut self, packet: &mut Packet, arrival: &Arrival) -> Verdict {
+        let verdict = match arrival {
+            Arrival::Skipped => Ok(Verdict::Pass),
+            Arrival::Refused(reason) => Err(*reason),
+            Arrival::Parsed(flow) => self.decide_flow(packet, *flow, Origin::Real),
+        };
+        verdict.unwrap_or_else(|reason| {
+            // Packets that rules decided were counted as "match" when that happened.
+            if reason != Reason::Match {
+                self.parts.stats.reason(reason);
+            }
+            Verdict::Drop(reason)
+        })
+    }
+
+    /// The stages. `Err` drops the packet.
+    pub(super) fn decide_flow(
+        &mut self,
+        packet: &mut Packet,
+        flow: Flow,
+        origin: Origin,
+    ) -> Result<Verdict, Reason> {
+        let desc = flow.desc;
+        match desc.transport {
+            Transport::Tcp(tcp) => self.decide_tcp(packet, flow, tcp, origin),
+            Transport::Icmp { icmp_type, .. }
+                if icmp::classify(desc.af, icmp_type) == IcmpClass::Error =>
+            {
+                match self.match_icmp_error(packet, &desc)? {
+                    Some(verdict) => Ok(verdict),
+                    None => self.decide_by_rules(packet, &flow).map(|(verdict, _)| verdict),
+                }
+            }
+            Transport::Fragment if has_dont_fragment(packet, &desc) => Err(Reason::Fragment),
+            _ => match self.find(packet, &flow) {
+                Some(state) => self.pass_datagram(packet, &flow, state),
+                None => self.decide_by_rules(packet, &flow).map(|(verdict, _)| verdict),
+            },
+        }
+    }
+
+    fn decide_tcp(
+        &mut self,
+        packet: &mut Packet,
+        mut flow: Flow,
+        mut tcp: TcpDesc,
+        origin: Origin,
+    ) -> Result<Verdict, Reason> {
+        if origin == Origin::Real && self.answer_with_cookie(packet, &flow.desc, &tcp) {
+            return Ok(Verdict::Answer);
+        }
+        normalize::tcp(packet, flow.desc.l4, &mut tcp)?;
+        flow.desc.transport = Transport::Tcp(tcp);
+        let state = self.find(packet, &flow);
+        if Self::may_return_cookie(packet, &tcp, state.as_deref()) {
+            drop(state);
+            if let Some(outcome) = self.accept_cookie(packet, &flow, &tcp) {
+                return outcome;
+            }
+            return match self.find(packet, &flow) {
+                Some(state) => self.pass_tcp(packet, &flow, &tcp, state),
+                None => self.decide_by_rules(packet, &flow).map(|(verdict, _)| verdict),
+            };
+        }
+        match state {
+            Some(state) => self.pass_tcp(packet, &flow, &tcp, state),
+            None => self.decide_by_rules(packet, &flow).map(|(verdict, _)| verdict),
+        }
+    }
+
+    /// The state of a packet, by the link that the inbound pass left, else by its key.
+    fn find(&mut self, packet: &Packet, flow: &Flow) -> Option<Held<'a>> {
+        let (key, hash) = flow.key.as_ref()?;
+        self.parts.stats.state_table(TableCounter::Searches, 1);
+        let linked = (packet.meta.direction == Direction::Out)
+            .then_some(packet.meta.pair)
+            .flatten()
+            .and_then(|pair| self.engine.store.follow(pair))
+            .filter(|state| state.key == *key && !state.purge);
+        linked.or_else(|| self.view.find(*hash, key))
+    }
+
+    /// Where the packet is now.
+    pub(super) const fn place(packet: &Packet) -> Place {
+        Place { interface: packet.meta.interface, direction: packet.meta.direction }
+    }
+}
+
+/// Whether the packet is an IPv4 fragment that says it must not be one.
+fn has_dont_fragment(packet: &Packet, desc: &PacketDesc) -> bool {
+    desc.af == pfapi::addr::Af::Inet && packet.data()[6] & 0x40 != 0
+}
+
+/// Writes a segment into the buffer of the packet that it replaces.
+pub(super) fn replace(packet: &mut Packet, segment: &TcpSegment) {
+    let fits = packet.resize(segment.packet_len());
+    debug_assert!(fits, "a buffer holds the longest segment without payload");
+    let len = segment.write(packet.data_mut());
+    debug_assert_eq!(len, packet.len());
+    packet.meta.offload = Offload::default();
+}

@@ -1,0 +1,90 @@
+//! What the caller must do besides carrying out verdicts.
+
+use core::fmt;
+
+use crate::wire::build::TcpSegment;
+
+/// Something the caller must do, drained by [`crate::Worker::poll_output`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a packet that the filter made, routed by its destination.
+    Send {
+        /// The packet.
+        packet: SmallPacket,
+        /// Whether it must pass the outbound rules first, as a packet of this host.
+        filtered: bool,
+    },
+    /// Tell the operator.
+    Event(Event),
+}
+
+/// Something an operator should read in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Adaptive syncookies went on.
+    SynfloodDetected,
+    /// Adaptive syncookies went off.
+    SyncookiesDisabled,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SynfloodDetected => "synflood detected, enabling syncookies",
+            Self::SyncookiesDisabled => "syncookies disabled",
+        })
+    }
+}
+
+/// A short packet by value: every packet that the filter makes besides answers in place fits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SmallPacket {
+    octets: [u8; Self::CAPACITY],
+    len: u8,
+}
+
+impl SmallPacket {
+    /// Octets that fit: an IPv6 header, a TCP header and all TCP options.
+    pub const CAPACITY: usize = 100;
+
+    /// Takes a copy; `None` when `octets` is longer than [`Self::CAPACITY`].
+    #[must_use]
+    pub fn new(octets: &[u8]) -> Option<Self> {
+        let len = u8::try_from(octets.len()).ok()?;
+        let mut copy = Self { octets: [0; Self::CAPACITY], len };
+        copy.octets.get_mut(..octets.len())?.copy_from_slice(octets);
+        Some(copy)
+    }
+
+    /// Writes a segment.
+    pub(crate) fn of_segment(segment: &TcpSegment) -> Self {
+        let mut packet = Self { octets: [0; Self::CAPACITY], len: 0 };
+        let len = segment.write(&mut packet.octets);
+        packet.len = u8::try_from(len).expect("a segment without payload is short");
+        packet
+    }
+
+    /// The octets, from the IP header on.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.octets[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for SmallPacket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SmallPacket({:02x?})", self.data())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SmallPacket;
+
+    #[test]
+    fn only_short_packets_fit() {
+        assert_eq!(SmallPacket::new(&[7; 100]).unwrap().data(), [7; 100]);
+        assert!(SmallPacket::new(&[7; 101]).is_none());
+        assert!(SmallPacket::new(&[7; 300]).is_none());
+    }
+}

@@ -1,0 +1,109 @@
+//! Collects expired states, a bounded share per call.
+//!
+//! Each state is looked at about once per `interval`. An expired state matches packets until it is
+//! collected, as in pf. Source: OpenBSD sys/net/pf.c `pf_purge_expired_states`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pfapi::reason::TableCounter;
+use pfapi::timeout::Timeout;
+use pfapi::units::{Direction, Uptime};
+
+use crate::engine::{Engine, Snapshot};
+use crate::output::{Output, SmallPacket};
+use crate::state::entry::{Body, State};
+use crate::state::expire::Population;
+use crate::wire::build::flags::{ACK, RST};
+use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
+use crate::worker::Parts;
+
+/// Time between two shares, in nanoseconds; short, so that shares are small.
+const TICK_NANOS: u64 = 20_000_000;
+/// Shares in a second.
+const TICKS_PER_SECOND: u32 = 50;
+/// Slots looked at in one call at least and at most: never more than a fraction of a millisecond.
+const SHARE: core::ops::RangeInclusive<u32> = 64..=8_192;
+
+/// Where one worker's sweep is.
+#[derive(Debug, Default)]
+pub struct Purge {
+    cursor: u32,
+    next: Uptime,
+}
+
+impl Purge {
+    /// When the next share is due; `None` without states.
+    pub const fn due(&self, states: u64) -> Option<Uptime> {
+        if states == 0 { None } else { Some(self.next) }
+    }
+
+    /// Looks at the next share of slots.
+    pub fn run(
+        &mut self,
+        engine: &Arc<Engine>,
+        snapshot: &Snapshot,
+        parts: &mut Parts,
+        now: Uptime,
+    ) {
+        if now < self.next {
+            return;
+        }
+        self.next = now.plus_nanos(TICK_NANOS);
+        let slots = engine.store.slots();
+        let interval = snapshot.timeouts.get(Timeout::Interval).max(1);
+        let share = (slots / (interval.saturating_mul(TICKS_PER_SECOND)) + 1)
+            .clamp(*SHARE.start(), *SHARE.end())
+            .min(slots);
+        let view = engine.store.open();
+        let population = Population(engine.store.count());
+        let mut removed = 0;
+        for _ in 0..share {
+            if self.cursor >= slots {
+                self.cursor = 0;
+            }
+            let ended = view.remove_if(self.cursor, |state| {
+                state.expires_in(now, &snapshot.timeouts, population) == 0
+            });
+            self.cursor += 1;
+            if let Some(state) = ended {
+                removed += 1;
+                finish(engine, &state, parts);
+            }
+        }
+        if removed > 0 {
+            parts.stats.state_table(TableCounter::Removals, removed);
+        }
+    }
+}
+
+/// What the end of a state brings: its rule's count, and an RST to a client that waited in vain.
+fn finish(engine: &Engine, state: &State, parts: &mut Parts) {
+    state.rule.counters.states.fetch_sub(1, Ordering::Relaxed);
+    let Body::Tcp(tcp) = &state.body else { return };
+    if !tcp.is_proxying() {
+        return;
+    }
+    let numbers = tcp.proxy_abort(engine.classic.load(Ordering::Relaxed));
+    // The proxy only works on inbound states, where the far side is the client.
+    debug_assert_eq!(state.direction, Direction::In);
+    let (client, server) = (state.key.addr[0], state.key.addr[1]);
+    let segment = TcpSegment {
+        src: server.to_ip(state.key.af),
+        dst: client.to_ip(state.key.af),
+        sport: state.key.port[1],
+        dport: state.key.port[0],
+        seq: numbers.seq.0,
+        ack: numbers.ack.0,
+        flags: RST | ACK,
+        window: numbers.window,
+        mss: None,
+        ttl: TTL_DEFAULT,
+        tos: TOS_LOW_DELAY,
+        dont_fragment: true,
+        id: parts.rng.next_u16(),
+    };
+    parts
+        .outputs
+        .push_back(Output::Send { packet: SmallPacket::of_segment(&segment), filtered: false });
+}

@@ -1,0 +1,235 @@
+//! One state: a connection as the filter remembers it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pfapi::control::{PeerReport, StateReport};
+use pfapi::timeout::{Timeout, Timeouts};
+use pfapi::units::{Direction, Uptime};
+
+use super::expire::{Expiry, Population};
+use super::key::Key;
+use super::tcp::{Level, TcpState};
+use crate::packet::StateRef;
+use crate::rules::LoadedRule;
+
+/// A connection as the filter remembers it.
+#[derive(Debug)]
+pub struct State {
+    /// Unique in one run.
+    pub id: u64,
+    /// Key of both sides; without translation they are one.
+    pub key: Key,
+    /// Hash of the key, to find the index entry again.
+    pub hash: u64,
+    /// Direction of the first packet.
+    pub direction: Direction,
+    /// Rule that made the state; it outlives a reload here, as in pf.
+    pub rule: Arc<LoadedRule>,
+    /// When the state was made.
+    pub created: Uptime,
+    /// When it was used last; moved by accepted packets only.
+    pub last_used: Uptime,
+    /// Which timeout runs.
+    pub timeout: Timeout,
+    /// Packets in the direction of the first packet, and back.
+    pub packets: [u64; 2],
+    /// Octets likewise.
+    pub bytes: [u64; 2],
+    /// The state of the same flow on the other interface, when both are known.
+    pub pair: Option<StateRef>,
+    /// Ended; the purge collects it and no packet matches it.
+    pub purge: bool,
+    /// What depends on the protocol.
+    pub body: Body,
+    /// Part of this state in the gauges of half-open connections.
+    pub half_open: HalfOpen,
+}
+
+/// What depends on the protocol.
+#[derive(Debug)]
+pub enum Body {
+    /// TCP.
+    Tcp(TcpState),
+    /// UDP, and protocols that the filter does not know.
+    Datagram(DatagramState),
+    /// An ICMP query.
+    Icmp,
+}
+
+/// Levels of the two ends of a flow without connections.
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramState {
+    /// The end that sent the first packet.
+    pub src: DatagramLevel,
+    /// The other end.
+    pub dst: DatagramLevel,
+    /// Whether the timeouts are those of UDP.
+    pub udp: bool,
+}
+
+/// How much one end has said.
+///
+/// Source: OpenBSD sys/net/pfvar.h `PFUDPS_*`, `PFOTHERS_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DatagramLevel {
+    /// Nothing.
+    NoTraffic = 0,
+    /// Something, unanswered.
+    Single = 1,
+    /// Something that the other end answered.
+    Multiple = 2,
+}
+
+impl DatagramState {
+    /// After the first packet.
+    pub const fn new(udp: bool) -> Self {
+        Self { src: DatagramLevel::Single, dst: DatagramLevel::NoTraffic, udp }
+    }
+
+    /// Notes a packet; `forward` when it flows in the direction of the first one. Gives the
+    /// timeout that runs now. Source: OpenBSD sys/net/pf.c `pf_test_state`.
+    pub fn track(&mut self, forward: bool) -> Timeout {
+        let (sender, receiver) =
+            if forward { (&mut self.src, &mut self.dst) } else { (&mut self.dst, &mut self.src) };
+        *sender = (*sender).max(DatagramLevel::Single);
+        if *receiver == DatagramLevel::Single {
+            *receiver = DatagramLevel::Multiple;
+        }
+        let both = self.src == DatagramLevel::Multiple && self.dst == DatagramLevel::Multiple;
+        match (self.udp, both) {
+            (true, true) => Timeout::UdpMultiple,
+            (true, false) => Timeout::UdpSingle,
+            (false, true) => Timeout::OtherMultiple,
+            (false, false) => Timeout::OtherSingle,
+        }
+    }
+}
+
+/// Half-open TCP connections, counted in two ways.
+#[derive(Debug, Default)]
+pub struct HalfOpenGauges {
+    /// Connections whose third packet has not come; each counts once, whatever its states.
+    pub connections: AtomicU64,
+    /// States without a SYN|ACK, as pf counts them.
+    pub pf_states: AtomicU64,
+}
+
+/// What one state adds to the gauges. The gauges change only in [`State::update_half_open`] and
+/// [`State::leave_half_open`], so they cannot drift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HalfOpen {
+    connection: bool,
+    pf_state: bool,
+    /// The first state of its connection; the one behind it does not count again.
+    counts_connection: bool,
+}
+
+impl HalfOpen {
+    /// For a state that counts for its connection, or one that does not because the inbound
+    /// state of the same packet does.
+    pub const fn new(counts_connection: bool) -> Self {
+        Self { connection: false, pf_state: false, counts_connection }
+    }
+}
+
+fn step(gauge: &AtomicU64, counted: &mut bool, now: bool) {
+    match (*counted, now) {
+        (false, true) => {
+            gauge.fetch_add(1, Ordering::Relaxed);
+        }
+        (true, false) => {
+            gauge.fetch_sub(1, Ordering::Relaxed);
+        }
+        _ => {}
+    }
+    *counted = now;
+}
+
+impl State {
+    /// Moves the gauges to where the levels are now. Call after every change of TCP levels.
+    pub fn update_half_open(&mut self, gauges: &HalfOpenGauges) {
+        let Body::Tcp(tcp) = &self.body else { return };
+        let pf_state = (Level::Listen..Level::Established).contains(&tcp.src.level);
+        let connection = self.half_open.counts_connection && tcp.is_half_open();
+        step(&gauges.pf_states, &mut self.half_open.pf_state, pf_state);
+        step(&gauges.connections, &mut self.half_open.connection, connection);
+    }
+
+    /// Takes the state out of the gauges for good.
+    pub fn leave_half_open(&mut self, gauges: &HalfOpenGauges) {
+        step(&gauges.pf_states, &mut self.half_open.pf_state, false);
+        step(&gauges.connections, &mut self.half_open.connection, false);
+    }
+
+    /// What this state adds to the gauges, for recounts: connections, pf's states.
+    pub const fn half_open_counts(&self) -> (bool, bool) {
+        (self.half_open.connection, self.half_open.pf_state)
+    }
+
+    /// Counts a packet of `octets`.
+    pub fn count(&mut self, forward: bool, octets: usize) {
+        let side = usize::from(!forward);
+        self.packets[side] += 1;
+        self.bytes[side] += octets as u64;
+        self.rule.counters.count(octets);
+    }
+
+    /// Seconds until the state may be purged; zero when it is due.
+    pub fn expires_in(&self, now: Uptime, timeouts: &Timeouts, population: Population) -> u64 {
+        if self.purge {
+            return 0;
+        }
+        let life = Expiry { timeouts, population }.life(self.timeout);
+        u64::from(life).saturating_sub(now.secs_since(self.last_used))
+    }
+
+    /// The state as pfctl prints it.
+    pub fn report(
+        &self,
+        now: Uptime,
+        timeouts: &Timeouts,
+        population: Population,
+        creator: u32,
+        rules_epoch: u64,
+    ) -> StateReport {
+        let peer = |level: u8| PeerReport { level, seqlo: 0, seqhi: 0, seqdiff: 0, wscale: None };
+        let (src, dst) = match &self.body {
+            Body::Tcp(tcp) => (tcp.src.report(), tcp.dst.report()),
+            Body::Datagram(datagram) => (peer(datagram.src as u8), peer(datagram.dst as u8)),
+            Body::Icmp => (peer(0), peer(0)),
+        };
+        let side = |side: usize| (self.key.addr[side].to_ip(self.key.af), self.shown_port(side));
+        let key = [side(0), side(1)];
+        StateReport {
+            id: self.id,
+            creator,
+            interface: "all".to_owned(),
+            af: self.key.af,
+            proto: self.key.proto,
+            direction: self.direction,
+            wire: key,
+            stack: key,
+            src,
+            dst,
+            age_s: now.secs_since(self.created),
+            expires_s: self.expires_in(now, timeouts, population),
+            packets: self.packets,
+            bytes: self.bytes,
+            rule: (self.rule.epoch == rules_epoch).then_some(self.rule.number).flatten(),
+        }
+    }
+
+    /// Ports as pfctl shows them: an ICMP state shows its id on both sides.
+    const fn shown_port(&self, side: usize) -> u16 {
+        match self.body {
+            Body::Icmp => {
+                self.key.port[match self.direction {
+                    Direction::In => 0,
+                    Direction::Out => 1,
+                }]
+            }
+            _ => self.key.port[side],
+        }
+    }
+}

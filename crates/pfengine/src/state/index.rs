@@ -1,0 +1,232 @@
+//! From a key's hash to the slots of states: read without locks, written under one per group.
+//!
+//! A bucket is one cache line: seven entries and a count of the entries that found it full and
+//! went on to the next. An entry is 32 bits of the hash and a 32-bit slot number. Entries never
+//! move, so a reader finds every entry that was there before it began; whoever gets a slot number
+//! must still compare the key in the slot, under the slot's lock.
+//!
+//! Invariants: an entry's probe path starts at its hash's bucket; each bucket on the path before
+//! its own has counted it in `passed`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+/// Entries in one bucket; with `passed` they fill a cache line.
+const ENTRIES: usize = 7;
+/// Locks of writers; more than any machine has threads that make states.
+const GROUPS: usize = 256;
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket {
+    /// 0 when free, else `tag << 32 | slot + 1`.
+    entries: [AtomicU64; ENTRIES],
+    /// Entries that hash here or before and lie behind this bucket.
+    passed: AtomicU64,
+}
+
+/// Hash index of fixed size.
+#[derive(Debug)]
+pub struct Index {
+    buckets: Box<[Bucket]>,
+    groups: Box<[Mutex<()>]>,
+}
+
+impl Index {
+    /// An index for up to `keys` entries at a load of at most 0.6.
+    pub fn new(keys: usize) -> Self {
+        let buckets = (keys * 10 / 6 / ENTRIES + 1).next_power_of_two();
+        Self {
+            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            groups: (0..GROUPS).map(|_| Mutex::new(())).collect(),
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the mask cuts the hash anyway")]
+    const fn home(&self, hash: u64) -> usize {
+        hash as usize & (self.buckets.len() - 1)
+    }
+
+    /// Reads the bucket of `hash`, so that it is in the cache when [`Self::find`] comes: the
+    /// reads of a whole batch overlap. The value only keeps the read from being optimised away.
+    pub fn touch(&self, hash: u64) -> u64 {
+        self.buckets[self.home(hash)].passed.load(Ordering::Relaxed)
+    }
+
+    /// Calls `accept` with each slot whose entry has the tag of `hash` until it gives a value.
+    pub fn find<T>(&self, hash: u64, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        let tag = hash & TAG;
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
+            for entry in &bucket.entries {
+                let entry = entry.load(Ordering::Acquire);
+                if entry & TAG == tag
+                    && entry & SLOT != 0
+                    && let Some(found) = accept(slot_of(entry))
+                {
+                    return Some(found);
+                }
+            }
+            if bucket.passed.load(Ordering::Acquire) == 0 {
+                return None;
+            }
+            at = (at + 1) & (self.buckets.len() - 1);
+        }
+        None
+    }
+
+    /// Locks the writers of all keys with this hash, so that a look-up and an insertion are one
+    /// step. Never taken while a slot is locked.
+    pub fn write(&self, hash: u64) -> IndexWriter<'_> {
+        let group = self.home(hash) % GROUPS;
+        let lock = self.groups[group].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        IndexWriter { index: self, hash, _lock: lock }
+    }
+}
+
+/// The right to change the entries of one hash.
+pub struct IndexWriter<'a> {
+    index: &'a Index,
+    hash: u64,
+    _lock: MutexGuard<'a, ()>,
+}
+
+impl IndexWriter<'_> {
+    /// Adds an entry; false when every bucket is full.
+    pub fn insert(&self, slot: u32) -> bool {
+        let new = self.hash & TAG | (u64::from(slot) + 1);
+        let buckets = &self.index.buckets;
+        let mut at = self.index.home(self.hash);
+        for step in 0..buckets.len() {
+            for entry in &buckets[at].entries {
+                // Probe paths of several groups cross, so another writer may take the entry.
+                if entry.load(Ordering::Relaxed) == 0
+                    && entry.compare_exchange(0, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                {
+                    return true;
+                }
+            }
+            buckets[at].passed.fetch_add(1, Ordering::AcqRel);
+            if step + 1 == buckets.len() {
+                break;
+            }
+            at = (at + 1) & (buckets.len() - 1);
+        }
+        for bucket in buckets {
+            bucket.passed.fetch_sub(1, Ordering::AcqRel);
+        }
+        false
+    }
+
+    /// Removes the entry of `slot`; false when there is none.
+    pub fn remove(&self, slot: u32) -> bool {
+        let old = self.hash & TAG | (u64::from(slot) + 1);
+        let buckets = &self.index.buckets;
+        let home = self.index.home(self.hash);
+        let mask = buckets.len() - 1;
+        for step in 0..buckets.len() {
+            let bucket = &buckets[(home + step) & mask];
+            for entry in &bucket.entries {
+                if entry.load(Ordering::Relaxed) == old {
+                    entry.store(0, Ordering::Release);
+                    for passed in 0..step {
+                        buckets[(home + passed) & mask].passed.fetch_sub(1, Ordering::AcqRel);
+                    }
+                    return true;
+                }
+            }
+            if bucket.passed.load(Ordering::Acquire) == 0 {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+const SLOT: u64 = 0xffff_ffff;
+const TAG: u64 = !SLOT;
+
+const fn slot_of(entry: u64) -> u32 {
+    (entry & SLOT) as u32 - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn slots(index: &Index, hash: u64) -> Vec<u32> {
+        let mut found = Vec::new();
+        let none: Option<()> = index.find(hash, |slot| {
+            found.push(slot);
+            None
+        });
+        assert!(none.is_none());
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn a_full_index_refuses_and_stays_whole() {
+        let index = Index::new(1);
+        let hash = 0x1234_5678_0000_0000;
+        for slot in 0..7 {
+            assert!(index.write(hash).insert(slot));
+        }
+        assert!(!index.write(hash).insert(7));
+        assert_eq!(slots(&index, hash), [0, 1, 2, 3, 4, 5, 6]);
+        assert!(index.write(hash).remove(3));
+        assert!(index.write(hash).insert(7));
+        assert!(!index.write(hash).remove(3));
+    }
+
+    proptest! {
+        /// Insertions and removals in any order agree with a set, also where buckets overflow.
+        #[test]
+        fn agrees_with_a_model(actions in prop::collection::vec((0u64..6, 0u32..40, any::<bool>()), 0..400)) {
+            let index = Index::new(30);
+            let mut model = std::collections::BTreeSet::new();
+            for (hash, slot, insert) in actions {
+                // Two bits of home bucket and distinct tags: long probe paths.
+                let hash = (hash << 32) | (hash & 1);
+                if insert {
+                    if !model.contains(&(hash, slot)) && index.write(hash).insert(slot) {
+                        model.insert((hash, slot));
+                    }
+                } else {
+                    prop_assert_eq!(index.write(hash).remove(slot), model.remove(&(hash, slot)));
+                }
+                for hash in 0..6 {
+                    let hash = (hash << 32) | (hash & 1);
+                    let expected: Vec<u32> =
+                        model.iter().filter(|(h, _)| *h == hash).map(|(_, s)| *s).collect();
+                    prop_assert_eq!(slots(&index, hash), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn readers_never_miss_a_stable_entry_beside_writers() {
+        let index = Index::new(64);
+        let stable: Vec<u64> = (0..20).map(|i| i << 32 | (i & 3)).collect();
+        for (slot, &hash) in (100u32..).zip(&stable) {
+            assert!(index.write(hash).insert(slot));
+        }
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for round in 0..20_000u64 {
+                    let hash = (round % 7 + 50) << 32 | (round & 3);
+                    assert!(index.write(hash).insert(7));
+                    assert!(index.write(hash).remove(7));
+                }
+            });
+            while !writer.is_finished() {
+                for (slot, &hash) in (100u32..).zip(&stable) {
+                    assert_eq!(index.find(hash, |s| (s == slot).then_some(s)), Some(slot));
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,91 @@
+//! Keys under which states are found.
+//!
+//! Index 0 of a key is the far side of the interface, index 1 the own side, so an inbound
+//! connection and its outbound replies build the same key. Source: OpenBSD sys/net/pf.c
+//! `pf_state_key_setup`.
+
+use core::hash::Hasher;
+
+use pfapi::addr::Af;
+use pfapi::units::Direction;
+use siphasher::sip::SipHasher13;
+
+use crate::addr::Addr;
+
+/// Addresses, ports and protocol of a state as seen on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Far side, own side.
+    pub addr: [Addr; 2],
+    /// Likewise; ICMP queries have their id and their virtual type here.
+    pub port: [u16; 2],
+    /// Family.
+    pub af: Af,
+    /// Protocol number.
+    pub proto: u8,
+}
+
+impl Key {
+    /// Key of a packet that crosses the interface in `direction`.
+    pub fn of_packet(
+        direction: Direction,
+        (af, proto): (Af, u8),
+        (src, sport): (Addr, u16),
+        (dst, dport): (Addr, u16),
+    ) -> Self {
+        let (addr, port) = match direction {
+            Direction::In => ([src, dst], [sport, dport]),
+            Direction::Out => ([dst, src], [dport, sport]),
+        };
+        Self { addr, port, af, proto }
+    }
+}
+
+/// Secret that keeps hostile senders from choosing colliding keys.
+#[derive(Clone, Copy, Debug)]
+pub struct HashSecret(pub [u8; 16]);
+
+impl HashSecret {
+    /// SipHash-1-3 of the key: enough against flooding, as the hash itself is never seen.
+    pub fn hash(&self, key: &Key) -> u64 {
+        let mut octets = [0; 38];
+        octets[..16].copy_from_slice(&key.addr[0].0.to_le_bytes());
+        octets[16..32].copy_from_slice(&key.addr[1].0.to_le_bytes());
+        octets[32..34].copy_from_slice(&key.port[0].to_le_bytes());
+        octets[34..36].copy_from_slice(&key.port[1].to_le_bytes());
+        octets[36] = key.proto;
+        octets[37] = key.af.bits();
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        // The family decides where the addresses lie, so IPv4 hashes fewer octets.
+        match key.af {
+            Af::Inet6 => hasher.write(&octets),
+            Af::Inet => {
+                let mut short = [0; 14];
+                short[..4].copy_from_slice(&octets[..4]);
+                short[4..8].copy_from_slice(&octets[16..20]);
+                short[8..].copy_from_slice(&octets[32..]);
+                hasher.write(&short);
+            }
+        }
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_build_the_key_of_the_request() {
+        let client = (Addr::from_ipv4([198, 51, 100, 1]), 40_000);
+        let server = (Addr::from_ipv4([192, 0, 2, 1]), 80);
+        let inbound = Key::of_packet(Direction::In, (Af::Inet, 6), client, server);
+        let reply = Key::of_packet(Direction::Out, (Af::Inet, 6), server, client);
+        assert_eq!(inbound, reply);
+        let onward = Key::of_packet(Direction::Out, (Af::Inet, 6), client, server);
+        assert_eq!((onward.addr[0], onward.port[1]), (inbound.addr[1], inbound.port[0]));
+        let secret = HashSecret([7; 16]);
+        assert_eq!(secret.hash(&inbound), secret.hash(&reply));
+        assert_ne!(secret.hash(&inbound), secret.hash(&onward));
+    }
+}

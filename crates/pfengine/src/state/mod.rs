@@ -1,0 +1,10 @@
+//! States: what the filter remembers of a connection.
+
+pub mod entry;
+pub mod expire;
+pub mod icmp;
+pub mod index;
+pub mod key;
+pub mod proxy;
+pub mod store;
+pub mod tcp;

@@ -1,0 +1,241 @@
+//! From a validated SYN cookie to an established connection with the server.
+//!
+//! The client believes it is connected; the filter now opens the connection to the server in its
+//! place, with the cookie as initial sequence number, and joins both by translating sequence
+//! numbers from then on. Names as in RFC 4987 and the notes on syncookies: C is the client's
+//! initial sequence number, I the cookie, S the server's. Source: OpenBSD sys/net/pf.c
+//! `pf_synproxy`.
+
+use pfapi::reason::Reason;
+
+use super::tcp::{Level, TcpState};
+use crate::packet_desc::TcpDesc;
+use crate::seq::SeqNum;
+use crate::wire::build::flags::{ACK, RST, SYN};
+
+/// Numbers of a segment that the filter sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Sequence number.
+    pub seq: SeqNum,
+    /// Acknowledgement number.
+    pub ack: SeqNum,
+    /// Window field.
+    pub window: u16,
+}
+
+/// What the filter does with a segment that meets a state in the proxy phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyStep {
+    /// The segment is used up.
+    Drop,
+    /// Send a SYN with this sequence number to the server.
+    Connect {
+        /// I, the cookie.
+        seq: SeqNum,
+        /// MSS option.
+        mss: Option<u16>,
+    },
+    /// The server has answered: acknowledge to it, and open the client's window.
+    Join {
+        /// ACK to the server, in the name of the client.
+        to_server: Numbers,
+        /// ACK to the client, in the name of the server.
+        to_client: Numbers,
+    },
+    /// The server refused: its RST goes on with the numbers that the client expects.
+    Refuse {
+        /// Sequence number of the RST.
+        seq: SeqNum,
+        /// Acknowledgement number of the RST.
+        ack: SeqNum,
+    },
+}
+
+impl ProxyStep {
+    /// Counted for every segment that does not go on.
+    pub const REASON: Reason = Reason::Synproxy;
+}
+
+impl TcpState {
+    /// Puts the state that the re-created SYN has made into the proxy phase.
+    pub const fn begin_proxy(&mut self, client_isn: SeqNum, cookie: SeqNum, mss: Option<u16>) {
+        self.src.seqlo = client_isn;
+        self.src.seqhi = Some(cookie);
+        self.dst.seqhi = Some(cookie);
+        self.src.level = Level::ProxyDst;
+        self.proxy_mss = mss;
+    }
+
+    /// Whether the client has shown a cookie and the server has not answered yet.
+    pub fn is_proxying(&self) -> bool {
+        self.src.level == Level::ProxyDst
+    }
+
+    /// The cookie, and the first sequence number of the client's data.
+    fn proxy_numbers(&self) -> (SeqNum, SeqNum) {
+        (self.src.seqhi.unwrap_or(self.src.seqlo), self.src.seqlo.advance(1))
+    }
+
+    /// Numbers of the RST that tells the client that its connection came to nothing.
+    ///
+    /// pf sends one less than the client expects, so strict clients ignore it; `classic` does so.
+    pub fn proxy_abort(&self, classic: bool) -> Numbers {
+        let (cookie, client_next) = self.proxy_numbers();
+        Numbers { seq: cookie.advance(u32::from(!classic)), ack: client_next, window: 0 }
+    }
+
+    /// Moves the proxy phase on by one segment.
+    ///
+    /// `classic` is pf's behaviour; otherwise a zero-window probe of the client counts as its ACK
+    /// too, so that it makes the filter repeat a lost SYN, and an RST of the server ends the wait.
+    pub fn proxy(&mut self, tcp: &TcpDesc, forward: bool, classic: bool) -> ProxyStep {
+        if forward {
+            self.proxy_from_client(tcp, classic)
+        } else {
+            self.proxy_from_server(tcp, classic)
+        }
+    }
+
+    fn proxy_from_client(&mut self, tcp: &TcpDesc, classic: bool) -> ProxyStep {
+        let (cookie, client_next) = self.proxy_numbers();
+        let seq = SeqNum(tcp.seq);
+        let seq_fits = seq == client_next || !classic && seq == self.src.seqlo;
+        let fits =
+            tcp.flags & (SYN | ACK) == ACK && SeqNum(tcp.ack) == cookie.advance(1) && seq_fits;
+        if !fits {
+            return ProxyStep::Drop;
+        }
+        if tcp.has(RST) && !classic {
+            self.close();
+            return ProxyStep::Drop;
+        }
+        self.src.max_win = u32::from(tcp.window).max(1);
+        ProxyStep::Connect { seq: cookie, mss: self.proxy_mss }
+    }
+
+    fn proxy_from_server(&mut self, tcp: &TcpDesc, classic: bool) -> ProxyStep {
+        let (cookie, client_next) = self.proxy_numbers();
+        let joined = cookie.advance(1);
+        if SeqNum(tcp.ack) != joined || !tcp.has(ACK) {
+            return ProxyStep::Drop;
+        }
+        if tcp.has(RST) && !classic {
+            self.close();
+            return ProxyStep::Refuse { seq: joined, ack: client_next };
+        }
+        if !tcp.has(SYN) {
+            return ProxyStep::Drop;
+        }
+        let server_isn = SeqNum(tcp.seq);
+        let client_window = u16::try_from(self.src.max_win).unwrap_or(u16::MAX);
+        let server_window = tcp.window.max(1);
+        let to_server = Numbers { seq: joined, ack: server_isn.advance(1), window: client_window };
+        let to_client = Numbers { seq: joined, ack: client_next, window: server_window };
+
+        self.dst.max_win = u32::from(server_window);
+        self.dst.seqlo = server_isn;
+        self.dst.seen = true;
+        self.src.seqdiff = cookie.0.wrapping_sub(self.src.seqlo.0);
+        self.dst.seqdiff = cookie.0.wrapping_sub(server_isn.0);
+        self.src.seqhi = Some(self.src.seqlo.advance(self.dst.max_win));
+        self.dst.seqhi = Some(self.dst.seqlo.advance(self.src.max_win));
+        self.src.wscale = None;
+        self.dst.wscale = None;
+        self.src.level = Level::Established;
+        self.dst.level = Level::Established;
+        ProxyStep::Join { to_server, to_client }
+    }
+
+    const fn close(&mut self) {
+        self.src.level = Level::TimeWait;
+        self.dst.level = Level::TimeWait;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: u32 = 0x1122_3344;
+    const COOKIE: u32 = 0x4da6_f1b1;
+    const SERVER: u32 = 0xa0b0_c0d0;
+
+    fn tcp(seq: u32, ack: u32, flags: u8, window: u16) -> TcpDesc {
+        TcpDesc { sport: 40_000, dport: 443, seq, ack, flags, window, header: 20, payload: 0 }
+    }
+
+    fn proxying() -> TcpState {
+        let mut state = TcpState::new(&tcp(CLIENT, 0, SYN, 8), None);
+        state.begin_proxy(SeqNum(CLIENT), SeqNum(COOKIE), Some(1460));
+        state
+    }
+
+    #[test]
+    fn worked_numbers_of_a_connection() {
+        let mut state = proxying();
+        let ack = tcp(CLIENT + 1, COOKIE + 1, ACK, 502);
+        assert_eq!(
+            state.proxy(&ack, true, false),
+            ProxyStep::Connect { seq: SeqNum(COOKIE), mss: Some(1460) }
+        );
+        let answer = tcp(SERVER, COOKIE + 1, SYN | ACK, 64_240);
+        assert_eq!(
+            state.proxy(&answer, false, false),
+            ProxyStep::Join {
+                to_server: Numbers {
+                    seq: SeqNum(0x4da6_f1b2),
+                    ack: SeqNum(0xa0b0_c0d1),
+                    window: 502
+                },
+                to_client: Numbers {
+                    seq: SeqNum(0x4da6_f1b2),
+                    ack: SeqNum(0x1122_3345),
+                    window: 64_240
+                },
+            }
+        );
+        assert_eq!(state.src.seqdiff, 0x3c84_be6d);
+        assert_eq!(state.dst.seqdiff, 0xacf6_30e1);
+        assert_eq!((state.src.level, state.dst.level), (Level::Established, Level::Established));
+        assert!(!state.is_half_open());
+    }
+
+    #[test]
+    fn other_segments_are_used_up_and_change_nothing() {
+        for (segment, forward) in [
+            (tcp(CLIENT + 2, COOKIE + 1, ACK, 1), true),
+            (tcp(CLIENT + 1, COOKIE + 2, ACK, 1), true),
+            (tcp(CLIENT + 1, COOKIE + 1, SYN | ACK, 1), true),
+            (tcp(SERVER, COOKIE + 2, SYN | ACK, 1), false),
+            (tcp(SERVER, COOKIE + 1, ACK, 1), false),
+            (tcp(SERVER, 0, SYN, 1), false),
+        ] {
+            let mut state = proxying();
+            assert_eq!(state.proxy(&segment, forward, false), ProxyStep::Drop, "{segment:?}");
+            assert!(state.is_proxying());
+        }
+    }
+
+    #[test]
+    fn refusal_reaches_the_client_but_not_in_classic() {
+        let refusal = tcp(0, COOKIE + 1, RST | ACK, 0);
+        let mut state = proxying();
+        assert_eq!(
+            state.proxy(&refusal, false, false),
+            ProxyStep::Refuse { seq: SeqNum(COOKIE + 1), ack: SeqNum(CLIENT + 1) }
+        );
+        assert!(!state.is_proxying());
+        let mut state = proxying();
+        assert_eq!(state.proxy(&refusal, false, true), ProxyStep::Drop);
+        assert!(state.is_proxying());
+    }
+
+    #[test]
+    fn zero_window_probe_repeats_the_syn_but_not_in_classic() {
+        let probe = tcp(CLIENT, COOKIE + 1, ACK, 502);
+        let connect = ProxyStep::Connect { seq: SeqNum(COOKIE), mss: Some(1460) };
+        assert_eq!(proxying().proxy(&probe, true, false), connect);
+        assert_eq!(proxying().proxy(&probe, true, true), ProxyStep::Drop);
+    }
+}

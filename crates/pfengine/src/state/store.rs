@@ -1,0 +1,279 @@
+//! All states: slots in a slab, found by an index.
+//!
+//! Lock order: index group, then slot. A state is put into its slot before its index entry is
+//! made, and its entry is removed before the slot is free again; a reader that comes between
+//! finds a slot that is empty or has another key, and goes on.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+use super::entry::{HalfOpenGauges, State};
+use super::index::Index;
+use super::key::{HashSecret, Key};
+use crate::packet::StateRef;
+
+/// Slots that are allocated together; small, so that growing never takes long.
+const CHUNK: usize = 512;
+/// Chunks behind one entry of the directory.
+const DIRECTORY: usize = 4096;
+/// Most slots: far above any limit that fits into memory.
+const SLOTS_MAX: usize = CHUNK * DIRECTORY * DIRECTORY;
+
+type Slot = Mutex<Option<State>>;
+type Chunk = Box<[Slot]>;
+/// Chunks are made when their first slot is used.
+type Chunks = Box<[OnceLock<Chunk>]>;
+
+/// A locked slot that holds a state.
+pub struct Held<'a> {
+    guard: MutexGuard<'a, Option<State>>,
+    /// Where it is.
+    pub slot: u32,
+}
+
+impl core::ops::Deref for Held<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.guard.as_ref().expect("a held slot has a state")
+    }
+}
+
+impl core::ops::DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.guard.as_mut().expect("a held slot has a state")
+    }
+}
+
+impl Held<'_> {
+    /// How others refer to this state.
+    pub fn reference(&self) -> StateRef {
+        StateRef { slot: self.slot, id: self.id }
+    }
+}
+
+/// Why a state could not be inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// `set limit states` is reached.
+    Limit,
+    /// Another state has the key.
+    Collision,
+}
+
+/// All states.
+#[derive(Debug)]
+pub struct Store {
+    index: RwLock<Index>,
+    indexed_limit: AtomicU32,
+    directory: Box<[OnceLock<Chunks>]>,
+    free: Mutex<FreeSlots>,
+    secret: HashSecret,
+    limit: AtomicU32,
+    count: AtomicU64,
+    next_id: AtomicU64,
+    /// Half-open connections of the states in this store.
+    pub half_open: HalfOpenGauges,
+}
+
+#[derive(Debug, Default)]
+struct FreeSlots {
+    /// Slots that were used and are free again.
+    used: Vec<u32>,
+    /// Slots from here on were never used.
+    next: u32,
+}
+
+impl Store {
+    /// An empty store for up to `limit` states. Ids count up from `first_id`.
+    pub fn new(limit: u32, secret: HashSecret, first_id: u64) -> Self {
+        Self {
+            index: RwLock::new(Index::new(index_size(limit))),
+            indexed_limit: AtomicU32::new(limit),
+            directory: (0..DIRECTORY).map(|_| OnceLock::new()).collect(),
+            free: Mutex::default(),
+            secret,
+            limit: AtomicU32::new(limit),
+            count: AtomicU64::new(0),
+            next_id: AtomicU64::new(first_id),
+            half_open: HalfOpenGauges::default(),
+        }
+    }
+
+    /// States now.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit. A larger index is built when the present one is too small; packets
+    /// wait meanwhile, so this happens at a load that raises the limit, never on the way of a
+    /// packet.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
+        if index_size(limit) <= index_size(self.indexed_limit.load(Ordering::Relaxed)) {
+            return;
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let grown = Index::new(index_size(limit));
+        for slot in 0..self.slots() {
+            if let Some(state) = self.lock(slot) {
+                let inserted = grown.write(state.hash).insert(slot);
+                debug_assert!(inserted, "the larger index holds what the smaller held");
+            }
+        }
+        *index = grown;
+        self.indexed_limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Hash of a key in this store.
+    pub fn hash(&self, key: &Key) -> u64 {
+        self.secret.hash(key)
+    }
+
+    /// The right to look states up. Hold it for one batch, never over I/O, and never take a
+    /// second one meanwhile.
+    pub fn open(&self) -> View<'_> {
+        View { index: self.index.read().unwrap_or_else(PoisonError::into_inner), store: self }
+    }
+
+    /// Slots that were ever used: the end of a sweep.
+    pub fn slots(&self) -> u32 {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).next
+    }
+
+    /// Locks a slot; `None` when it holds no state.
+    pub fn lock(&self, slot: u32) -> Option<Held<'_>> {
+        let guard = self.slot(slot)?.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.is_some().then_some(Held { guard, slot })
+    }
+
+    /// Locks the state that `reference` means; `None` when it has ended.
+    pub fn follow(&self, reference: StateRef) -> Option<Held<'_>> {
+        self.lock(reference.slot).filter(|held| held.id == reference.id)
+    }
+
+    fn slot(&self, slot: u32) -> Option<&Slot> {
+        let chunk = slot as usize / CHUNK;
+        let chunks = self.directory.get(chunk / DIRECTORY)?.get()?;
+        Some(&chunks[chunk % DIRECTORY].get()?[slot as usize % CHUNK])
+    }
+
+    /// A slot that is free; `None` at the limit.
+    fn allocate(&self) -> Option<u32> {
+        let limit = u64::from(self.limit.load(Ordering::Relaxed)).min(SLOTS_MAX as u64);
+        let reserved = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+            (count < limit).then_some(count + 1)
+        });
+        reserved.ok()?;
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = free.used.pop() {
+            return Some(slot);
+        }
+        let slot = free.next;
+        let chunk = slot as usize / CHUNK;
+        let chunks = self.directory[chunk / DIRECTORY]
+            .get_or_init(|| (0..DIRECTORY).map(|_| OnceLock::new()).collect());
+        chunks[chunk % DIRECTORY].get_or_init(|| (0..CHUNK).map(|_| Mutex::new(None)).collect());
+        free.next += 1;
+        Some(slot)
+    }
+
+    fn release(&self, slot: u32) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).used.push(slot);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Keys for which an index is built: the limit, but no more than a million at once, since the
+/// index of a larger store degrades gracefully (longer probes) rather than take memory ahead.
+fn index_size(limit: u32) -> usize {
+    limit.clamp(1_024, 4_194_304) as usize
+}
+
+/// The right to look states up in a [`Store`].
+pub struct View<'a> {
+    index: RwLockReadGuard<'a, Index>,
+    /// The store itself.
+    pub store: &'a Store,
+}
+
+impl<'a> View<'a> {
+    /// Brings the index lines of `hash` near; see [`Index::touch`].
+    pub fn touch(&self, hash: u64) -> u64 {
+        self.index.touch(hash)
+    }
+
+    /// Finds and locks the state with this key.
+    pub fn find(&self, hash: u64, key: &Key) -> Option<Held<'a>> {
+        let store = self.store;
+        self.index
+            .find(hash, |slot| store.lock(slot).filter(|held| held.key == *key && !held.purge))
+    }
+
+    /// Inserts a state, taking over the key of one that is closed on both sides.
+    ///
+    /// # Errors
+    /// At the limit, and when a living state has the key. `closed` says whether the state that
+    /// has the key may be replaced; `ended` gets the one that was replaced.
+    pub fn insert(
+        &self,
+        mut state: State,
+        closed: impl Fn(&State) -> bool,
+        ended: impl FnOnce(State),
+    ) -> Result<StateRef, InsertError> {
+        let (hash, key) = (state.hash, state.key);
+        let slot = self.store.allocate().ok_or(InsertError::Limit)?;
+        let id = self.store.next_id.fetch_add(1, Ordering::Relaxed);
+        state.id = id;
+        let writer = self.index.write(hash);
+        let holder = self.index.find(hash, |other| {
+            let mut held = self.store.lock(other).filter(|held| held.key == key)?;
+            // Taken under the lock that was used for the question, so nobody else ends it too.
+            let ends = held.purge || closed(&held);
+            Some((other, ends.then(|| held.guard.take()).flatten()))
+        });
+        let replaced = match holder {
+            Some((_, None)) => {
+                drop(writer);
+                self.store.release(slot);
+                return Err(InsertError::Collision);
+            }
+            Some((other, Some(old))) => {
+                writer.remove(other);
+                self.store.release(other);
+                Some(old)
+            }
+            None => None,
+        };
+        let place = self.store.slot(slot).expect("an allocated slot exists");
+        state.update_half_open(&self.store.half_open);
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+        let inserted = writer.insert(slot);
+        drop(writer);
+        if let Some(mut old) = replaced {
+            old.leave_half_open(&self.store.half_open);
+            ended(old);
+        }
+        if inserted {
+            return Ok(StateRef { slot, id });
+        }
+        // Every bucket is full, which the size of the index rules out below its limit.
+        if let Some(mut state) = self.store.lock(slot).and_then(|mut held| held.guard.take()) {
+            state.leave_half_open(&self.store.half_open);
+        }
+        self.store.release(slot);
+        Err(InsertError::Limit)
+    }
+
+    /// Removes the state in `slot` if `condition` holds for it, and gives it.
+    pub fn remove_if(&self, slot: u32, condition: impl FnOnce(&State) -> bool) -> Option<State> {
+        let mut held = self.store.lock(slot).filter(|held| condition(held))?;
+        let mut state = held.guard.take()?;
+        drop(held);
+        state.leave_half_open(&self.store.half_open);
+        let removed = self.index.write(state.hash).remove(slot);
+        debug_assert!(removed, "every state has an index entry");
+        self.store.release(slot);
+        Some(state)
+    }
+}

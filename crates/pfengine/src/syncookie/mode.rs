@@ -1,0 +1,436 @@
+//! When cookies are sent, which keys are alive, and what is counted: the part that threads share.
+//!
+//! ```text
+//!            half_open > start                        key older than 15 s
+//! inactive ─────────────────────► active (new key) ──────────────────────► active (new key)
+//!     ▲                             │
+//!     └─────────────────────────────┘  quiet: see `Setting::classic`
+//! ```
+//!
+//! Two behaviours:
+//! * *classic*, exactly pf: the 15 s rotation decides whether adaptive mode ends (half-open
+//!   connections and cookies in flight below the low mark); a cookie is only valid while some
+//!   cookie of its key is in flight; the window scale is coded as in the BSDs.
+//! * *default*: the same layout and rotation, the window scale and SACK as they were meant, the
+//!   count of cookies in flight only for display, and an off-switch that looks every 5 s and
+//!   wants two quiet looks in a row. A look is quiet when half-open connections and the cookies
+//!   that were sent since the last look and did not come back are below the low mark.
+//!
+//! Nothing on the path of a SYN or ACK takes a lock: mode, activity and marks are atomics, the
+//! keys an immutable ring that is replaced as a whole. The lock orders activation, rotation and
+//! configuration, so a flood that begins on all threads at once is detected once.
+//!
+//! Sources: OpenBSD sys/net/pf_syncookies.c `pf_syncookies_setmode`, `pf_synflood_check`,
+//! `pf_syncookie_rotate`, `pf_syncookie_validate`; RFC 4987 section 3.6.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
+use pfapi::units::Uptime;
+
+use super::cookie::{self, Code, Tuple, WscaleCoding};
+use super::keys::{KeySource, ROTATION_S, Ring, Slot};
+use crate::wire::tcp_options::SynOptions;
+
+/// Seconds between two looks of the default off-switch (syncookies.md 17.3).
+const CHECK_S: u64 = 5;
+/// Quiet looks in a row that switch adaptive cookies off by default.
+const QUIET_CHECKS: u8 = 2;
+
+/// SYN cookies of one filter, shared by all its threads.
+pub struct Syncookies {
+    mode: AtomicU8,
+    /// Cookies are being sent, or were until the mode became "never".
+    active: AtomicBool,
+    /// High mark.
+    start: AtomicU32,
+    keys: ArcSwap<Ring>,
+    sent: AtomicU64,
+    validated: AtomicU64,
+    synfloods: AtomicU64,
+    /// Nanoseconds of the earliest deadline; `u64::MAX` when there is none.
+    deadline: AtomicU64,
+    control: Mutex<Control>,
+}
+
+/// What only slow events touch.
+struct Control {
+    source: KeySource,
+    setting: Setting,
+    watermarks: Watermarks,
+    rotate_at: Option<Uptime>,
+    check: Option<Check>,
+    /// Activations that no `handle_timeout` has told yet, and when the first one was.
+    activated_at: Option<Uptime>,
+}
+
+/// The off-switch of the default behaviour.
+#[derive(Clone, Copy)]
+struct Check {
+    at: Uptime,
+    quiet: u8,
+    /// Counters at the last look.
+    sent: u64,
+    validated: u64,
+}
+
+/// What [`Syncookies::handle_timeout`] has to tell; for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Events {
+    /// "synflood detected, enabling syncookies"
+    pub activated: bool,
+    /// "syncookies disabled"
+    pub deactivated: bool,
+}
+
+/// What a valid cookie says of the SYN that it answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The client's MSS, rounded down.
+    pub mss: u16,
+    /// The client's shift count, rounded down; `None` when it offered none. Of classic cookies
+    /// only 8 (offered) and 0 (not offered); pf puts it into the window of the re-created SYN.
+    pub wscale: Option<u8>,
+    /// Whether the client permits SACK; never of classic cookies.
+    pub sack: bool,
+    /// The client's initial sequence number.
+    pub client_isn: u32,
+    /// The cookie: the filter's initial sequence number.
+    pub cookie: u32,
+}
+
+/// What `pfctl -si` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// As configured.
+    pub mode: SyncookieMode,
+    /// Whether the behaviour is pf's.
+    pub classic: bool,
+    /// Whether cookies are being sent, or were until the mode became "never" a moment ago.
+    pub active: bool,
+    /// Marks of adaptive mode.
+    pub watermarks: Watermarks,
+    /// Cookies sent and not validated, of keys that are alive.
+    pub in_flight: u64,
+    /// Cookies sent.
+    pub sent: u64,
+    /// Cookies that came back valid.
+    pub validated: u64,
+    /// Times that adaptive mode switched on.
+    pub synfloods: u64,
+}
+
+impl Syncookies {
+    /// Mode "never", pf's marks, no keys. Everything random comes from `seed`.
+    #[must_use]
+    pub fn new(seed: [u8; 32]) -> Self {
+        let watermarks = Watermarks::default();
+        Self {
+            mode: AtomicU8::new(encode_mode(SyncookieMode::Never)),
+            active: AtomicBool::new(false),
+            start: AtomicU32::new(watermarks.start),
+            keys: ArcSwap::default(),
+            sent: AtomicU64::new(0),
+            validated: AtomicU64::new(0),
+            synfloods: AtomicU64::new(0),
+            deadline: AtomicU64::new(u64::MAX),
+            control: Mutex::new(Control {
+                source: KeySource::new(seed),
+                setting: Setting::default(),
+                watermarks,
+                rotate_at: None,
+                check: None,
+                activated_at: None,
+            }),
+        }
+    }
+
+    /// Puts a setting in force; marks that it does not name stay.
+    ///
+    /// A change to "always" makes a new key and starts at once. Cookies that were sent stay
+    /// valid, also under "never", except that a change of `classic` retires the older key.
+    /// Setting what is set already does nothing, so a reload does not rotate.
+    pub fn configure(&self, setting: Setting, now: Uptime) {
+        let mut control = self.lock();
+        let old = core::mem::replace(&mut control.setting, setting);
+        if let Some(watermarks) = setting.watermarks {
+            control.watermarks = watermarks;
+            self.start.store(watermarks.start, Ordering::Relaxed);
+        }
+        let was_active = self.is_active();
+        let starts = setting.mode == SyncookieMode::Always && old.mode != setting.mode;
+        // What a SYN|ACK announces follows the setting, so the cookies must follow at once.
+        let recodes = setting.classic != old.classic && self.keys.load().current().is_some();
+        if recodes || starts && (setting.classic || !was_active) {
+            self.new_key(&mut control, now);
+        }
+        if starts {
+            self.active.store(true, Ordering::Release);
+        }
+        self.mode.store(encode_mode(setting.mode), Ordering::Release);
+        self.arm_check(&mut control, now);
+        self.publish_deadline(&control);
+    }
+
+    /// Whether a SYN gets a cookie; `half_open` is the count that drives adaptive mode.
+    ///
+    /// To be asked for every inbound SYN without ACK that is not one re-created from a cookie.
+    /// Adaptive mode switches on when `half_open` is above the high mark.
+    pub fn should_answer(&self, half_open: u64, now: Uptime) -> bool {
+        match decode_mode(self.mode.load(Ordering::Acquire)) {
+            SyncookieMode::Never => false,
+            SyncookieMode::Always => true,
+            SyncookieMode::Adaptive => {
+                self.is_active()
+                    || half_open > u64::from(self.start.load(Ordering::Relaxed))
+                        && self.activate(half_open, now)
+            }
+        }
+    }
+
+    /// Switches adaptive mode on, unless another thread was faster or the setting has changed.
+    #[cold]
+    fn activate(&self, half_open: u64, now: Uptime) -> bool {
+        let mut control = self.lock();
+        if control.setting.mode != SyncookieMode::Adaptive
+            || half_open <= u64::from(control.watermarks.start)
+        {
+            return self.is_active() && control.setting.mode == SyncookieMode::Adaptive;
+        }
+        if !self.is_active() {
+            self.new_key(&mut control, now);
+            self.active.store(true, Ordering::Release);
+            self.synfloods.fetch_add(1, Ordering::Relaxed);
+            control.activated_at.get_or_insert(now);
+            self.arm_check(&mut control, now);
+            self.publish_deadline(&control);
+        }
+        true
+    }
+
+    /// A cookie for a SYN, counted as sent.
+    ///
+    /// `isn` is the sequence number of the SYN, `offered` what its options say. Works in every
+    /// mode: a rule may ask for cookies of its own.
+    pub fn make_cookie(&self, tuple: &Tuple, isn: u32, offered: &SynOptions, now: Uptime) -> u32 {
+        loop {
+            let keys = self.keys.load();
+            if let Some(slot) = keys.current().filter(|slot| self.is_usable(slot, now)) {
+                let code = Code::new(offered, slot.parity, slot.coding);
+                slot.count_sent();
+                self.sent.fetch_add(1, Ordering::Relaxed);
+                return cookie::make(&slot.key, tuple, isn, code);
+            }
+            drop(keys);
+            self.ensure_key(now);
+        }
+    }
+
+    /// Whether a key may make more cookies. While cookies are active the timer rotates keys and
+    /// may come a little late; else there may be no timer that makes new ones.
+    fn is_usable(&self, slot: &Slot, now: Uptime) -> bool {
+        let slack = if self.is_active() { ROTATION_S / 3 } else { 0 };
+        now.secs_since(slot.born) < ROTATION_S + slack
+    }
+
+    /// Makes a key, when the current one is missing or stale.
+    #[cold]
+    fn ensure_key(&self, now: Uptime) {
+        let mut control = self.lock();
+        if !self.keys.load().current().is_some_and(|slot| self.is_usable(slot, now)) {
+            self.new_key(&mut control, now);
+            self.publish_deadline(&control);
+        }
+    }
+
+    /// What the cookie says that an ACK returns; `None` when it returns none of ours.
+    ///
+    /// `tuple` is the packet's own, `seq` and `ack` its numbers. To be asked for inbound packets
+    /// with ACK and without SYN and RST that belong to no state, or to one that is over.
+    ///
+    /// # Security
+    /// A cookie is accepted again while its key lives (up to 30 s); the state of the connection
+    /// usually catches that. Blind guesses: see [`cookie::decode`].
+    pub fn validate(&self, tuple: &Tuple, seq: u32, ack: u32, now: Uptime) -> Option<Decoded> {
+        let client_isn = seq.wrapping_sub(1);
+        let cookie = ack.wrapping_sub(1);
+        let keys = self.keys.load();
+        let slot = keys.slot(Code::of_cookie(cookie).parity())?;
+        let is_classic = slot.coding == WscaleCoding::AsCoded;
+        if slot.is_expired(now) || is_classic && slot.in_flight() == 0 {
+            return None;
+        }
+        let code = cookie::decode(&slot.key, tuple, client_isn, cookie)?;
+        // pf takes every code; the default takes what it can have made.
+        if !is_classic && !code.is_producible(slot.coding) {
+            return None;
+        }
+        slot.count_validated();
+        self.validated.fetch_add(1, Ordering::Relaxed);
+        Some(Decoded {
+            mss: code.mss(),
+            wscale: code.wscale(),
+            sack: code.sack_permitted(),
+            client_isn,
+            cookie,
+        })
+    }
+
+    /// Rotates keys and switches adaptive mode off, as far as that is due.
+    pub fn handle_timeout(&self, now: Uptime, half_open: u64) -> Events {
+        let mut events = Events::default();
+        if now.as_nanos() < self.deadline.load(Ordering::Acquire) {
+            return events;
+        }
+        let mut control = self.lock();
+        events.activated = control.activated_at.take().is_some();
+        if let Some(check) = control.check.filter(|check| check.at <= now) {
+            events.deactivated = self.look(&mut control, check, now, half_open);
+        }
+        if control.rotate_at.is_some_and(|at| at <= now) {
+            events.deactivated |= self.rotate(&mut control, now, half_open);
+        }
+        self.publish_deadline(&control);
+        events
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Uptime> {
+        match self.deadline.load(Ordering::Acquire) {
+            u64::MAX => None,
+            nanos => Some(Uptime::from_nanos(nanos)),
+        }
+    }
+
+    /// A snapshot for `pfctl -si`.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let control = self.lock();
+        Status {
+            mode: control.setting.mode,
+            classic: control.setting.classic,
+            active: self.is_active(),
+            watermarks: control.watermarks,
+            in_flight: self.keys.load().in_flight(),
+            sent: self.sent.load(Ordering::Relaxed),
+            validated: self.validated.load(Ordering::Relaxed),
+            synfloods: self.synfloods.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The off-switch of the default behaviour; true when it switched off.
+    fn look(&self, control: &mut Control, check: Check, now: Uptime, half_open: u64) -> bool {
+        let (sent, validated) = self.totals();
+        let unanswered = (sent - check.sent).saturating_sub(validated - check.validated);
+        // A low mark of 0 means "nothing at all": pf, which wants less than 0, never ends then.
+        let low = u64::from(control.watermarks.end).max(1);
+        let is_quiet = half_open.saturating_add(unanswered) < low;
+        let quiet = if is_quiet { check.quiet + 1 } else { 0 };
+        if control.setting.mode == SyncookieMode::Never || quiet >= QUIET_CHECKS {
+            self.active.store(false, Ordering::Release);
+            control.check = None;
+            return true;
+        }
+        control.check = Some(Check { at: now.plus_secs(CHECK_S), quiet, sent, validated });
+        false
+    }
+
+    /// The 15 s timer; true when it switched cookies off, which only classic does here.
+    fn rotate(&self, control: &mut Control, now: Uptime, half_open: u64) -> bool {
+        let Setting { mode, classic, .. } = control.setting;
+        let ring = self.keys.load();
+        let in_flight = ring.in_flight();
+        let is_quiet = match mode {
+            SyncookieMode::Never => true,
+            SyncookieMode::Always => false,
+            SyncookieMode::Adaptive => {
+                half_open.saturating_add(in_flight) < u64::from(control.watermarks.end)
+            }
+        };
+        let ends = classic && self.is_active() && is_quiet;
+        if ends {
+            self.active.store(false, Ordering::Release);
+        }
+        if self.is_active() || classic && in_flight > 0 {
+            self.new_key(control, now);
+        } else {
+            // Classic has no cookie out and forgets at once; the default waits until the last
+            // cookie is too old, because a repeated one may have taken another's count.
+            let next = if classic { Ring::default() } else { ring.without_expired(now) };
+            control.rotate_at = (!next.is_empty()).then(|| now.plus_secs(ROTATION_S));
+            self.keys.store(next.into());
+        }
+        ends
+    }
+
+    fn new_key(&self, control: &mut Control, now: Uptime) {
+        let coding =
+            if control.setting.classic { WscaleCoding::AsCoded } else { WscaleCoding::Intended };
+        let slot = control.source.next(coding, now);
+        self.keys.store(self.keys.load().with_new(slot).into());
+        control.rotate_at = Some(now.plus_secs(ROTATION_S));
+    }
+
+    /// Arms the default off-switch where it has something to decide, and only there.
+    fn arm_check(&self, control: &mut Control, now: Uptime) {
+        let Setting { mode, classic, .. } = control.setting;
+        if classic || mode == SyncookieMode::Always || !self.is_active() {
+            control.check = None;
+        } else if control.check.is_none() {
+            let (sent, validated) = self.totals();
+            control.check = Some(Check { at: now.plus_secs(CHECK_S), quiet: 0, sent, validated });
+        }
+    }
+
+    fn publish_deadline(&self, control: &Control) {
+        let earliest = [control.activated_at, control.rotate_at, control.check.map(|c| c.at)]
+            .into_iter()
+            .flatten()
+            .min();
+        self.deadline.store(earliest.map_or(u64::MAX, Uptime::as_nanos), Ordering::Release);
+    }
+
+    fn is_active(&self) -> bool {
+        self.active.load(Ordering::Acquire)
+    }
+
+    fn totals(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.validated.load(Ordering::Relaxed))
+    }
+
+    /// A thread that panicked leaves every field in a state that was valid at some moment.
+    fn lock(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shows the status, not the keys.
+impl fmt::Debug for Syncookies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Syncookies").field(&self.status()).finish()
+    }
+}
+
+const fn encode_mode(mode: SyncookieMode) -> u8 {
+    match mode {
+        SyncookieMode::Never => 0,
+        SyncookieMode::Always => 1,
+        SyncookieMode::Adaptive => 2,
+    }
+}
+
+const fn decode_mode(octet: u8) -> SyncookieMode {
+    match octet {
+        1 => SyncookieMode::Always,
+        2 => SyncookieMode::Adaptive,
+        _ => SyncookieMode::Never,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,490 @@
+//! Virtual-time tests of the mode machine.
+
+use core::net::IpAddr;
+use std::sync::Barrier;
+use std::thread;
+
+use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
+use pfapi::units::Uptime;
+use proptest::prelude::*;
+
+use super::{Code, Decoded, Events, Syncookies, Tuple, WscaleCoding};
+use crate::wire::tcp_options::SynOptions;
+
+const OFFERED: SynOptions =
+    SynOptions { mss: Some(1460), wscale: Some(7), sack_permitted: true, timestamps: None };
+/// 10 % and 5 % of 100 states.
+const MARKS: Watermarks = Watermarks { start: 10, end: 5 };
+const ON: Events = Events { activated: true, deactivated: false };
+const OFF: Events = Events { activated: false, deactivated: true };
+const NOTHING: Events = Events { activated: false, deactivated: false };
+
+fn setting(mode: SyncookieMode, classic: bool) -> Setting {
+    Setting { mode, classic, watermarks: Some(MARKS) }
+}
+
+fn cookies(mode: SyncookieMode, classic: bool) -> Syncookies {
+    let cookies = Syncookies::new([7; 32]);
+    cookies.configure(setting(mode, classic), Uptime::ZERO);
+    cookies
+}
+
+fn at(tenths: u64) -> Uptime {
+    Uptime::from_nanos(tenths * 100_000_000)
+}
+
+fn client(number: u16) -> Tuple {
+    Tuple {
+        src: IpAddr::from([198, 51, 100, 9]),
+        dst: IpAddr::from([192, 0, 2, 1]),
+        sport: number,
+        dport: 80,
+    }
+}
+
+/// Answers a SYN of client `number`, whose sequence number is 1000.
+fn send(cookies: &Syncookies, number: u16, now: Uptime) -> u32 {
+    cookies.make_cookie(&client(number), 1000, &OFFERED, now)
+}
+
+/// The ACK that returns `cookie`.
+fn ack(cookies: &Syncookies, number: u16, cookie: u32, now: Uptime) -> Option<Decoded> {
+    cookies.validate(&client(number), 1001, cookie.wrapping_add(1), now)
+}
+
+fn is_active(cookies: &Syncookies) -> bool {
+    cookies.status().active
+}
+
+#[test]
+fn never_answers_nothing() {
+    let cookies = cookies(SyncookieMode::Never, false);
+    assert!(!cookies.should_answer(u64::MAX, at(0)));
+    assert_eq!(cookies.poll_timeout(), None);
+    assert_eq!(ack(&cookies, 1, 0x1234_5678, at(0)), None);
+}
+
+#[test]
+fn always_answers_at_once_and_a_reload_does_not_rotate() {
+    for classic in [false, true] {
+        let cookies = cookies(SyncookieMode::Always, classic);
+        assert!(cookies.should_answer(0, at(0)) && is_active(&cookies));
+        let first = send(&cookies, 1, at(10));
+        cookies.configure(setting(SyncookieMode::Always, classic), at(20));
+        assert_eq!(send(&cookies, 1, at(30)), first, "a repeated SYN gets the same cookie");
+        assert_eq!(cookies.status().synfloods, 0);
+    }
+}
+
+#[test]
+fn cookie_says_what_the_syn_offered() {
+    let cookies = cookies(SyncookieMode::Always, false);
+    let cookie = send(&cookies, 1, at(0));
+    let expected = Decoded { mss: 1460, wscale: Some(7), sack: true, client_isn: 1000, cookie };
+    assert_eq!(ack(&cookies, 1, cookie, at(1)), Some(expected));
+    assert_eq!(ack(&cookies, 2, cookie, at(1)), None, "another client");
+    let status = cookies.status();
+    assert_eq!((status.sent, status.validated, status.in_flight), (1, 1, 0));
+}
+
+#[test]
+fn classic_cookie_forgets_scale_and_sack() {
+    let cookies = cookies(SyncookieMode::Always, true);
+    let cookie = send(&cookies, 1, at(0));
+    let expected = Decoded { mss: 1460, wscale: Some(8), sack: false, client_isn: 1000, cookie };
+    assert_eq!(ack(&cookies, 1, cookie, at(1)), Some(expected));
+}
+
+#[test]
+fn sequence_numbers_wrap() {
+    let cookies = cookies(SyncookieMode::Always, false);
+    let cookie = cookies.make_cookie(&client(1), u32::MAX, &OFFERED, at(0));
+    let decoded = cookies.validate(&client(1), 0, cookie.wrapping_add(1), at(0)).unwrap();
+    assert_eq!(decoded.client_isn, u32::MAX);
+}
+
+#[test]
+fn adaptive_starts_strictly_above_the_high_mark() {
+    for classic in [false, true] {
+        let cookies = cookies(SyncookieMode::Adaptive, classic);
+        // One state per SYN that is not answered.
+        let mut states = 0;
+        let first_answered = (1..=20).find(|_| {
+            let answered = cookies.should_answer(states, at(0));
+            states += u64::from(!answered);
+            answered
+        });
+        assert_eq!((first_answered, states), (Some(12), 11));
+        assert!(cookies.should_answer(0, at(1)), "below the marks it stays on");
+        assert_eq!(cookies.status().synfloods, 1);
+    }
+}
+
+#[test]
+fn activation_is_told_once() {
+    let cookies = cookies(SyncookieMode::Adaptive, false);
+    assert!(cookies.should_answer(11, at(30)));
+    assert_eq!(cookies.poll_timeout(), Some(at(30)));
+    assert_eq!(cookies.handle_timeout(at(30), 11), ON);
+    assert_eq!(cookies.poll_timeout(), Some(at(80)));
+    assert_eq!(cookies.handle_timeout(at(30), 11), NOTHING);
+}
+
+#[test]
+fn classic_decides_at_its_rotation() {
+    // Half-open connections and cookies in flight at 15 s; whether cookies end.
+    for (half_open, in_flight, ends) in
+        [(0, 0, true), (4, 0, true), (5, 0, false), (0, 4, true), (0, 5, false), (2, 3, false)]
+    {
+        let cookies = cookies(SyncookieMode::Adaptive, true);
+        assert!(cookies.should_answer(11, at(0)));
+        for number in 0..in_flight {
+            send(&cookies, number, at(1));
+        }
+        assert_eq!(cookies.handle_timeout(at(0), 0), ON);
+        assert_eq!(cookies.poll_timeout(), Some(at(150)));
+        assert_eq!(cookies.handle_timeout(at(149), 0), NOTHING);
+        let expected = if ends { OFF } else { NOTHING };
+        assert_eq!(cookies.handle_timeout(at(150), half_open), expected, "{half_open} {in_flight}");
+        assert_eq!(is_active(&cookies), !ends);
+    }
+}
+
+#[test]
+fn classic_drops_unanswered_cookies_when_their_slot_is_used_again() {
+    let cookies = cookies(SyncookieMode::Adaptive, true);
+    assert!(cookies.should_answer(11, at(0)));
+    for number in 0..1000 {
+        send(&cookies, number, at(10));
+    }
+    assert_eq!(cookies.handle_timeout(at(150), 0), ON);
+    assert_eq!(cookies.status().in_flight, 1000);
+    assert_eq!(cookies.handle_timeout(at(300), 0), NOTHING);
+    assert_eq!(cookies.status().in_flight, 0);
+    assert_eq!(cookies.handle_timeout(at(450), 0), OFF);
+    assert_eq!(cookies.poll_timeout(), None, "no cookie is out, so the keys are gone");
+}
+
+#[test]
+fn classic_keys_live_on_for_cookies_in_flight() {
+    let cookies = cookies(SyncookieMode::Adaptive, true);
+    assert!(cookies.should_answer(11, at(0)));
+    let sent: Vec<_> = (0..3).map(|number| send(&cookies, number, at(100))).collect();
+    let _ = cookies.handle_timeout(at(0), 0);
+    assert_eq!(cookies.handle_timeout(at(150), 0), OFF);
+    assert!(ack(&cookies, 0, sent[0], at(160)).is_some());
+    assert!(!cookies.should_answer(10, at(160)));
+    assert_eq!(cookies.handle_timeout(at(300), 0), NOTHING);
+    assert_eq!(ack(&cookies, 1, sent[1], at(301)), None, "its key was overwritten");
+    assert_eq!(cookies.handle_timeout(at(450), 0), NOTHING);
+    assert_eq!(cookies.poll_timeout(), None);
+}
+
+#[test]
+fn classic_accepts_cookies_only_while_some_are_in_flight() {
+    for (classic, repeated) in [(true, false), (false, true)] {
+        let cookies = cookies(SyncookieMode::Always, classic);
+        let cookie = send(&cookies, 1, at(0));
+        assert!(ack(&cookies, 1, cookie, at(1)).is_some());
+        assert_eq!(ack(&cookies, 1, cookie, at(2)).is_some(), repeated);
+        send(&cookies, 2, at(3));
+        assert!(ack(&cookies, 1, cookie, at(4)).is_some(), "as in pf, a cookie can be replayed");
+        assert_eq!(cookies.status().in_flight, 0, "the count never goes below zero");
+    }
+}
+
+#[test]
+fn cookies_live_15_to_30_seconds() {
+    for classic in [false, true] {
+        let cookies = cookies(SyncookieMode::Always, classic);
+        assert_eq!(cookies.handle_timeout(at(150), 0), NOTHING);
+        let early = send(&cookies, 1, at(150));
+        let late = send(&cookies, 2, at(299));
+        for (tenths, early_lives, late_lives) in
+            [(299, true, true), (300, true, true), (449, true, true), (450, false, false)]
+        {
+            let _ = cookies.handle_timeout(at(tenths), 0);
+            for number in 10..20 {
+                send(&cookies, number, at(tenths));
+            }
+            assert_eq!(ack(&cookies, 1, early, at(tenths)).is_some(), early_lives, "{tenths}");
+            assert_eq!(ack(&cookies, 2, late, at(tenths)).is_some(), late_lives, "{tenths}");
+            // Again one in flight, which classic wants.
+            if tenths < 300 {
+                send(&cookies, 1, at(tenths));
+                send(&cookies, 2, at(tenths));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_late_timer_does_not_lengthen_the_life_of_cookies() {
+    let cookies = cookies(SyncookieMode::Always, false);
+    let cookie = send(&cookies, 1, at(0));
+    assert!(ack(&cookies, 1, cookie, at(299)).is_some());
+    assert_eq!(ack(&cookies, 1, cookie, at(300)), None);
+    let fresh = send(&cookies, 2, at(600));
+    assert!(ack(&cookies, 2, fresh, at(890)).is_some(), "made with a new key all the same");
+}
+
+#[test]
+fn default_ends_after_two_quiet_looks_in_a_row() {
+    // Per look: half-open connections, cookies sent since the last one, how many of them came
+    // back. Then the look that ends it, counted from 1.
+    type Look = (u64, u16, u16);
+    let tables: [(&[Look], Option<usize>); 8] = [
+        (&[(0, 0, 0), (0, 0, 0)], Some(2)),
+        (&[(4, 0, 0), (4, 0, 0)], Some(2)),
+        (&[(5, 0, 0), (5, 0, 0), (5, 0, 0)], None),
+        (&[(0, 5, 0), (0, 5, 0), (0, 5, 0)], None),
+        (&[(2, 3, 0), (2, 2, 0), (0, 4, 0)], Some(3)),
+        (&[(4, 0, 0), (5, 0, 0), (4, 0, 0), (4, 0, 0)], Some(4)),
+        (&[(0, 100, 100), (0, 100, 96)], Some(2)),
+        (&[(0, 100, 95), (0, 100, 100), (0, 100, 100)], Some(3)),
+    ];
+    for (looks, ends) in tables {
+        let cookies = cookies(SyncookieMode::Adaptive, false);
+        assert!(cookies.should_answer(11, at(0)));
+        assert_eq!(cookies.handle_timeout(at(0), 11), ON);
+        let mut ended = None;
+        for (number, &(half_open, sent, returned)) in (1_u64..).zip(looks) {
+            let time = at(number * 50 - 1);
+            assert_eq!(cookies.handle_timeout(time, 0), NOTHING, "no look before its time");
+            for port in 0..sent {
+                let cookie = send(&cookies, port, time);
+                assert!(port >= returned || ack(&cookies, port, cookie, time).is_some());
+            }
+            if cookies.handle_timeout(at(number * 50), half_open).deactivated {
+                ended = Some(usize::try_from(number).unwrap());
+                break;
+            }
+        }
+        assert_eq!(ended, ends, "{looks:?}");
+        assert_eq!(is_active(&cookies), ends.is_none());
+    }
+}
+
+#[test]
+fn default_with_a_low_mark_of_zero_ends_when_nothing_is_left() {
+    let cookies = Syncookies::new([1; 32]);
+    let watermarks = Some(Watermarks { start: 2, end: 0 });
+    let setting = Setting { mode: SyncookieMode::Adaptive, classic: false, watermarks };
+    cookies.configure(setting, at(0));
+    assert!(cookies.should_answer(3, at(0)));
+    assert_eq!(cookies.handle_timeout(at(50), 1), ON);
+    assert_eq!(cookies.handle_timeout(at(100), 0), NOTHING);
+    assert_eq!(cookies.handle_timeout(at(150), 0), OFF);
+}
+
+#[test]
+fn default_cookies_stay_valid_after_the_flood_and_then_keys_go() {
+    let cookies = cookies(SyncookieMode::Adaptive, false);
+    assert!(cookies.should_answer(11, at(0)));
+    let cookie = send(&cookies, 1, at(20));
+    let _ = cookies.handle_timeout(at(50), 0);
+    assert_eq!(cookies.handle_timeout(at(100), 0), OFF);
+    assert_eq!(cookies.handle_timeout(at(150), 0), NOTHING);
+    assert!(ack(&cookies, 1, cookie, at(299)).is_some());
+    assert_eq!(cookies.poll_timeout(), Some(at(300)));
+    assert_eq!(cookies.handle_timeout(at(300), 0), NOTHING);
+    assert_eq!(cookies.poll_timeout(), None);
+    assert_eq!(ack(&cookies, 1, cookie, at(301)), None);
+}
+
+#[test]
+fn second_flood_is_detected_again() {
+    for (classic, quiet) in [(false, [50, 100]), (true, [150, 300])] {
+        let cookies = cookies(SyncookieMode::Adaptive, classic);
+        assert!(cookies.should_answer(11, at(0)));
+        for time in quiet {
+            let _ = cookies.handle_timeout(at(time), 0);
+        }
+        assert!(!is_active(&cookies) && !cookies.should_answer(10, at(400)));
+        assert!(cookies.should_answer(11, at(400)));
+        assert_eq!(cookies.status().synfloods, 2);
+        assert!(cookies.handle_timeout(at(400), 11).activated);
+    }
+}
+
+#[test]
+fn mode_never_sends_nothing_but_still_validates() {
+    for (classic, ends_at) in [(false, 60), (true, 150)] {
+        let cookies = cookies(SyncookieMode::Always, classic);
+        let sent = [send(&cookies, 1, at(5)), send(&cookies, 2, at(5))];
+        cookies.configure(setting(SyncookieMode::Never, classic), at(10));
+        assert!(!cookies.should_answer(1000, at(10)) && is_active(&cookies));
+        assert!(ack(&cookies, 1, sent[0], at(11)).is_some());
+        assert_eq!(cookies.handle_timeout(at(ends_at - 1), 1000), NOTHING);
+        assert_eq!(cookies.handle_timeout(at(ends_at), 1000), OFF);
+        assert!(ack(&cookies, 2, sent[1], at(ends_at)).is_some());
+        for time in [ends_at + 150, ends_at + 300, ends_at + 450] {
+            let _ = cookies.handle_timeout(at(time), 0);
+        }
+        assert_eq!(cookies.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn always_to_adaptive_stays_on_until_it_is_quiet() {
+    for (classic, quiet) in [(false, [60, 110]), (true, [100, 150])] {
+        let cookies = cookies(SyncookieMode::Always, classic);
+        cookies.configure(setting(SyncookieMode::Adaptive, classic), at(10));
+        assert!(cookies.should_answer(0, at(10)));
+        assert_eq!(cookies.handle_timeout(at(quiet[0]), 0), NOTHING);
+        assert_eq!(cookies.handle_timeout(at(quiet[1]), 0), OFF);
+        assert_eq!(cookies.status().synfloods, 0);
+    }
+}
+
+#[test]
+fn marks_that_are_not_given_stay() {
+    let cookies = cookies(SyncookieMode::Adaptive, false);
+    let bare = Setting { mode: SyncookieMode::Adaptive, classic: false, watermarks: None };
+    cookies.configure(bare, at(0));
+    assert_eq!(cookies.status().watermarks, MARKS);
+    assert_eq!(Syncookies::new([0; 32]).status().watermarks, Watermarks::default());
+}
+
+#[test]
+fn change_of_behaviour_changes_the_next_cookie_and_keeps_the_last_ones() {
+    let cookies = cookies(SyncookieMode::Always, true);
+    let old = send(&cookies, 1, at(10));
+    cookies.configure(setting(SyncookieMode::Always, false), at(20));
+    let new = send(&cookies, 1, at(20));
+    assert_eq!(ack(&cookies, 1, old, at(30)).unwrap().wscale, Some(8));
+    assert_eq!(ack(&cookies, 1, new, at(30)).unwrap().wscale, Some(7));
+    assert!(Code::of_cookie(old).is_producible(WscaleCoding::AsCoded));
+}
+
+#[test]
+fn a_rule_gets_cookies_under_mode_never() {
+    let cookies = cookies(SyncookieMode::Never, false);
+    let first = send(&cookies, 1, at(0));
+    assert_eq!(send(&cookies, 1, at(149)), first);
+    let second = send(&cookies, 1, at(150));
+    assert_ne!(second, first, "a key makes cookies for 15 s");
+    assert!(ack(&cookies, 1, first, at(299)).is_some());
+    assert!(ack(&cookies, 1, second, at(300)).is_some());
+    assert!(!is_active(&cookies));
+    for time in [300, 450] {
+        assert_eq!(cookies.poll_timeout(), Some(at(time)));
+        assert_eq!(cookies.handle_timeout(at(time), 0), NOTHING);
+    }
+    assert_eq!(cookies.poll_timeout(), None);
+}
+
+#[test]
+fn same_seed_same_cookies() {
+    let run = |seed| {
+        let cookies = Syncookies::new([seed; 32]);
+        cookies.configure(setting(SyncookieMode::Always, false), at(0));
+        let first = send(&cookies, 1, at(0));
+        let _ = cookies.handle_timeout(at(150), 0);
+        [first, send(&cookies, 1, at(150))]
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+    assert_ne!(run(1)[0], run(1)[1]);
+}
+
+#[test]
+fn random_acks_are_not_accepted() {
+    let cookies = cookies(SyncookieMode::Always, false);
+    let mut number = 1_u32;
+    let accepted = (0..1 << 17)
+        .filter(|_| {
+            // Marsaglia's xorshift: the same guesses in every run; 2^-7 of them are expected.
+            number ^= number << 13;
+            number ^= number >> 17;
+            number ^= number << 5;
+            cookies.validate(&client(1), number, number.rotate_left(16), at(1)).is_some()
+        })
+        .count();
+    assert_eq!(accepted, 0);
+}
+
+#[test]
+fn flood_on_all_threads_is_detected_once() {
+    for _ in 0..50 {
+        let cookies = cookies(SyncookieMode::Adaptive, false);
+        let barrier = Barrier::new(4);
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let (cookies, barrier) = (&cookies, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    assert!(cookies.should_answer(11, at(0)));
+                    let cookie = send(cookies, number, at(0));
+                    assert!(ack(cookies, number, cookie, at(0)).is_some());
+                });
+            }
+        });
+        let status = cookies.status();
+        assert_eq!((status.synfloods, status.sent, status.validated), (1, 4, 4));
+        assert_eq!(status.in_flight, 0, "all with one key");
+        assert_eq!(cookies.handle_timeout(at(0), 11), ON);
+    }
+}
+
+#[test]
+fn cookies_stay_valid_while_another_thread_rotates() {
+    let cookies = cookies(SyncookieMode::Always, false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for step in 1..=2000 {
+                let _ = cookies.handle_timeout(at(step * 150), 0);
+            }
+        });
+        for number in 0..3 {
+            let cookies = &cookies;
+            scope.spawn(move || {
+                for _ in 0..2000 {
+                    let before = cookies.poll_timeout().unwrap();
+                    let cookie = send(cookies, number, before);
+                    let is_valid = ack(cookies, number, cookie, before).is_some();
+                    // Two rotations in between are the one way to lose it.
+                    let passed = cookies.poll_timeout().unwrap().secs_since(before);
+                    assert!(is_valid || passed >= 15, "lost within {passed} s");
+                }
+            });
+        }
+    });
+}
+
+proptest! {
+    /// Whatever happens, marks and modes are obeyed and the deadline never passes unseen.
+    #[test]
+    fn any_history_keeps_the_promises(
+        classic: bool,
+        steps in prop::collection::vec((0..5_u8, 0..20_u64, 1..80_u64), 1..100),
+    ) {
+        let cookies = cookies(SyncookieMode::Adaptive, classic);
+        let mut tenths = 0;
+        for (action, half_open, pause) in steps {
+            tenths += pause;
+            let now = at(tenths);
+            let was_active = is_active(&cookies);
+            match action {
+                0 | 1 => {
+                    let answered = cookies.should_answer(half_open, now);
+                    prop_assert_eq!(answered, was_active || half_open > 10);
+                }
+                2 => {
+                    let cookie = send(&cookies, 1, now);
+                    prop_assert!(ack(&cookies, 1, cookie, now).is_some());
+                }
+                3 => {
+                    send(&cookies, 2, now);
+                }
+                _ => {
+                    let events = cookies.handle_timeout(now, half_open);
+                    prop_assert_eq!(is_active(&cookies), was_active && !events.deactivated);
+                    prop_assert!(!events.deactivated || half_open < 5);
+                    prop_assert!(cookies.poll_timeout().is_none_or(|next| next > now));
+                }
+            }
+            prop_assert!(!is_active(&cookies) || cookies.poll_timeout().is_some());
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! TCP packets that the filter makes itself.
+//!
+//! Source: RFC 9293 section 3.1; OpenBSD sys/net/pf.c `pf_build_tcp`.
+
+use core::net::IpAddr;
+
+use pfapi::ruleset::proto;
+
+use super::checksum::Sum;
+use super::ip::{IPV4_HEADER, IPV6_HEADER};
+
+/// Bits of the TCP flags octet.
+pub mod flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// Push.
+    pub const PSH: u8 = 0x08;
+    /// The acknowledgment field counts.
+    pub const ACK: u8 = 0x10;
+    /// The urgent pointer counts.
+    pub const URG: u8 = 0x20;
+    /// ECN echo.
+    pub const ECE: u8 = 0x40;
+    /// Congestion window reduced.
+    pub const CWR: u8 = 0x80;
+}
+
+/// Octets of a TCP header without options.
+pub const TCP_HEADER: usize = 20;
+/// Octets of the longest packet that [`TcpSegment::write`] makes.
+pub const TCP_SEGMENT_MAX: usize = IPV6_HEADER + TCP_HEADER + 4;
+/// TOS of the packets that pf makes: low delay. Source: OpenBSD `pf_build_tcp`.
+pub const TOS_LOW_DELAY: u8 = 0x10;
+/// Default time to live and hop limit. Source: RFC 1700; OpenBSD `ip_defttl`.
+pub const TTL_DEFAULT: u8 = 64;
+
+/// A TCP segment without payload, to be written as an IP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSegment {
+    /// Source address, of the same family as `dst`.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Source port.
+    pub sport: u16,
+    /// Destination port.
+    pub dport: u16,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgment number.
+    pub ack: u32,
+    /// Flags, see [`flags`].
+    pub flags: u8,
+    /// Window field, as it goes on the wire.
+    pub window: u16,
+    /// MSS option; the only option there is.
+    pub mss: Option<u16>,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// IPv4 type of service; IPv6 packets have class 0.
+    pub tos: u8,
+    /// IPv4 "don't fragment".
+    pub dont_fragment: bool,
+    /// IPv4 identification.
+    pub id: u16,
+}
+
+impl TcpSegment {
+    /// Octets of the whole IP packet.
+    #[must_use]
+    pub const fn packet_len(&self) -> usize {
+        let ip = if self.src.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };
+        ip + self.segment_len()
+    }
+
+    const fn segment_len(&self) -> usize {
+        if self.mss.is_some() { TCP_HEADER + 4 } else { TCP_HEADER }
+    }
+
+    /// Writes the whole IP packet with its checksums to the front of `out`; its length, or 0
+    /// and nothing written when `out` is too short or the families differ.
+    #[must_use]
+    pub fn write(&self, out: &mut [u8]) -> usize {
+        let Some(out) = out.get_mut(..self.packet_len()) else { return 0 };
+        match (self.src, self.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let (ip, segment) = out.split_at_mut(IPV4_HEADER);
+                ip.copy_from_slice(&ipv4_header(
+                    Ipv4Fields {
+                        tos: self.tos,
+                        id: self.id,
+                        dont_fragment: self.dont_fragment,
+                        ttl: self.ttl,
+                        protocol: proto::TCP,
+                    },
+                    src.octets(),
+                    dst.octets(),
+                    segment.len(),
+                ));
+                self.write_segment(segment);
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let (ip, segment) = out.split_at_mut(IPV6_HEADER);
+                ip.copy_from_slice(&ipv6_header(
+                    self.ttl,
+                    proto::TCP,
+                    src.octets(),
+                    dst.octets(),
+                    segment.len(),
+                ));
+                self.write_segment(segment);
+            }
+            _ => return 0,
+        }
+        self.packet_len()
+    }
+
+    /// Writes the TCP header; `segment` is exactly as long as it.
+    fn write_segment(&self, segment: &mut [u8]) {
+        let len = self.segment_len();
+        debug_assert_eq!(segment.len(), len);
+        segment[0..2].copy_from_slice(&self.sport.to_be_bytes());
+        segment[2..4].copy_from_slice(&self.dport.to_be_bytes());
+        segment[4..8].copy_from_slice(&self.seq.to_be_bytes());
+        segment[8..12].copy_from_slice(&self.ack.to_be_bytes());
+        segment[12] = if self.mss.is_some() { 6 << 4 } else { 5 << 4 };
+        segment[13] = self.flags;
+        segment[14..16].copy_from_slice(&self.window.to_be_bytes());
+        // Checksum and urgent pointer.
+        segment[16..20].fill(0);
+        if let Some(mss) = self.mss {
+            segment[20..22].copy_from_slice(&[2, 4]);
+            segment[22..24].copy_from_slice(&mss.to_be_bytes());
+        }
+        let pseudo = if self.mss.is_some() { 24 } else { 20 };
+        let sum = Sum::pseudo(self.src, self.dst, proto::TCP, pseudo).plus(Sum::of(segment));
+        segment[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+    }
+}
+
+/// The fields of an IPv4 header that differ between the packets that the filter makes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ipv4Fields {
+    pub tos: u8,
+    pub id: u16,
+    pub dont_fragment: bool,
+    pub ttl: u8,
+    pub protocol: u8,
+}
+
+/// An IPv4 header without options in front of `payload` octets, at most 65,515.
+pub(crate) fn ipv4_header(
+    fields: Ipv4Fields,
+    src: [u8; 4],
+    dst: [u8; 4],
+    payload: usize,
+) -> [u8; IPV4_HEADER] {
+    let mut header = [0; IPV4_HEADER];
+    header[0] = 0x45;
+    header[1] = fields.tos;
+    header[2..4].copy_from_slice(&clamp_u16(IPV4_HEADER + payload).to_be_bytes());
+    header[4..6].copy_from_slice(&fields.id.to_be_bytes());
+    header[6] = if fields.dont_fragment { 0x40 } else { 0 };
+    header[8] = fields.ttl;
+    header[9] = fields.protocol;
+    header[12..16].copy_from_slice(&src);
+    header[16..20].copy_from_slice(&dst);
+    let sum = Sum::of(&header).checksum();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    header
+}
+
+/// An IPv6 header with class 0 and flow label 0 in front of `payload` octets, at most 65,535.
+pub(crate) fn ipv6_header(
+    hop_limit: u8,
+    next: u8,
+    src: [u8; 16],
+    dst: [u8; 16],
+    payload: usize,
+) -> [u8; IPV6_HEADER] {
+    let mut header = [0; IPV6_HEADER];
+    header[0] = 0x60;
+    header[4..6].copy_from_slice(&clamp_u16(payload).to_be_bytes());
+    header[6] = next;
+    header[7] = hop_limit;
+    header[8..24].copy_from_slice(&src);
+    header[24..40].copy_from_slice(&dst);
+    header
+}
+
+fn clamp_u16(len: usize) -> u16 {
+    debug_assert!(u16::try_from(len).is_ok(), "the filter makes only short packets");
+    u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::checksum::{ipv4_header_is_intact, packet_is_intact};
+    use crate::wire::ip::Layout;
+    use proptest::prelude::*;
+
+    fn segment(src: IpAddr, dst: IpAddr) -> TcpSegment {
+        TcpSegment {
+            src,
+            dst,
+            sport: 443,
+            dport: 40000,
+            seq: 0x4da6_f1b1,
+            ack: 0x1122_3345,
+            flags: flags::SYN | flags::ACK,
+            window: 0,
+            mss: Some(1460),
+            ttl: 64,
+            tos: TOS_LOW_DELAY,
+            dont_fragment: true,
+            id: 0xbeef,
+        }
+    }
+
+    #[test]
+    fn ipv4_packet_has_every_field_in_its_place() {
+        let mut out = [0xee; 50];
+        let segment = segment([198, 51, 100, 1].into(), [192, 0, 2, 10].into());
+        assert_eq!(segment.write(&mut out), 44);
+        assert_eq!(out[..10], [0x45, 0x10, 0, 44, 0xbe, 0xef, 0x40, 0, 64, 6]);
+        assert_eq!(out[12..20], [198, 51, 100, 1, 192, 0, 2, 10]);
+        assert_eq!(out[20..36], *b"\x01\xbb\x9c\x40\x4d\xa6\xf1\xb1\x11\x22\x33\x45\x60\x12\0\0");
+        assert_eq!(out[38..44], [0, 0, 2, 4, 0x05, 0xb4]);
+        assert_eq!(out[44..], [0xee; 6], "nothing behind the packet");
+        assert!(ipv4_header_is_intact(&out[..20]) && packet_is_intact(&out[..44]));
+    }
+
+    #[test]
+    fn ipv6_packet_has_class_and_flow_zero() {
+        let mut out = [0; 64];
+        let segment = TcpSegment { mss: None, ..segment([1_u16; 8].into(), [2_u16; 8].into()) };
+        assert_eq!(segment.write(&mut out), 60);
+        assert_eq!(out[..8], [0x60, 0, 0, 0, 0, 20, 6, 64]);
+        assert_eq!(out[52], 5 << 4);
+        assert!(packet_is_intact(&out[..60]));
+    }
+
+    #[test]
+    fn short_buffers_and_mixed_families_write_nothing() {
+        let v4 = segment([198, 51, 100, 1].into(), [192, 0, 2, 10].into());
+        assert_eq!(v4.write(&mut [0; 43]), 0);
+        let mixed = TcpSegment { dst: [2_u16; 8].into(), ..v4 };
+        let mut out = [0; 64];
+        assert_eq!(mixed.write(&mut out), 0);
+        assert_eq!(out, [0; 64]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_segment_has_right_checksums(
+            ends in prop_oneof![
+                any::<([u8; 4], [u8; 4])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
+                any::<([u8; 16], [u8; 16])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
+            ],
+            numbers: (u16, u16, u32, u32, u8, u16), mss: Option<u16>, id: u16,
+        ) {
+            let (sport, dport, seq, ack, flags, window) = numbers;
+            let base = segment(ends.0, ends.1);
+            let segment = TcpSegment { sport, dport, seq, ack, flags, window, mss, id, ..base };
+            let mut out = [0; TCP_SEGMENT_MAX];
+            let len = segment.write(&mut out);
+            let layout = Layout::of(&out[..len]).unwrap();
+            prop_assert_eq!((layout.src, layout.dst, layout.end), (ends.0, ends.1, len));
+            prop_assert!(packet_is_intact(&out[..len]));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! One thread's hand on the engine: batches of packets, timeouts, outputs.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use pfapi::reason::Reason;
+use pfapi::units::Uptime;
+
+use crate::engine::{Engine, Snapshot};
+use crate::filter::{Arrival, Filter};
+use crate::output::{Event, Output};
+use crate::packet::{Batch, Packet, Verdict};
+use crate::packet_desc::PacketDesc;
+use crate::purge::Purge;
+use crate::rng::Rng;
+use crate::stats::Stats;
+use crate::wire::build::TCP_SEGMENT_MAX;
+
+/// Outputs that a batch makes at most: two per packet.
+const OUTPUTS: usize = 2 * Batch::SIZE;
+
+/// One thread's hand on the engine.
+#[derive(Debug)]
+pub struct Worker {
+    engine: Arc<Engine>,
+    snapshot: arc_swap::Cache<SnapshotRef, Arc<Snapshot>>,
+    pub(crate) parts: Parts,
+    parsed: Vec<Arrival>,
+    purge: Purge,
+}
+
+/// What the filter needs of its worker.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub stats: Arc<Stats>,
+    pub rng: Rng,
+    pub outputs: VecDeque<Output>,
+    /// Where the SYN is re-created that a cookie stands for.
+    pub scratch: Packet,
+    pub icmp_budget: IcmpBudget,
+}
+
+/// The engine's snapshot as the cache of one worker reads it.
+#[derive(Clone, Debug)]
+struct SnapshotRef(Arc<Engine>);
+
+impl core::ops::Deref for SnapshotRef {
+    type Target = arc_swap::ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.snapshot
+    }
+}
+
+/// ICMP errors that the filter may send in one second.
+///
+/// Source: OpenBSD `icmp_ratelimit`, 100 per second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IcmpBudget {
+    second: u64,
+    sent: u32,
+}
+
+impl IcmpBudget {
+    const PER_SECOND: u32 = 100;
+
+    /// Whether one more error may be sent now.
+    pub const fn take(&mut self, now: Uptime) -> bool {
+        if self.second != now.as_secs() {
+            *self = Self { second: now.as_secs(), sent: 0 };
+        }
+        if self.sent >= Self::PER_SECOND {
+            return false;
+        }
+        self.sent += 1;
+        true
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(engine: Arc<Engine>, stats: Arc<Stats>, rng: Rng) -> Self {
+        Self {
+            snapshot: arc_swap::Cache::new(SnapshotRef(Arc::clone(&engine))),
+            engine,
+            parts: Parts {
+                stats,
+                rng,
+                outputs: VecDeque::with_capacity(OUTPUTS),
+                scratch: Packet::new(TCP_SEGMENT_MAX, 2 * TCP_SEGMENT_MAX),
+                icmp_budget: IcmpBudget::default(),
+            },
+            parsed: Vec::with_capacity(Batch::SIZE),
+            purge: Purge::default(),
+        }
+    }
+
+    /// Decides every packet of the batch: its `meta.verdict` says what becomes of it. Packets of
+    /// several interfaces and both directions may be mixed. Drain [`Self::poll_output`]
+    /// afterwards.
+    ///
+    /// The stages: parse all, hash all, bring the index near, then decide one after the other.
+    pub fn process(&mut self, now: Uptime, batch: &mut Batch) {
+        let snapshot = Arc::clone(self.snapshot.load());
+        if !snapshot.enabled {
+            for packet in &mut batch.packets {
+                packet.meta.verdict = Verdict::Pass;
+            }
+            return;
+        }
+        let engine = Arc::clone(&self.engine);
+        let mut filter = Filter::new(&engine, &snapshot, &mut self.parts, now);
+        self.parsed.clear();
+        let mut near = 0;
+        for packet in &mut batch.packets {
+            let arrival = filter.receive(packet);
+            near ^= filter.touch(&arrival);
+            self.parsed.push(arrival);
+        }
+        core::hint::black_box(near);
+        for (packet, arrival) in batch.packets.iter_mut().zip(&self.parsed) {
+            packet.meta.verdict = filter.decide(packet, arrival);
+        }
+    }
+
+    /// Does what is due: purge of states, key rotation, switching of adaptive modes. Each call is
+    /// bounded. Drain [`Self::poll_output`] afterwards.
+    pub fn handle_timeout(&mut self, now: Uptime) {
+        let engine = Arc::clone(&self.engine);
+        let events = engine.syncookies.handle_timeout(now, engine.half_open());
+        if events.activated {
+            self.parts.outputs.push_back(Output::Event(Event::SynfloodDetected));
+        }
+        if events.deactivated {
+            self.parts.outputs.push_back(Output::Event(Event::SyncookiesDisabled));
+        }
+        let snapshot = Arc::clone(self.snapshot.load());
+        self.purge.run(&engine, &snapshot, &mut self.parts, now);
+    }
+
+    /// When [`Self::handle_timeout`] is due next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Uptime> {
+        let purge = self.purge.due(self.engine.store.count());
+        [self.engine.syncookies.poll_timeout(), purge].into_iter().flatten().min()
+    }
+
+    /// The next thing the caller must do; `None` when all is done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.parts.outputs.pop_front()
+    }
+
+    /// The engine this worker works for.
+    #[must_use]
+    pub const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+}
+
+/// Outcome of parsing, before any state or rule is looked at.
+pub(crate) type Parsed = Result<PacketDesc, Reason>;

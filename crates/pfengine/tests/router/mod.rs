@@ -1,0 +1,182 @@
+//! A router of two interfaces around the engine: every packet crosses the filter inwards on one
+//! and outwards on the other, as in the daemon.
+
+use std::sync::Arc;
+
+use core::net::IpAddr;
+
+use pfapi::check::check;
+use pfapi::control::Info;
+use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
+use pfapi::reason::Reason;
+use pfapi::ruleset::{Draft, Options, Rule};
+use pfapi::units::{Direction, IfIndex, Uptime};
+use pfengine::wire::build::TcpSegment;
+use pfengine::wire::checksum::packet_is_intact;
+use pfengine::wire::ip::Layout;
+use pfengine::{Batch, Engine, EngineConfig, Loader, Output, Packet, Verdict, Worker};
+
+pub const CLIENT: &str = "198.51.100.10";
+pub const SERVER: &str = "192.0.2.80";
+/// Index of the interface towards clients, 198.51.100.0/24 and 2001:db8:1::/64.
+pub const OUTSIDE: IfIndex = IfIndex(0);
+/// Index of the interface towards servers, 192.0.2.0/24 and 2001:db8:2::/64.
+pub const INSIDE: IfIndex = IfIndex(1);
+
+/// What came out of the router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// On this interface.
+    Out(IfIndex, Vec<u8>),
+    /// Nothing, for this reason.
+    Dropped(Reason),
+}
+
+pub struct Router {
+    pub engine: Arc<Engine>,
+    pub worker: Worker,
+    pub now: Uptime,
+}
+
+fn facts() -> Facts {
+    let interface = |name: &str, v4: [u8; 4], v6: &str| InterfaceFacts {
+        name: name.to_owned(),
+        groups: vec!["tun".to_owned()],
+        addresses: vec![
+            InterfaceAddress { addr: IpAddr::from(v4), prefix_len: 24 },
+            InterfaceAddress { addr: v6.parse().unwrap(), prefix_len: 64 },
+        ],
+        mtu: 1500,
+        loopback: false,
+    };
+    Facts {
+        interfaces: vec![
+            interface("tun0", [198, 51, 100, 1], "2001:db8:1::1"),
+            interface("tun1", [192, 0, 2, 1], "2001:db8:2::1"),
+        ],
+    }
+}
+
+impl Router {
+    pub fn new(options: Options, rules: Vec<Rule>) -> Self {
+        let now = Uptime::from_secs(1_000);
+        let config = EngineConfig { facts: facts(), seed: [5; 32], hostid: 1 };
+        let engine = Engine::new(config, now);
+        let router = Self { worker: engine.worker(), engine, now };
+        router.load(options, rules);
+        assert!(router.engine.set_enabled(true, now));
+        router
+    }
+
+    pub fn load(&self, options: Options, rules: Vec<Rule>) {
+        let rules = rules.into_iter().map(|rule| ((), rule)).collect();
+        let ruleset = check(Draft { options, tables: vec![], rules }).unwrap();
+        self.engine.load(&ruleset, Loader::default(), self.now).unwrap();
+    }
+
+    pub fn info(&self) -> Info {
+        self.engine.info(self.now)
+    }
+
+    pub fn reason(&self, reason: Reason) -> u64 {
+        self.info().reasons[reason as usize].1
+    }
+
+    /// Lets time pass, with every timeout at its moment.
+    pub fn wait(&mut self, seconds: u64) {
+        let end = self.now.plus_secs(seconds);
+        while let Some(due) = self.worker.poll_timeout().filter(|&due| due <= end) {
+            self.now = due.max(self.now);
+            self.worker.handle_timeout(self.now);
+        }
+        self.now = end;
+        self.engine.check_invariants().unwrap();
+    }
+
+    /// What the filter has to send on its own.
+    pub fn outputs(&mut self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        while let Some(output) = self.worker.poll_output() {
+            let Output::Send { packet, filtered } = output else { continue };
+            let mut copy = Packet::new(128, 2048);
+            copy.fill(packet.data());
+            let interface = route(copy.data());
+            seen.push(if filtered { self.pass_out(copy) } else { out(interface, &copy) });
+        }
+        seen
+    }
+
+    /// Sends a packet into the interface on its sender's side.
+    pub fn send(&mut self, octets: &[u8]) -> Seen {
+        let mut packet = Packet::new(128, 2048);
+        packet.fill(octets);
+        packet.meta.interface = if route(octets) == OUTSIDE { INSIDE } else { OUTSIDE };
+        packet.meta.direction = Direction::In;
+        let packet = self.process(packet);
+        let seen = match packet.meta.verdict {
+            Verdict::Pass => self.pass_out(packet),
+            Verdict::Answer => out(route(packet.data()), &packet),
+            Verdict::Drop(reason) => Seen::Dropped(reason),
+            Verdict::Consumed => panic!("nothing here is kept"),
+        };
+        self.engine.check_invariants().unwrap();
+        seen
+    }
+
+    fn pass_out(&mut self, mut packet: Packet) -> Seen {
+        packet.meta.interface = route(packet.data());
+        packet.meta.direction = Direction::Out;
+        let packet = self.process(packet);
+        match packet.meta.verdict {
+            Verdict::Pass | Verdict::Answer => out(route(packet.data()), &packet),
+            Verdict::Drop(reason) => Seen::Dropped(reason),
+            Verdict::Consumed => panic!("nothing here is kept"),
+        }
+    }
+
+    fn process(&mut self, packet: Packet) -> Packet {
+        let mut batch = Batch::new();
+        batch.packets.push(packet);
+        self.worker.process(self.now, &mut batch);
+        batch.packets.remove(0)
+    }
+}
+
+fn out(interface: IfIndex, packet: &Packet) -> Seen {
+    assert!(packet_is_intact(packet.data()), "the checksum of {packet:?} is wrong");
+    Seen::Out(interface, packet.data().to_vec())
+}
+
+fn route(octets: &[u8]) -> IfIndex {
+    let dst = Layout::of(octets).expect("tests send whole packets").dst;
+    let outside = match dst {
+        IpAddr::V4(v4) => v4.octets()[..3] == [198, 51, 100],
+        IpAddr::V6(v6) => v6.segments()[2] == 1,
+    };
+    if outside { OUTSIDE } else { INSIDE }
+}
+
+/// A TCP segment as text: `flags seq ack`.
+pub fn tcp(from: (&str, u16), to: (&str, u16), flags: u8, seq: u32, ack: u32) -> TcpSegment {
+    TcpSegment {
+        src: from.0.parse().unwrap(),
+        dst: to.0.parse().unwrap(),
+        sport: from.1,
+        dport: to.1,
+        seq,
+        ack,
+        flags,
+        window: 8_000,
+        mss: None,
+        ttl: 64,
+        tos: 0,
+        dont_fragment: true,
+        id: 7,
+    }
+}
+
+pub fn octets(segment: &TcpSegment) -> Vec<u8> {
+    let mut octets = vec![0; segment.packet_len()];
+    assert_ne!(segment.write(&mut octets), 0);
+    octets
+}
