@@ -133,6 +133,17 @@ impl<'a> Reader<'a> {
             self.report(diagnostic, None);
             return;
         }
+        if entry == Rule::definition
+            && let Some((at, word)) = statement.words().next()
+            && is_keyword(word)
+            && statement.text.trim_start().starts_with(word)
+        {
+            let diagnostic = Diagnostic::error(Code::MacroName, "syntax error")
+                .title(format!("`{word}` has a meaning of its own and cannot name a macro"))
+                .at(&statement.locate(at, at + word.len()), "choose another name");
+            self.report(diagnostic, None);
+            return;
+        }
         let parts = match parse(statement, entry) {
             Ok(parts) => parts,
             Err(diagnostic) => {
@@ -168,16 +179,6 @@ impl<'a> Reader<'a> {
 
     /// A statement that does not fit the grammar.
     fn misfit(&mut self, statement: &Statement, entry: Rule, diagnostic: Diagnostic) {
-        if entry == Rule::definition
-            && let Some((at, word)) = statement.words().next()
-            && is_keyword(word)
-        {
-            let diagnostic = Diagnostic::error(Code::MacroName, "syntax error")
-                .title(format!("`{word}` has a meaning of its own and cannot name a macro"))
-                .at(&statement.locate(at, at + word.len()), "choose another name");
-            self.report(diagnostic, None);
-            return;
-        }
         if entry == Rule::setting
             && let Some(parts) = parse_setting_prefix(statement)
             && let Some(line) = self.settings.set_prefix(statement, &parts)

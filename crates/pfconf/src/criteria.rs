@@ -192,7 +192,7 @@ fn icmp_item(statement: &Statement, item: &Pair, af: Af) -> Fallible<IcmpMatch> 
         let text = string(word);
         let named = names::icmp_type_number(af, &text);
         let known: Vec<&str> = names::icmp_types(af).collect();
-        icmp_type = number_or_name(statement, word, icmp_word(af, "type"), named, &known)?;
+        icmp_type = number_or_name(statement, word, &icmp_word(af, "type"), named, &known)?;
     }
     let mut code = None;
     if let Some(word) = words.get(1) {
@@ -205,7 +205,7 @@ fn icmp_item(statement: &Statement, item: &Pair, af: Af) -> Fallible<IcmpMatch> 
 pub(crate) fn icmp_code(statement: &Statement, word: &Pair, af: Af, icmp_type: u8) -> Fallible<u8> {
     let named = names::icmp_code_number(af, icmp_type, &string(word));
     let known: Vec<&str> = names::icmp_codes(af, icmp_type).collect();
-    number_or_name(statement, word, icmp_word(af, "code"), named, &known)
+    number_or_name(statement, word, &icmp_word(af, "code"), named, &known)
 }
 
 fn icmp_word(af: Af, what: &str) -> String {
@@ -215,7 +215,7 @@ fn icmp_word(af: Af, what: &str) -> String {
 fn number_or_name(
     statement: &Statement,
     word: &Pair,
-    what: String,
+    what: &str,
     named: Option<u8>,
     known: &[&str],
 ) -> Fallible<u8> {

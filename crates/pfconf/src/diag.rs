@@ -313,9 +313,11 @@ impl<'a> Window<'a> {
     fn around(text: &'a str, span: Span) -> Self {
         let at = floor(text, span.start);
         let end = floor(text, span.end.max(at));
-        let mut start = at;
-        for _ in 0..=CONTEXT_LINES {
-            start = text[..start.saturating_sub(1)].rfind('\n').map_or(0, |newline| newline + 1);
+        let line_start = |to: usize| text[..to].rfind('\n').map_or(0, |newline| newline + 1);
+        let mut start = line_start(at);
+        for _ in 0..CONTEXT_LINES {
+            // In front of a line's start stands a newline, one octet.
+            start = line_start(start.saturating_sub(1));
         }
         let mut stop = end;
         for _ in 0..=CONTEXT_LINES {

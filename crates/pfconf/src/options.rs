@@ -231,7 +231,8 @@ impl Settings {
             self.options.skip.clear();
             return Ok("set skip on none".to_owned());
         }
-        let line = format!("set skip on {{ {} }}", names.join(" "));
+        let shown: Vec<String> = names.iter().map(|name| print::word(name)).collect();
+        let line = format!("set skip on {{ {} }}", shown.join(" "));
         for name in names {
             if !self.options.skip.contains(&name) {
                 self.options.skip.push(name);

@@ -3,8 +3,10 @@
 use pest::Parser;
 use pest::error::{ErrorVariant, InputLocation};
 
+use pfapi::limit::Limit;
+
 use crate::diag::{Code, Diagnostic};
-use crate::scan::{Place, Statement, is_word_char};
+use crate::scan::{Place, Statement, is_word_char, quoted_len};
 use crate::span::Span;
 use crate::suggest::nearest;
 
@@ -94,9 +96,8 @@ const UNSUPPORTED_STATEMENTS: &[&str] = &["altq", "binat", "ether", "nat", "rdr"
 /// Words that may start a statement.
 pub(crate) const STATEMENTS: &[&str] = &["pass", "block", "match", "set", "table"];
 
-/// Settings behind `set`.
-const SETTINGS: &[&str] =
-    &["limit", "timeout", "block-policy", "optimization", "syncookies", "skip"];
+/// Most words that a message lists as expected; longer lists help nobody.
+const EXPECTED_MAX: usize = 6;
 
 /// Words with a fixed meaning, which no macro and no interface can be named after.
 const KEYWORDS: &[&str] = &[
@@ -148,6 +149,10 @@ pub(crate) fn is_keyword(word: &str) -> bool {
     KEYWORDS.contains(&word) || UNSUPPORTED.contains(&word)
 }
 
+fn all_keywords() -> impl Iterator<Item = &'static str> {
+    KEYWORDS.iter().chain(UNSUPPORTED).copied()
+}
+
 /// What kind of statement it is, by its first words.
 pub(crate) enum Kind {
     /// Only blanks.
@@ -164,7 +169,10 @@ pub(crate) fn kind(statement: &Statement) -> Kind {
     if text.is_empty() {
         return Kind::Empty;
     }
-    let len = text.find(|c| !is_word_char(c)).unwrap_or(text.len());
+    let len = match text.chars().next() {
+        Some(quote @ ('"' | '\'')) => quoted_len(text, quote).unwrap_or(text.len()),
+        _ => text.find(|c| !is_word_char(c)).unwrap_or(text.len()),
+    };
     if text[len..].trim_start().starts_with('=') {
         return Kind::Entry(Rule::definition);
     }
@@ -288,19 +296,45 @@ fn misfit(statement: &Statement, entry: Rule, error: &pest::error::Error<Rule>) 
             .at_span(Span::new(brace, brace + 1), "this brace has no partner")
             .help("put `}` behind the last item of the list");
     }
+    if let Some(brace) = unclosed(&text[..at])
+        && is_keyword(token)
+    {
+        return Diagnostic::error(Code::MissingBrace, "syntax error")
+            .title("a list is not closed")
+            .at(&place, "expected `}` before this word")
+            .and(statement.locate(brace, brace + 1).span, "this brace has no partner")
+            .help("put `}` behind the last item of the list");
+    }
     let expected = match &error.variant {
         ErrorVariant::ParsingError { positives, .. } => describe(positives),
         ErrorVariant::CustomError { .. } => Vec::new(),
     };
     let label = match expected.as_slice() {
-        [] => "not expected here".to_owned(),
         [one] => format!("expected {one}"),
-        [init @ .., last] => format!("expected {} or {last}", init.join(", ")),
+        [init @ .., last] if expected.len() <= EXPECTED_MAX => {
+            format!("expected {} or {last}", init.join(", "))
+        }
+        _ => "not expected here".to_owned(),
     };
-    let diagnostic = Diagnostic::error(Code::Syntax, "syntax error")
-        .title(format!("{} does not fit here", shown(token)))
-        .at(&place, label);
+    let title = match token {
+        "" => "the line ends too early".to_owned(),
+        token => format!("{} does not fit here", shown(token)),
+    };
+    let diagnostic = Diagnostic::error(Code::Syntax, "syntax error").title(title).at(&place, label);
     explain(diagnostic, entry, &text[..at], token, &expected)
+}
+
+/// Offset of the innermost brace that is still open.
+fn unclosed(text: &str) -> Option<usize> {
+    let mut open = Vec::new();
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => open.push(at),
+            b'}' => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.pop()
 }
 
 /// Adds the way out for mistakes that are made often.
@@ -312,22 +346,36 @@ fn explain(
     expected: &[String],
 ) -> Diagnostic {
     let before = before.trim_end();
-    let keywords = expected.iter().filter_map(|word| word.strip_prefix('`')?.strip_suffix('`'));
+    if token.starts_with('$') {
+        return diagnostic
+            .note("macros are not replaced inside quotes")
+            .help("leave the quotes out where a value is made of other macros: `all = $one $two`");
+    }
     if before.ends_with(',') && matches!(token, "}" | ")" | "") {
         return diagnostic.help("take out the comma behind the last item");
     }
-    if entry == Rule::definition {
-        return diagnostic.help("put the value into quotes: `name = \"value\"`");
+    if before.ends_with("label") && !token.is_empty() {
+        return diagnostic.help("put the label into quotes");
     }
-    if entry == Rule::setting && before == "set" {
-        return match nearest(token, SETTINGS.iter().copied()) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-            None => diagnostic.note("a comma between two settings is only possible in braces"),
-        };
+    match entry {
+        Rule::definition => {
+            return diagnostic.help("put the value into quotes: `name = \"value\"`");
+        }
+        Rule::setting if token == "," => {
+            return diagnostic.help("several settings in one line need braces: `{ a 1, b 2 }`");
+        }
+        _ => {}
     }
-    if let Some(near) = nearest(token, keywords)
-        .or_else(|| nearest(token, KEYWORDS.iter().copied().filter(|_| !is_keyword(token))))
-    {
+    let expected_words =
+        expected.iter().filter_map(|word| word.strip_prefix('`')?.strip_suffix('`'));
+    let suggestion = if entry == Rule::setting && before.ends_with("limit") {
+        nearest(token, Limit::ALL.iter().map(|limit| limit.name()))
+    } else if is_keyword(token) {
+        None
+    } else {
+        nearest(token, expected_words).or_else(|| nearest(token, all_keywords()))
+    };
+    if let Some(near) = suggestion {
         return diagnostic.help(format!("did you mean `{near}`?"));
     }
     if entry != Rule::filter {
@@ -384,10 +432,10 @@ fn describe(rules: &[Rule]) -> Vec<String> {
             Some(keyword) => format!("`{}`", keyword.replace('_', "-")),
             None => match rule {
                 Rule::EOI => "the end of the line".to_owned(),
-                Rule::open => "`{`".to_owned(),
                 Rule::close => "`}`".to_owned(),
                 Rule::comma => "`,`".to_owned(),
                 Rule::not => "`!`".to_owned(),
+                Rule::slash => "`/`".to_owned(),
                 Rule::number => "a number".to_owned(),
                 Rule::quoted => "a string in quotes".to_owned(),
                 Rule::word | Rule::string => "a name".to_owned(),
@@ -403,7 +451,7 @@ fn describe(rules: &[Rule]) -> Vec<String> {
                 Rule::ports => "`port`".to_owned(),
                 Rule::port_item | Rule::port_value => "a port".to_owned(),
                 Rule::unary_op | Rule::binary_op => "a comparison".to_owned(),
-                Rule::host_list | Rule::table_entries => "`{`".to_owned(),
+                Rule::open | Rule::host_list | Rule::table_entries => "`{`".to_owned(),
                 Rule::host_item | Rule::host | Rule::range | Rule::network => {
                     "an address".to_owned()
                 }

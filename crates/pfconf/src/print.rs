@@ -12,6 +12,8 @@ use pfapi::ruleset::{
 };
 
 use crate::names;
+use crate::parser::is_keyword;
+use crate::scan::is_word_char;
 
 /// A rule as `pfctl -s rules` shows it.
 #[must_use]
@@ -35,10 +37,12 @@ pub fn rule(rule: &Rule) -> String {
         line.push_str(" quick");
     }
     if let Some(interface) = &rule.interface {
-        put(
-            &mut line,
-            format_args!(" on {}{}", if interface.negated { "! " } else { "" }, interface.name),
-        );
+        let not = if interface.negated { "! " } else { "" };
+        let name = match interface.name.as_str() {
+            "any" => "any".to_owned(),
+            name => word(name),
+        };
+        put(&mut line, format_args!(" on {not}{name}"));
     }
     if let Some(af) = rule.af {
         put(&mut line, format_args!(" {af}"));
@@ -90,7 +94,7 @@ pub fn table(table: &TableDef) -> String {
 
 /// The part of a table definition in front of its addresses.
 pub(crate) fn table_head(table: &TableDef) -> String {
-    let mut line = format!("table <{}>", table.name);
+    let mut line = format!("table <{}>", word(&table.name));
     for (set, word) in
         [(table.constant, " const"), (table.persist, " persist"), (table.counters, " counters")]
     {
@@ -134,7 +138,7 @@ pub fn address(end: &Endpoint) -> String {
         AddrMatch::Any => text.push_str("any"),
         AddrMatch::Net(prefix) => put(&mut text, format_args!("{prefix}")),
         AddrMatch::Range(low, high) => put(&mut text, format_args!("{low} - {high}")),
-        AddrMatch::Table(name) => put(&mut text, format_args!("<{name}>")),
+        AddrMatch::Table(name) => put(&mut text, format_args!("<{}>", word(name))),
         AddrMatch::Dynamic(dynamic) => {
             let part = match dynamic.part {
                 DynamicPart::Address => "",
@@ -143,7 +147,8 @@ pub fn address(end: &Endpoint) -> String {
                 DynamicPart::Peer => ":peer",
             };
             let aliases = if dynamic.no_aliases { ":0" } else { "" };
-            put(&mut text, format_args!("({}{part}{aliases})", dynamic.interface));
+            let name = word(&format!("{}{part}{aliases}", dynamic.interface));
+            put(&mut text, format_args!("({name})"));
         }
     }
     text
@@ -201,13 +206,27 @@ fn icmp(rule: &Rule) -> String {
     text
 }
 
+/// A name, in quotes where the parser would not take it bare.
+pub(crate) fn word(name: &str) -> String {
+    let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_');
+    let plain = starts && name.chars().all(is_word_char) && !is_keyword(name);
+    if plain { name.to_owned() } else { quoted(name) }
+}
+
 /// In quotes that the parser takes off again.
-fn quoted(text: &str) -> String {
-    if text.contains('"') && !text.contains('\'') {
-        format!("'{text}'")
-    } else {
-        format!("\"{}\"", text.replace('"', "\\\""))
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    let mut before = None;
+    for character in text.chars() {
+        let escapes = before == Some('\\') && matches!(character, ' ' | '\t');
+        if character == '"' || escapes {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+        before = Some(character);
     }
+    quoted.push('"');
+    quoted
 }
 
 fn put(text: &mut String, words: std::fmt::Arguments) {
@@ -237,7 +256,7 @@ mod tests {
         assert_eq!(
             rule_numbered(7, &shown),
             "@7 pass in quick on ! em0 proto tcp from any to any port = 80 flags S/SA \
-             label 'a \"b\"'"
+             label \"a \\\"b\\\"\""
         );
     }
 

@@ -131,9 +131,11 @@ pub(crate) fn rule(
                 for side in part.clone().into_inner() {
                     match side.as_rule() {
                         Rule::from => {
-                            spec.from = read_side(world, statement, &side, &mut spec.places)?
+                            spec.from = read_side(world, statement, &side, &mut spec.places)?;
                         }
-                        Rule::to => spec.to = read_side(world, statement, &side, &mut spec.places)?,
+                        Rule::to => {
+                            spec.to = read_side(world, statement, &side, &mut spec.places)?;
+                        }
                         _ => {}
                     }
                 }

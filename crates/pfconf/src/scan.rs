@@ -81,10 +81,11 @@ impl Statement {
     /// Where a range of the text comes from.
     pub(crate) fn locate(&self, start: usize, end: usize) -> Place {
         let first = self.one(start, start == end || start >= self.text.len());
-        if end <= start + 1 {
+        let last = self.text.floor_char_boundary(end.saturating_sub(1));
+        if last <= start {
             return first;
         }
-        let last = self.one(end - 1, false);
+        let last = self.one(last, false);
         let same = first.macro_name == last.macro_name;
         Place {
             span: first.span.join(last.span),
@@ -99,19 +100,17 @@ impl Statement {
             let span = Span::new(self.end, self.end);
             return Place { span, macro_name: None, macro_definition: None };
         };
-        match &segment.origin {
-            Some(origin) => Place {
+        if let Some(origin) = &segment.origin {
+            return Place {
                 span: Span::new(segment.source, origin.use_end),
                 macro_name: Some(origin.name.clone()),
                 macro_definition: origin.definition,
-            },
-            None => {
-                let source = segment.source + (at - segment.at);
-                let end = if empty { source } else { source + 1 };
-                let span = Span::new(source, end);
-                Place { span, macro_name: None, macro_definition: None }
-            }
+            };
         }
+        let source = segment.source + (at - segment.at);
+        let character = self.text[at..].chars().next().filter(|_| !empty);
+        let end = source + character.map_or(0, char::len_utf8);
+        Place { span: Span::new(source, end), macro_name: None, macro_definition: None }
     }
 
     fn push(&mut self, character: char, source: usize) {
@@ -154,20 +153,18 @@ impl Statement {
 
 /// Characters that a word may go on with; the grammar's `word_char`.
 pub(crate) fn is_word_char(character: char) -> bool {
-    character.is_ascii_alphanumeric() || ":.-_%@*+$&|~^?;[]\\`'\"".contains(character)
+    character.is_ascii_alphanumeric() || ":.-_%@*+$&|~^?;[]`'\"".contains(character)
 }
 
 /// Octets of the quoted string at the start of `text`, both marks included.
-fn quoted_len(text: &str, quote: char) -> Option<usize> {
-    let mut escaped = false;
+pub(crate) fn quoted_len(text: &str, quote: char) -> Option<usize> {
+    let mut before = None;
     for (at, character) in text.char_indices().skip(1) {
-        if escaped {
-            escaped = false;
-        } else if character == '\\' {
-            escaped = true;
-        } else if character == quote {
+        // As in pfctl's lexer, two backslashes do not cancel each other.
+        if character == quote && before != Some('\\') {
             return Some(at + 1);
         }
+        before = Some(character);
     }
     None
 }
@@ -321,8 +318,11 @@ impl<'a> Scanner<'a> {
         let rest = &self.text[at..];
         let len = if self.exhausted.contains(&quote) { None } else { quoted_len(rest, quote) };
         if let Some(len) = len {
-            for (offset, character) in rest[..len].char_indices() {
-                if character != '\n' && character != '\r' {
+            let mut characters = rest[..len].char_indices().peekable();
+            while let Some((offset, character)) = characters.next() {
+                let continued =
+                    character == '\\' && characters.peek().is_some_and(|&(_, next)| next == '\n');
+                if !continued && character != '\n' && character != '\r' {
                     statement.push(character, at + offset);
                 }
             }

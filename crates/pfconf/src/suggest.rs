@@ -6,7 +6,6 @@ pub(crate) fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let most = match word.len() {
-        0..=1 => return None,
         2..=4 => 1,
         5..=40 => 2,
         _ => return None,

@@ -46,7 +46,8 @@ pub(crate) fn table(
                         }
                         Rule::table_file => {
                             let (path, added) = file(world, statement, &option)?;
-                            contents.push_str(&format!(" file \"{path}\""));
+                            contents.push_str(" file ");
+                            contents.push_str(&print::quoted(&path));
                             table.entries.get_or_insert_default().extend(added);
                         }
                         _ => {}

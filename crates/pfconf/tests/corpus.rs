@@ -2,6 +2,7 @@
 //!
 //! Only cases whose every statement is within what this version supports are compared; the
 //! others are counted. `PF_CORPUS` names the folder when it is not beside the repository.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::io;

@@ -121,7 +121,7 @@ impl Compiler {
             Ok(_) => return Err(CompileError::Output(format!("{status}"))),
             Err(error) => return Err(error),
         };
-        log::warn(messages.trim_end());
+        log::info(messages.trim_end());
         draft.check().map_err(|failure| CompileError::Output(failure.message))
     }
 

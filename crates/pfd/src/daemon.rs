@@ -10,6 +10,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use pfapi::units::IfIndex;
 use pfengine::{Engine, EngineConfig, Loader};
@@ -27,6 +28,10 @@ use crate::privdrop::{self, Identity, UserError};
 use crate::router::{Counters, Router, RouterOptions};
 use crate::run::{self, Clock};
 use crate::tun::{Tun, TunError, TunOptions};
+
+/// How often a device whose name is taken is tried again, and after what time: 1 s in all.
+const TAKEN_TRIES: u32 = 10;
+const TAKEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the daemon did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -225,7 +230,7 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
 fn open_devices(config: &Config) -> Result<IoLoop, DaemonError> {
     let mut ports = Vec::new();
     for (interface, index) in config.interfaces.iter().zip(0..) {
-        let tun = Tun::open(&TunOptions {
+        let tun = open_patiently(&TunOptions {
             name: interface.name.clone(),
             mtu: u32::from(interface.mtu),
             backend: interface.backend,
@@ -239,6 +244,18 @@ fn open_devices(config: &Config) -> Result<IoLoop, DaemonError> {
     let io = IoLoop::new(ports, &IoOptions::default()).map_err(step("set up packet I/O"))?;
     log::detail(&format!("packet I/O: {:?}", io.method()));
     Ok(io)
+}
+
+/// Opens a device; a name that is taken gets a moment: the kernel frees the devices of a daemon that
+/// was killed only after its process has gone.
+fn open_patiently(options: &TunOptions) -> Result<Tun, TunError> {
+    for _ in 0..TAKEN_TRIES {
+        match Tun::open(options) {
+            Err(TunError::NameTaken { .. }) => thread::sleep(TAKEN_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    Tun::open(options)
 }
 
 /// Loads the ruleset of the start and enables the filter.

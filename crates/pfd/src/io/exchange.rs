@@ -1,8 +1,10 @@
 //! One round with the kernel: the writes of the last batch, then the reads of the next.
 //!
-//! With io_uring all of it is one system call; without, one call per packet. Source for the
-//! shape: a round of 64 writes and 64 reads needs a fifth less time than single calls, larger
-//! rounds gain nothing.
+//! With io_uring all of it is one system call; without, one call per packet. Measured with 64
+//! writes and 64 reads per round: on an Intel Xeon a fifth less time per small packet than single
+//! calls, on an AMD EPYC with Safe RET a sixth more. Bulk TCP showed no difference beyond the noise
+//! of a busy machine. Larger rounds gain nothing; registered buffers gained nothing clear either,
+//! and would pin the whole pool.
 
 use std::fs::File;
 use std::io;

@@ -173,6 +173,9 @@ impl Drop for Ring {
             // The kernel may still write into these buffers, even after the ring is closed.
             std::mem::forget(std::mem::take(&mut self.round));
         }
+        // The kernel takes a closed ring apart when it has time; the devices should go now. A ring
+        // that was never used, or whose thread is gone, refuses, and they go a moment later.
+        let _ = self.uring.submitter().unregister_files();
     }
 }
 

@@ -1,8 +1,8 @@
 //! The demo's rules, changed for the run without syncookies.
 
-/// States that the firewall may hold in the run without syncookies: few, so that the flood takes
-/// seconds, not minutes, to fill the table.
-pub const STATE_LIMIT: u32 = 2000;
+/// States that the firewall may hold in the run without syncookies: enough for the honest users
+/// of the calm phase, and soon full of the flood's.
+pub const STATE_LIMIT: u32 = 10_000;
 
 /// The same rules with `set syncookies never` and a small state table.
 pub fn without_syncookies(rules: &str) -> String {
@@ -28,7 +28,7 @@ mod tests {
                      set timeout tcp.opening 10\nblock return\npass proto tcp to port 80\n";
         assert_eq!(
             super::without_syncookies(rules),
-            "set limit states 2000\nset syncookies never\nset timeout tcp.opening 10\n\
+            "set limit states 10000\nset syncookies never\nset timeout tcp.opening 10\n\
              block return\npass proto tcp to port 80\n"
         );
     }

@@ -1,0 +1,164 @@
+//! No text makes the compiler panic, and what it accepts lists as itself.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fmt::Write;
+use std::fs;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+mod common;
+use common::{compile_text, root};
+
+/// Valid files to mutate: the example and the accepted golden files.
+fn valid_files() -> Vec<String> {
+    let mut files = vec![fs::read_to_string(root().join("examples/pf.conf")).unwrap()];
+    for entry in fs::read_dir(root().join("tests/golden/parse")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "conf") {
+            files.push(fs::read_to_string(path).unwrap());
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Words and signs that mean something, so that random texts get past the first word.
+const WORDS: [&str; 66] = [
+    "pass",
+    "block",
+    "match",
+    "in",
+    "out",
+    "quick",
+    "on",
+    "tun0",
+    "inet",
+    "inet6",
+    "proto",
+    "tcp",
+    "udp",
+    "icmp",
+    "icmp6",
+    "all",
+    "any",
+    "from",
+    "to",
+    "port",
+    "80",
+    "80:90",
+    "flags",
+    "S/SA",
+    "icmp-type",
+    "icmp6-type",
+    "echoreq",
+    "code",
+    "keep",
+    "no",
+    "state",
+    "label",
+    "\"x\"",
+    "{",
+    "}",
+    ",",
+    "(",
+    ")",
+    "!",
+    "<",
+    ">",
+    "=",
+    "!=",
+    "><",
+    "<>",
+    "-",
+    "/",
+    "24",
+    "10.0.0.1",
+    "fd00::1",
+    "set",
+    "limit",
+    "states",
+    "timeout",
+    "tcp.first",
+    "table",
+    "persist",
+    "const",
+    "file",
+    "syncookies",
+    "adaptive",
+    "start",
+    "25%",
+    "return-icmp",
+    "$m",
+    "\n",
+];
+
+fn everything_renders(text: &str) {
+    let compiled = compile_text(text);
+    let input = pfconf::Input { name: "stdin", text };
+    for diagnostic in &compiled.diagnostics {
+        assert!(!diagnostic.classic().is_empty());
+        assert!(!diagnostic.pretty(&input, true).is_empty());
+        assert!(diagnostic.line() <= text.lines().count() + 1);
+    }
+    assert_eq!(compiled.ruleset.is_none(), !compiled.diagnostics.is_empty());
+    let Some(ruleset) = compiled.ruleset else { return };
+    let listed: String = ruleset.rules().map(|rule| pfconf::print::rule(rule) + "\n").collect();
+    let again = compile_text(&listed);
+    let messages: Vec<String> = again.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
+    assert!(again.ruleset.is_some(), "{listed}\n{messages:?}");
+    assert!(again.ruleset.is_some_and(|again| again.rules().eq(ruleset.rules())), "{listed}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_text_never_panics(text in any::<String>()) {
+        everything_renders(&text);
+    }
+
+    #[test]
+    fn arbitrary_words_never_panic(words in prop::collection::vec(select(&WORDS[..]), 0..40)) {
+        everything_renders(&format!("m = \"10.0.0.2\"\n{}", words.join(" ")));
+    }
+
+    #[test]
+    fn mutated_files_never_panic(
+        text in select(valid_files()),
+        at in any::<prop::sample::Index>(),
+        removed in 0_usize..12,
+        inserted in prop_oneof![
+            Just(String::new()),
+            select(&WORDS[..]).prop_map(str::to_owned),
+            "[ -~]{0,3}",
+            any::<char>().prop_map(String::from),
+        ],
+    ) {
+        let characters: Vec<char> = text.chars().collect();
+        let at = at.index(characters.len() + 1);
+        let rest = characters.iter().skip(at + removed);
+        let mutated: String =
+            characters[..at].iter().copied().chain(inserted.chars()).chain(rest.copied()).collect();
+        everything_renders(&mutated);
+    }
+}
+
+#[test]
+fn work_grows_linearly() {
+    // Each of these is quadratic or worse in a careless reader; here they end at once.
+    let deep = "{ ".repeat(100_000);
+    let quotes = "\"a' ".repeat(50_000);
+    let table = format!("table <t> {{ {} }}\n", "10.0.0.1, ".repeat(10_000));
+    let mut bomb = "m0 = \"0123456789\"\n".to_owned();
+    for n in 0..40 {
+        writeln!(bomb, "m{} = $m{n} $m{n} $m{n} $m{n}", n + 1).unwrap();
+    }
+    bomb += "pass from $m40\n";
+    let lines = "pass from { 10.0.0.1\n".repeat(2_000);
+    let macros = format!("m = \"{{ 10.0.0.1 }}\"\npass from {{ {} }}\n", "$m ".repeat(10_000));
+    for text in [deep, quotes, table, bomb, lines, macros] {
+        let compiled = compile_text(&text);
+        assert!(compiled.listing.len() <= 100_000);
+    }
+}

@@ -1,0 +1,112 @@
+//! `-f`.
+//!
+//! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`, sbin/pfctl/parse.y `parse_config`.
+
+use std::path::Path;
+
+use pfapi::facts::Facts;
+use pfconf::{Compiled, Input};
+
+use crate::console::{os_text, printable};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::facts::{self, DEFAULT_CONFIG};
+use crate::flags::classic::{ErrorForm, Names};
+use crate::load::{self, Setting, Style};
+use crate::session::Session;
+use crate::sources::{SystemSources, read_lossy};
+
+/// Loads the rules of a file, or with `-n` only compiles them.
+///
+/// # Errors
+/// The connection's and the daemon's refusals. Mistakes in the rules are shown here and give
+/// [`Exit::Failure`].
+pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
+    let text = match read(session, file) {
+        Ok(text) => text,
+        Err(error) => {
+            session.console.warn(format_args!("{}: {}", printable(file), os_text(&error)));
+            return Ok(not_loaded(session));
+        }
+    };
+    let flags = session.flags;
+    let facts = if flags.no_action { facts_without_daemon(session)? } else { session.facts()? };
+    let name = if file == "-" { "stdin" } else { file };
+    let numeric_only = flags.names == Names::Never;
+    let setting = Setting {
+        facts: &facts,
+        sources: &SystemSources::new(!numeric_only),
+        defines: &load::defines(&flags.defines, session.console),
+        numeric_only,
+        style: style(session),
+    };
+    let compiled = load::compile(&Input { name, text: &text }, &setting, session.console);
+    if flags.verbosity > 0 {
+        print_listing(session, &compiled)?;
+    }
+    let Some(ruleset) = compiled.ruleset else { return Ok(not_loaded(session)) };
+    if !flags.no_action {
+        load::transact(session.client()?, ruleset)?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Prints the file as it was understood; with `-vv` the rules, which stand last, are numbered.
+fn print_listing(session: &mut Session<'_, '_>, compiled: &Compiled) -> Result<(), Error> {
+    let rules = compiled.ruleset.as_ref().map_or(0, |ruleset| ruleset.rules().len());
+    let others = compiled.listing.len().saturating_sub(rules);
+    for (position, line) in compiled.listing.iter().enumerate() {
+        match position.checked_sub(others) {
+            Some(number) if session.flags.verbosity > 1 => {
+                writeln!(session.console.out, "@{number} {line}")?;
+            }
+            _ => writeln!(session.console.out, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+/// The last line of a failed load; with `-n` the messages before it are enough.
+fn not_loaded(session: &mut Session<'_, '_>) -> Exit {
+    if !session.flags.no_action {
+        session.console.warn("Syntax error in config file: pf rules not loaded");
+    }
+    Exit::Failure
+}
+
+fn read(session: &mut Session<'_, '_>, file: &str) -> std::io::Result<String> {
+    if file != "-" {
+        return read_lossy(file);
+    }
+    let mut octets = Vec::new();
+    session.console.input.read_to_end(&mut octets)?;
+    Ok(String::from_utf8_lossy(&octets).into_owned())
+}
+
+fn style(session: &Session<'_, '_>) -> Style {
+    let terminal = session.console.err_is_terminal;
+    let usual = if terminal { ErrorForm::Pretty } else { ErrorForm::Classic };
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Style { form: session.flags.errors.unwrap_or(usual), color: terminal && !plain }
+}
+
+/// Interfaces for `-n`: of the daemon, of a configuration file, of this machine.
+fn facts_without_daemon(session: &mut Session<'_, '_>) -> Result<Facts, Error> {
+    if session.is_connected()
+        && let Ok(facts) = session.facts()
+    {
+        return Ok(facts);
+    }
+    if let Some(config) = &session.flags.config {
+        return facts::from_config(config)
+            .map_err(|error| Error::Plain(format!("{}: {error}", config.display())));
+    }
+    match facts::from_config(Path::new(DEFAULT_CONFIG)) {
+        Ok(facts) => return Ok(facts),
+        // A machine without the daemon, or a user who may not read its configuration.
+        Err(facts::ConfigError::Read(_)) => {}
+        Err(error) => session.console.warn(format_args!("{DEFAULT_CONFIG}: {error}")),
+    }
+    facts::from_machine()
+        .map_err(|error| Error::Plain(format!("interfaces of this machine: {}", os_text(&error))))
+}

@@ -1,0 +1,167 @@
+//! `-s`.
+//!
+//! Source: OpenBSD sbin/pfctl/pfctl.c `main`, `pfctl_print_title`.
+
+use std::io::Write;
+
+use pfapi::control::{Request, Response, TableReport};
+use pfapi::facts::Facts;
+
+use crate::error::Error;
+use crate::flags::words::Show;
+use crate::session::Session;
+use crate::show::tables::{Clock, is_active};
+use crate::show::{info, lists, rules, states, tables};
+
+/// Titles of `-s all`; none without it.
+#[derive(Default)]
+struct Titles {
+    active: bool,
+    printed: bool,
+}
+
+impl Titles {
+    /// Prints a title, behind an empty line unless it is the first.
+    fn print(&mut self, out: &mut dyn Write, title: &str) -> std::io::Result<()> {
+        if !self.active {
+            return Ok(());
+        }
+        if self.printed {
+            writeln!(out)?;
+        }
+        self.printed = true;
+        writeln!(out, "{title}:")
+    }
+}
+
+/// Shows `what`.
+///
+/// # Errors
+/// The connection's, the daemon's refusals and those of standard output.
+pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
+    let mut titles = Titles { active: what == Show::All, printed: false };
+    let titles = &mut titles;
+    match what {
+        Show::Rules => show_rules(session, titles),
+        Show::States => show_states(session, titles),
+        Show::Info => show_info(session, titles),
+        Show::Labels => show_labels(session, titles),
+        Show::Timeouts => show_timeouts(session, titles),
+        Show::Memory => show_limits(session, titles),
+        Show::Tables => show_tables(session, titles),
+        Show::All => {
+            show_rules(session, titles)?;
+            show_states(session, titles)?;
+            show_info(session, titles)?;
+            show_labels(session, titles)?;
+            show_timeouts(session, titles)?;
+            show_limits(session, titles)?;
+            show_tables(session, titles)?;
+            // The daemon has no fingerprints; pfctl shows their number only.
+            titles.print(session.console.out, "OS FINGERPRINTS")?;
+            Ok(writeln!(session.console.out, "0 fingerprints loaded")?)
+        }
+    }
+}
+
+fn show_rules(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
+    titles.print(session.console.out, "FILTER RULES")?;
+    let verbosity = session.flags.verbosity;
+    let wanted = session.flags.rule;
+    let sizes = if verbosity > 1 {
+        rules::Sizes::new(table_reports(session)?, session.facts()?)
+    } else {
+        rules::Sizes::new(Vec::new(), Facts::default())
+    };
+    session.list(&Request::Rules, "rules", |console, _, response| {
+        let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };
+        for report in rules.iter().filter(|report| wanted.is_none_or(|id| report.number == id)) {
+            rules::print(console.out, report, verbosity, &sizes)?;
+        }
+        Ok(())
+    })
+}
+
+fn show_labels(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
+    let mut titled = false;
+    session.list(&Request::Rules, "rules", |console, _, response| {
+        let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };
+        for report in rules.iter().filter(|report| report.rule.label.is_some()) {
+            if !titled {
+                titles.print(console.out, "LABEL COUNTERS")?;
+                titled = true;
+            }
+            rules::print_label(console.out, report)?;
+        }
+        Ok(())
+    })
+}
+
+fn show_states(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
+    let verbosity = session.flags.verbosity;
+    let wanted = session.flags.rule;
+    let request = Request::States { interface: session.flags.interface.clone() };
+    let mut titled = false;
+    session.list(&request, "states", |console, names, response| {
+        let Response::States { states } = response else { return Err(Error::Unexpected("states")) };
+        for state in &states {
+            if wanted.is_some() && state.rule != wanted {
+                continue;
+            }
+            if !titled {
+                titles.print(console.out, "STATES")?;
+                titled = true;
+            }
+            states::print(console.out, state, verbosity, names)?;
+        }
+        Ok(())
+    })
+}
+
+fn show_info(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
+    titles.print(session.console.out, "INFO")?;
+    match session.call(&Request::Info)? {
+        Response::Info { info } => {
+            Ok(info::print(session.console.out, &info, session.flags.verbosity > 0)?)
+        }
+        other => Err(Error::from_answer(other, "info")),
+    }
+}
+
+fn show_timeouts(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
+    titles.print(session.console.out, "TIMEOUTS")?;
+    match session.call(&Request::Timeouts)? {
+        Response::Timeouts { timeouts } => {
+            Ok(lists::print_timeouts(session.console.out, &timeouts)?)
+        }
+        other => Err(Error::from_answer(other, "timeouts")),
+    }
+}
+
+fn show_limits(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
+    titles.print(session.console.out, "LIMITS")?;
+    match session.call(&Request::Limits)? {
+        Response::Limits { limits } => Ok(lists::print_limits(session.console.out, &limits)?),
+        other => Err(Error::from_answer(other, "limits")),
+    }
+}
+
+fn show_tables(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
+    let reports: Vec<_> = table_reports(session)?.into_iter().filter(is_active).collect();
+    if reports.is_empty() {
+        return Ok(());
+    }
+    titles.print(session.console.out, "TABLES")?;
+    let clock = Clock::system();
+    for report in &reports {
+        tables::print(session.console.out, report, session.flags.verbosity, &clock)?;
+    }
+    Ok(())
+}
+
+fn table_reports(session: &mut Session<'_, '_>) -> Result<Vec<TableReport>, Error> {
+    match session.call(&Request::Tables)? {
+        Response::Tables { tables } => Ok(tables),
+        other => Err(Error::from_answer(other, "tables")),
+    }
+}

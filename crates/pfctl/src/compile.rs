@@ -1,0 +1,45 @@
+//! `--compile`: the daemon's own way to its ruleset at start, in an unprivileged child.
+//!
+//! Text comes in on standard input; the frames of a load with ticket 0 go out on standard
+//! output, one JSON object per line, without begin and commit.
+
+use pfapi::facts::Facts;
+use pfconf::Input;
+
+use crate::console::{Console, os_text};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::flags::classic::ErrorForm;
+use crate::load::{self, Setting, Style};
+use crate::sources::SystemSources;
+
+/// Compiles standard input; messages name the ruleset `name`.
+///
+/// # Errors
+/// Wrong facts, and failures of the standard streams. Mistakes in the rules are shown here and
+/// give [`Exit::Failure`].
+pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, Error> {
+    let facts: Facts =
+        serde_json::from_str(facts).map_err(|error| Error::Plain(format!("--facts: {error}")))?;
+    let mut octets = Vec::new();
+    console
+        .input
+        .read_to_end(&mut octets)
+        .map_err(|error| Error::Plain(format!("stdin: {}", os_text(&error))))?;
+    let text = String::from_utf8_lossy(&octets);
+    let setting = Setting {
+        facts: &facts,
+        sources: &SystemSources::new(true),
+        defines: &[],
+        numeric_only: false,
+        style: Style { form: ErrorForm::Classic, color: false },
+    };
+    let compiled = load::compile(&Input { name, text: &text }, &setting, console);
+    let Some(ruleset) = compiled.ruleset else { return Ok(Exit::Failure) };
+    for frame in load::frames(ruleset, 0) {
+        serde_json::to_writer(&mut *console.out, &frame).map_err(std::io::Error::from)?;
+        writeln!(console.out)?;
+    }
+    console.out.flush()?;
+    Ok(Exit::Success)
+}

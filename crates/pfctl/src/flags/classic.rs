@@ -1,0 +1,365 @@
+//! Parser of the classic face: the command line of OpenBSD pfctl(8).
+//!
+//! Source: OpenBSD sbin/pfctl/pfctl.c `main`, pfctl(8).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use pfapi::control::DEFAULT_SOCKET;
+
+use super::defs::{FLAGS, Support, WORDS, classic_command};
+use super::words::{Clear, Show, TableCommand, WordError, check_optimization};
+
+/// What one call asks for. The order of the actions is fixed: see `crate::session`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag of pfctl(8)")]
+pub struct Classic {
+    /// `-d`
+    pub disable: bool,
+    /// `-e`
+    pub enable: bool,
+    /// `-n`
+    pub no_action: bool,
+    /// `-q`
+    pub quiet: bool,
+    /// `-z`
+    pub clear_rule_counters: bool,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+    /// `-N` or `-r`.
+    pub names: Names,
+    /// `-s`
+    pub show: Option<Show>,
+    /// `-F`
+    pub clear: Option<Clear>,
+    /// `-k`, at most two.
+    pub kill: Vec<String>,
+    /// `-t` and `-T`.
+    pub table: Option<(String, TableCommand)>,
+    /// Addresses for the table command.
+    pub words: Vec<String>,
+    /// `-f`: a file with rules, or with addresses for the table command.
+    pub file: Option<String>,
+    /// `-D` as written; checked where macros are used.
+    pub defines: Vec<String>,
+    /// `-i`
+    pub interface: Option<String>,
+    /// `-R`
+    pub rule: Option<u32>,
+    /// `-p`
+    pub socket: PathBuf,
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--errors`
+    pub errors: Option<ErrorForm>,
+}
+
+/// Whether names are looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// Of hosts in rules and arguments.
+    #[default]
+    Forward,
+    /// `-N`: never.
+    Never,
+    /// `-r`: also of addresses that are shown.
+    Reverse,
+}
+
+/// How messages about the rules look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// One line each, as pfctl(8) has them.
+    Classic,
+    /// With the line at fault and a way out.
+    Pretty,
+}
+
+/// What a command line of the classic face asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// The usual actions.
+    Classic(Box<Classic>),
+    /// `--compile`
+    Compile {
+        /// Name of the ruleset in messages.
+        name: String,
+        /// Interfaces as JSON.
+        facts: String,
+    },
+    /// `--help`
+    Help,
+    /// `--version`
+    Version,
+}
+
+/// Why a command line was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FlagError {
+    /// `-h`, or flags that do not go together: only the usage text is shown.
+    #[error("usage")]
+    Usage,
+    /// A message, then the usage text.
+    #[error("{0}")]
+    Explained(String),
+    /// A message alone.
+    #[error("{0}")]
+    Plain(String),
+}
+
+impl From<WordError> for FlagError {
+    fn from(error: WordError) -> Self {
+        match error {
+            WordError::Unknown { .. } => Self::Explained(error.to_string()),
+            WordError::Ambiguous(_) | WordError::Refused { .. } => Self::Plain(error.to_string()),
+        }
+    }
+}
+
+/// Parses the arguments behind the program's name.
+///
+/// # Errors
+/// Everything that pfctl(8) refuses, and its flags that this version does not do.
+pub fn parse(args: &[OsString]) -> Result<Call, FlagError> {
+    let name = OsString::from("pfctl");
+    let matches = classic_command()
+        .try_get_matches_from(std::iter::once(&name).chain(args))
+        .map_err(|error| explain(&error))?;
+    let count = |id: &str| matches.get_count(id);
+    if count("h") > 0 {
+        return Err(FlagError::Usage);
+    }
+    if count("help") > 0 {
+        return Ok(Call::Help);
+    }
+    if count("version") > 0 {
+        return Ok(Call::Version);
+    }
+    refuse_missing(&matches)?;
+    if let Some(name) = text(&matches, "compile") {
+        let facts = text(&matches, "facts")
+            .ok_or_else(|| FlagError::Explained("--compile needs --facts".to_owned()))?;
+        return Ok(Call::Compile { name, facts });
+    }
+    classic(&matches).map(|classic| Call::Classic(Box::new(classic)))
+}
+
+fn text(matches: &ArgMatches, id: &str) -> Option<String> {
+    matches.get_one::<String>(id).cloned()
+}
+
+fn texts(matches: &ArgMatches, id: &str) -> Vec<String> {
+    matches.get_many::<String>(id).into_iter().flatten().cloned().collect()
+}
+
+fn refuse_missing(matches: &ArgMatches) -> Result<(), FlagError> {
+    for flag in FLAGS {
+        let Support::Refused(missing) = flag.support else { continue };
+        let given = match flag.value {
+            Some(_) => matches.contains_id(&flag.id()),
+            None => matches.get_count(&flag.id()) > 0,
+        };
+        if given {
+            return Err(FlagError::Plain(format!("{}: not supported, {missing}", flag.spelled())));
+        }
+    }
+    Ok(())
+}
+
+fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
+    let given = |id: &str| matches.get_count(id) > 0;
+    if let Some(level) = text(matches, "o") {
+        check_optimization(&level)?;
+    }
+    let kill = texts(matches, "k");
+    if kill.len() > 2 {
+        return Err(FlagError::Explained("can only specify -k twice".to_owned()));
+    }
+    let classic = Classic {
+        disable: given("d"),
+        enable: given("e"),
+        no_action: given("n"),
+        quiet: given("q"),
+        clear_rule_counters: given("z"),
+        verbosity: matches.get_count("v"),
+        names: names(given("N"), given("r"))?,
+        show: text(matches, "s").map(|word| Show::parse(&word)).transpose()?,
+        clear: text(matches, "F").map(|word| Clear::parse(&word)).transpose()?,
+        kill,
+        table: table(text(matches, "t"), text(matches, "T"))?,
+        words: texts(matches, WORDS),
+        file: text(matches, "f"),
+        defines: texts(matches, "D"),
+        interface: text(matches, "i"),
+        rule: text(matches, "R").map(|id| rule_number(&id)).transpose()?,
+        socket: text(matches, "p").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from),
+        config: text(matches, "config").map(PathBuf::from),
+        errors: text(matches, "errors").map(|form| error_form(&form)).transpose()?,
+    };
+    match (&classic.table, classic.words.first()) {
+        (None, Some(word)) => {
+            Err(FlagError::Explained(format!("unknown command line argument: {word} ...")))
+        }
+        (Some((_, TableCommand::Show | TableCommand::Flush)), word)
+            if word.is_some() || classic.file.is_some() =>
+        {
+            Err(FlagError::Usage)
+        }
+        _ if classic.clear == Some(Clear::All) && classic.interface.is_some() => {
+            Err(FlagError::Explained("don't specify an interface with -Fall".to_owned()))
+        }
+        _ if classic.clear == Some(Clear::Info) && classic.interface.is_some() => {
+            let missing = "there are no statistics per interface";
+            Err(FlagError::Plain(format!("-F info with -i: not supported, {missing}")))
+        }
+        _ => Ok(classic),
+    }
+}
+
+fn names(never: bool, reverse: bool) -> Result<Names, FlagError> {
+    match (never, reverse) {
+        (true, true) => Err(FlagError::Plain("-N and -r are mutually exclusive".to_owned())),
+        (true, false) => Ok(Names::Never),
+        (false, true) => Ok(Names::Reverse),
+        (false, false) => Ok(Names::Forward),
+    }
+}
+
+fn table(
+    name: Option<String>,
+    command: Option<String>,
+) -> Result<Option<(String, TableCommand)>, FlagError> {
+    let command = command.map(|word| TableCommand::parse(&word)).transpose()?;
+    match (name, command) {
+        (None, None) => Ok(None),
+        (Some(name), Some(command)) => Ok(Some((name, command))),
+        _ => Err(FlagError::Usage),
+    }
+}
+
+fn rule_number(id: &str) -> Result<u32, FlagError> {
+    id.parse().map_err(|_| FlagError::Explained(format!("Invalid rule number '{id}'")))
+}
+
+fn error_form(word: &str) -> Result<ErrorForm, FlagError> {
+    match word {
+        "classic" => Ok(ErrorForm::Classic),
+        "pretty" => Ok(ErrorForm::Pretty),
+        _ => {
+            let text = format!("Unknown error form '{word}': it is classic or pretty");
+            Err(FlagError::Explained(text))
+        }
+    }
+}
+
+/// The words of getopt(3) for what clap found.
+fn explain(error: &clap::Error) -> FlagError {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let name = argument.split([' ', '=']).next().unwrap_or_default();
+    let letters = name.strip_prefix("--").or_else(|| name.strip_prefix('-')).unwrap_or(name);
+    FlagError::Explained(match error.kind() {
+        ErrorKind::UnknownArgument => format!("unknown option -- {letters}"),
+        ErrorKind::InvalidValue | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
+            format!("option requires an argument -- {letters}")
+        }
+        ErrorKind::InvalidUtf8 => "arguments must be UTF-8".to_owned(),
+        _ => error.render().to_string().lines().next().unwrap_or_default().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(line: &str) -> Result<Call, FlagError> {
+        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    fn classic(line: &str) -> Classic {
+        match call(line) {
+            Ok(Call::Classic(classic)) => *classic,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn letters_may_stand_together() {
+        let flags = classic("-vvsT -qe");
+        assert_eq!((flags.verbosity, flags.show), (2, Some(Show::Tables)));
+        assert!(flags.quiet && flags.enable && !flags.disable);
+        let flags = classic("-nf- -Da=b -D c=d -f /etc/pf.conf");
+        assert!(flags.no_action);
+        assert_eq!(flags.file.as_deref(), Some("/etc/pf.conf"));
+        assert_eq!(flags.defines, ["a=b", "c=d"]);
+        assert_eq!(classic("-Fa").clear, Some(Clear::All));
+        assert_eq!(classic("-f -").file.as_deref(), Some("-"));
+    }
+
+    #[test]
+    fn table_commands_take_addresses() {
+        let flags = classic("-t bad -T add 192.0.2.1 !198.51.100.0/24 -");
+        assert_eq!(flags.table, Some(("bad".to_owned(), TableCommand::Add)));
+        assert_eq!(flags.words, ["192.0.2.1", "!198.51.100.0/24", "-"]);
+        for line in ["-t bad", "-T show", "-t bad -T show 192.0.2.1", "-h"] {
+            assert_eq!(call(line), Err(FlagError::Usage), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_lines_have_the_texts_of_pfctl() {
+        for (line, text) in [
+            ("-y", "unknown option -- y"),
+            ("-vy", "unknown option -- y"),
+            ("--nope", "unknown option -- nope"),
+            ("-f", "option requires an argument -- f"),
+            ("-vk", "option requires an argument -- k"),
+            ("-k a -k b -k c", "can only specify -k twice"),
+            ("-s nope", "Unknown show modifier 'nope'"),
+            ("-F nope", "Unknown flush modifier 'nope'"),
+            ("-e word", "unknown command line argument: word ..."),
+            ("-F all -i tun0", "don't specify an interface with -Fall"),
+            ("--errors loud -e", "Unknown error form 'loud': it is classic or pretty"),
+        ] {
+            assert_eq!(call(line), Err(FlagError::Explained(text.to_owned())), "{line}");
+        }
+        for (line, text) in [
+            ("-N -r -s states", "-N and -r are mutually exclusive"),
+            ("-a x -s rules", "-a: not supported, there are no anchors"),
+            ("-gsr", "-g: not supported, there is no debugging output"),
+            ("-s queue", "-s queue: not supported, there are no queues"),
+        ] {
+            assert_eq!(call(line), Err(FlagError::Plain(text.to_owned())), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_refused_flag_is_refused_by_name() {
+        for flag in FLAGS {
+            let Support::Refused(missing) = flag.support else { continue };
+            let line =
+                format!("{} {}", flag.spelled(), if flag.value.is_some() { "1" } else { "" });
+            let text = format!("{}: not supported, {missing}", flag.spelled());
+            assert_eq!(call(&line), Err(FlagError::Plain(text)));
+        }
+    }
+
+    #[test]
+    fn own_flags() {
+        assert_eq!(call("--help"), Ok(Call::Help));
+        assert_eq!(call("--version"), Ok(Call::Version));
+        assert_eq!(
+            call("--compile pf.conf --facts {}"),
+            Ok(Call::Compile { name: "pf.conf".to_owned(), facts: "{}".to_owned() })
+        );
+        let flags = classic("-nf x --config=pfd.toml --errors pretty -p /tmp/s");
+        assert_eq!(flags.config, Some(PathBuf::from("pfd.toml")));
+        assert_eq!(flags.errors, Some(ErrorForm::Pretty));
+        assert_eq!(flags.socket, PathBuf::from("/tmp/s"));
+        assert_eq!(classic("-e").socket, PathBuf::from(DEFAULT_SOCKET));
+    }
+}

@@ -1,0 +1,174 @@
+//! The one table of flags: parser, usage text, `--help` and the test of `man/pfctl.8` read it.
+//!
+//! Letters and meanings are those of OpenBSD pfctl(8); long flags without a letter are our own.
+
+use clap::{Arg, ArgAction, Command};
+
+/// A flag of the classic face.
+#[derive(Clone, Copy)]
+pub struct Flag {
+    /// Letter behind one dash.
+    pub short: Option<char>,
+    /// Word behind two dashes.
+    pub long: Option<&'static str>,
+    /// Name of the argument, when the flag takes one.
+    pub value: Option<&'static str>,
+    /// How often the flag counts.
+    pub repeat: Repeat,
+    /// Whether this version does it.
+    pub support: Support,
+    /// One sentence for `--help`, without a full stop.
+    pub summary: &'static str,
+}
+
+/// What a second occurrence of a flag means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// The last one wins.
+    Last,
+    /// Every one counts.
+    All,
+}
+
+/// Whether this version does what the flag asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// It does.
+    Done,
+    /// It is for the daemon and the tests; not shown.
+    Hidden,
+    /// pfctl(8) has it, this version refuses it and says what is missing.
+    Refused(&'static str),
+}
+
+impl Flag {
+    /// Key under which the parser keeps the flag.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.long.map_or_else(|| self.short.map(String::from).unwrap_or_default(), str::to_owned)
+    }
+
+    /// As a user types it: `-f` or `--config`.
+    #[must_use]
+    pub fn spelled(&self) -> String {
+        match (self.short, self.long) {
+            (Some(short), _) => format!("-{short}"),
+            (None, Some(long)) => format!("--{long}"),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn to_arg(self) -> Arg {
+        let mut arg = Arg::new(self.id()).help(self.summary);
+        if let Some(short) = self.short {
+            arg = arg.short(short);
+        }
+        if let Some(long) = self.long {
+            arg = arg.long(long);
+        }
+        arg = match (self.value, self.repeat) {
+            // As getopt does: whatever follows is the argument, even when it looks like a flag.
+            (Some(value), Repeat::Last) => {
+                let id = self.id();
+                arg.action(ArgAction::Set).overrides_with(id).value_name(value).num_args(1)
+            }
+            (Some(value), Repeat::All) => {
+                arg.action(ArgAction::Append).value_name(value).num_args(1)
+            }
+            (None, _) => arg.action(ArgAction::Count),
+        };
+        arg.allow_hyphen_values(self.value.is_some()).hide(self.support != Support::Done)
+    }
+}
+
+/// Key of the addresses behind `-T command`.
+pub const WORDS: &str = "address";
+
+/// The parser of the classic face.
+#[must_use]
+pub fn classic_command() -> Command {
+    Command::new("pfctl")
+        .about("Administers the packet filter")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .args(FLAGS.iter().copied().map(Flag::to_arg))
+        .arg(Arg::new(WORDS).num_args(0..).help("Addresses for -T"))
+}
+
+const fn switch(short: char, summary: &'static str) -> Flag {
+    Flag {
+        short: Some(short),
+        long: None,
+        value: None,
+        repeat: Repeat::Last,
+        support: Support::Done,
+        summary,
+    }
+}
+
+const fn option(short: char, value: &'static str, summary: &'static str) -> Flag {
+    Flag { value: Some(value), ..switch(short, summary) }
+}
+
+const fn long(long: &'static str, value: Option<&'static str>, summary: &'static str) -> Flag {
+    Flag {
+        short: None,
+        long: Some(long),
+        value,
+        repeat: Repeat::Last,
+        support: Support::Done,
+        summary,
+    }
+}
+
+const fn refused(short: char, value: Option<&'static str>, missing: &'static str) -> Flag {
+    Flag { value, support: Support::Refused(missing), ..switch(short, missing) }
+}
+
+const fn repeated(flag: Flag) -> Flag {
+    Flag { repeat: Repeat::All, ..flag }
+}
+
+const fn hidden(flag: Flag) -> Flag {
+    Flag { support: Support::Hidden, ..flag }
+}
+
+/// Every flag, in the order of usage text and manual.
+pub const FLAGS: &[Flag] = &[
+    refused('a', Some("anchor"), "there are no anchors"),
+    repeated(option('D', "macro=value", "Define a macro; it wins over the one in the file")),
+    switch('d', "Disable the packet filter"),
+    switch('e', "Enable the packet filter"),
+    option('F', "modifier", "Flush: rules, states, info, Tables, Reset or all"),
+    option('f', "file", "Load the rules of a file; - is standard input"),
+    refused('g', None, "there is no debugging output"),
+    switch('h', "Show the usage and fail"),
+    option('i', "interface", "Show, flush or kill only the states bound to an interface"),
+    refused('K', Some("key"), "there are no source tracking entries"),
+    repeated(option('k', "key", "Kill states by host, two hosts, label, id or key")),
+    refused('L', Some("statefile"), "there are no state files"),
+    switch('N', "Do not look up host names"),
+    switch('n', "Parse the rules, change nothing"),
+    option('o', "level", "Accepted for the optimizer levels none, basic and profile"),
+    refused('P', None, "ports are shown as numbers only"),
+    option('p', "socket", "Talk to the daemon that listens on this socket"),
+    switch('q', "Print errors and warnings only"),
+    option('R', "id", "Show only the rule with this number, or its states"),
+    switch('r', "Look up the names of addresses when showing states and tables"),
+    refused('S', Some("statefile"), "there are no state files"),
+    option('s', "modifier", "Show: rules, states, info, labels, timeouts, memory, Tables or all"),
+    option('T', "command", "Table command: show, add, delete, test, replace or flush"),
+    option('t', "table", "Table for -T"),
+    refused('V', Some("rdomain"), "there are no routing domains"),
+    switch('v', "Show more; twice, even more"),
+    refused('x', Some("level"), "the daemon has no debug levels"),
+    switch('z', "Clear the counters of the rules"),
+    long("config", Some("file"), "Take interfaces from this file when no daemon can be asked"),
+    long("errors", Some("form"), "Form of messages about the rules: classic or pretty"),
+    long("help", None, "Show this help"),
+    long("version", None, "Show the version"),
+    hidden(long("compile", Some("name"), "Compile standard input for the daemon")),
+    hidden(long("facts", Some("json"), "Interfaces for --compile")),
+];

@@ -1,0 +1,94 @@
+//! Usage text and `--help`, made from the table of flags.
+
+use std::fmt::Write;
+
+use super::defs::{FLAGS, Flag, Support};
+
+/// Column after which the usage text goes on in a new line.
+const USAGE_WIDTH: usize = 72;
+
+fn shown() -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter().filter(|flag| flag.support == Support::Done)
+}
+
+/// The usage text of pfctl(8), with a newline at its end.
+#[must_use]
+pub fn usage() -> String {
+    let letters: String =
+        shown().filter(|flag| flag.value.is_none()).filter_map(|flag| flag.short).collect();
+    let mut pieces = vec![format!("[-{}]", sorted(&letters))];
+    for flag in shown() {
+        match (flag.short, flag.value) {
+            (Some('T'), _) | (_, None) => {}
+            (Some('t'), _) => pieces.push("[-t table -T command [address ...]]".to_owned()),
+            (_, Some(value)) => pieces.push(format!("[{} {value}]", flag.spelled())),
+        }
+    }
+    let mut text = String::from("usage: pfctl");
+    let mut column = text.len();
+    for piece in pieces {
+        if column + 1 + piece.len() > USAGE_WIDTH {
+            text.push_str("\n\t");
+            column = 8;
+        } else {
+            text.push(' ');
+            column += 1;
+        }
+        column += piece.len();
+        text.push_str(&piece);
+    }
+    text.push_str("\n       pfctl completions shell\n");
+    text
+}
+
+/// Letters in the order of pfctl's own usage text: by letter, capitals first.
+fn sorted(letters: &str) -> String {
+    let mut letters: Vec<char> = letters.chars().collect();
+    letters.sort_by_key(|letter| (letter.to_ascii_lowercase(), letter.is_ascii_lowercase()));
+    letters.into_iter().collect()
+}
+
+/// The answer to `--help`: usage, then one line per flag.
+#[must_use]
+pub fn help() -> String {
+    let mut text = usage();
+    text.push('\n');
+    for flag in shown() {
+        let value = flag.value.map(|value| format!(" {value}")).unwrap_or_default();
+        let name = format!("{}{value}", flag.spelled());
+        let _ = writeln!(text, "  {name:<16}  {}", flag.summary);
+    }
+    text.push_str("\nFlags of pfctl(8) that this version refuses:\n");
+    for flag in FLAGS {
+        if let Support::Refused(missing) = flag.support {
+            let _ = writeln!(text, "  {:<16}  {missing}", flag.spelled());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_names_every_flag_and_fits_a_terminal() {
+        assert_eq!(
+            usage(),
+            "usage: pfctl [-dehNnqrvz] [-D macro=value] [-F modifier] [-f file]\n\
+             \t[-i interface] [-k key] [-o level] [-p socket] [-R id]\n\
+             \t[-s modifier] [-t table -T command [address ...]]\n\
+             \t[--config file] [--errors form]\n       pfctl completions shell\n"
+        );
+    }
+
+    #[test]
+    fn help_has_a_line_for_every_flag() {
+        let help = help();
+        for flag in FLAGS.iter().filter(|flag| flag.support != Support::Hidden) {
+            let start = format!("\n  {}", flag.spelled());
+            assert!(help.contains(&start), "{} is missing in\n{help}", flag.spelled());
+        }
+        assert!(!help.contains("compile NAME"));
+    }
+}

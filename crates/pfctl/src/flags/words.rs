@@ -1,0 +1,215 @@
+//! Words behind -s, -F, -T and -o, which may be cut to any prefix that only one of them has.
+//!
+//! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_lookup_option`, with its spelling of "ambigious".
+
+/// Why a word was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WordError {
+    /// More than one word starts like this.
+    #[error("{0} is ambigious")]
+    Ambiguous(String),
+    /// No word starts like this; pfctl shows its usage after it.
+    #[error("Unknown {kind} '{word}'")]
+    Unknown {
+        /// What the word should have been.
+        kind: &'static str,
+        /// The word.
+        word: String,
+    },
+    /// pfctl(8) has it, this version does not.
+    #[error("{flag} {word}: not supported, {missing}")]
+    Refused {
+        /// The flag in front of the word.
+        flag: &'static str,
+        /// The whole word.
+        word: &'static str,
+        /// What is missing.
+        missing: &'static str,
+    },
+}
+
+/// A word that a flag takes, or that pfctl(8) takes and this version refuses.
+type Entry<T> = (&'static str, Result<T, &'static str>);
+
+fn look_up<T: Copy>(
+    flag: &'static str,
+    kind: &'static str,
+    list: &[Entry<T>],
+    word: &str,
+) -> Result<T, WordError> {
+    let mut found = list.iter().filter(|(name, _)| name.starts_with(word));
+    let Some((name, meaning)) = found.next() else {
+        return Err(WordError::Unknown { kind, word: word.to_owned() });
+    };
+    if found.next().is_some() {
+        return Err(WordError::Ambiguous(word.to_owned()));
+    }
+    meaning.map_err(|missing| WordError::Refused { flag, word: name, missing })
+}
+
+/// What `-s` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// The rules in force.
+    Rules,
+    /// The state table.
+    States,
+    /// Status and counters.
+    Info,
+    /// Counters of rules that have a label.
+    Labels,
+    /// Timeouts in force.
+    Timeouts,
+    /// Hard limits in force.
+    Memory,
+    /// Tables without their contents.
+    Tables,
+    /// All of these.
+    All,
+}
+
+impl Show {
+    /// The argument of `-s`.
+    ///
+    /// # Errors
+    /// Unknown, ambiguous or refused words.
+    pub fn parse(word: &str) -> Result<Self, WordError> {
+        const LIST: &[Entry<Show>] = &[
+            ("queue", Err("there are no queues")),
+            ("rules", Ok(Show::Rules)),
+            ("Anchors", Err("there are no anchors")),
+            ("Sources", Err("there are no source tracking entries")),
+            ("states", Ok(Show::States)),
+            ("info", Ok(Show::Info)),
+            ("Interfaces", Err("there are no statistics per interface")),
+            ("labels", Ok(Show::Labels)),
+            ("timeouts", Ok(Show::Timeouts)),
+            ("memory", Ok(Show::Memory)),
+            ("Tables", Ok(Show::Tables)),
+            ("osfp", Err("there are no fingerprints")),
+            ("all", Ok(Show::All)),
+        ];
+        look_up("-s", "show modifier", LIST, word)
+    }
+}
+
+/// What `-F` flushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clear {
+    /// All rules.
+    Rules,
+    /// All states.
+    States,
+    /// Counters of `-s info`.
+    Info,
+    /// All tables.
+    Tables,
+    /// Options back to their defaults.
+    Reset,
+    /// All of these.
+    All,
+}
+
+impl Clear {
+    /// The argument of `-F`.
+    ///
+    /// # Errors
+    /// Unknown, ambiguous or refused words.
+    pub fn parse(word: &str) -> Result<Self, WordError> {
+        const LIST: &[Entry<Clear>] = &[
+            ("rules", Ok(Clear::Rules)),
+            ("Sources", Err("there are no source tracking entries")),
+            ("states", Ok(Clear::States)),
+            ("info", Ok(Clear::Info)),
+            ("Tables", Ok(Clear::Tables)),
+            ("osfp", Err("there are no fingerprints")),
+            ("Reset", Ok(Clear::Reset)),
+            ("all", Ok(Clear::All)),
+        ];
+        look_up("-F", "flush modifier", LIST, word)
+    }
+}
+
+/// What `-T` does with the table of `-t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableCommand {
+    /// Removes all addresses.
+    Flush,
+    /// Adds addresses.
+    Add,
+    /// Removes addresses.
+    Delete,
+    /// Makes the contents equal to the addresses.
+    Replace,
+    /// Lists the contents.
+    Show,
+    /// Looks addresses up.
+    Test,
+}
+
+impl TableCommand {
+    /// The argument of `-T`.
+    ///
+    /// # Errors
+    /// Unknown, ambiguous or refused words.
+    pub fn parse(word: &str) -> Result<Self, WordError> {
+        const LIST: &[Entry<TableCommand>] = &[
+            ("kill", Err("remove the table from the rules and use -T flush")),
+            ("flush", Ok(TableCommand::Flush)),
+            ("add", Ok(TableCommand::Add)),
+            ("delete", Ok(TableCommand::Delete)),
+            ("replace", Ok(TableCommand::Replace)),
+            ("show", Ok(TableCommand::Show)),
+            ("test", Ok(TableCommand::Test)),
+            ("zero", Err("addresses have no counters")),
+            ("expire", Err("addresses have no counters")),
+        ];
+        look_up("-T", "table command", LIST, word)
+    }
+}
+
+/// Checks the argument of `-o`, which has no effect: the engine chooses its own search.
+///
+/// # Errors
+/// Unknown or ambiguous words.
+pub fn check_optimization(word: &str) -> Result<(), WordError> {
+    look_up("-o", "optimization", &[("none", Ok(())), ("basic", Ok(())), ("profile", Ok(()))], word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_unambiguous_prefix_is_enough() {
+        for (word, show) in [
+            ("r", Show::Rules),
+            ("st", Show::States),
+            ("s", Show::States),
+            ("info", Show::Info),
+            ("l", Show::Labels),
+            ("t", Show::Timeouts),
+            ("m", Show::Memory),
+            ("T", Show::Tables),
+            ("Tab", Show::Tables),
+            ("a", Show::All),
+        ] {
+            assert_eq!(Show::parse(word), Ok(show), "{word}");
+        }
+        assert_eq!(Clear::parse("R"), Ok(Clear::Reset));
+        assert_eq!(TableCommand::parse("te"), Ok(TableCommand::Test));
+        assert_eq!(check_optimization("b"), Ok(()));
+    }
+
+    #[test]
+    fn refusals_have_the_texts_of_pfctl() {
+        let text = |word| Show::parse(word).unwrap_err().to_string();
+        assert_eq!(text(""), " is ambigious");
+        assert_eq!(text("statesx"), "Unknown show modifier 'statesx'");
+        assert_eq!(text("RULES"), "Unknown show modifier 'RULES'");
+        assert_eq!(text("So"), "-s Sources: not supported, there are no source tracking entries");
+        assert_eq!(Clear::parse("x").unwrap_err().to_string(), "Unknown flush modifier 'x'");
+        assert_eq!(TableCommand::parse("x").unwrap_err().to_string(), "Unknown table command 'x'");
+        assert_eq!(check_optimization("x").unwrap_err().to_string(), "Unknown optimization 'x'");
+    }
+}

@@ -1,0 +1,238 @@
+//! A ruleset on its way to the daemon: text, compiled rules, frames, transaction.
+//!
+//! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`; the frames are those of `pfapi::control`.
+
+use pfapi::check::CheckedRuleset;
+use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
+use pfapi::facts::Facts;
+use pfapi::ruleset::TableDef;
+use pfconf::{CompileOptions, Compiled, Input, Sources};
+
+use crate::client::Client;
+use crate::console::Console;
+use crate::error::Error;
+use crate::flags::classic::ErrorForm;
+
+/// How messages about rules are shown.
+#[derive(Clone, Copy)]
+pub struct Style {
+    /// Lines of pfctl(8), or the parser's longer ones.
+    pub form: ErrorForm,
+    /// Whether the longer ones may have colours.
+    pub color: bool,
+}
+
+/// What a compilation needs besides the text.
+pub struct Setting<'a> {
+    /// Interfaces.
+    pub facts: &'a Facts,
+    /// Files, hosts, services.
+    pub sources: &'a dyn Sources,
+    /// Macros of `-D`.
+    pub defines: &'a [(String, String)],
+    /// `-N`
+    pub numeric_only: bool,
+    /// For messages.
+    pub style: Style,
+}
+
+/// Compiles `input` and shows what is wrong with it. Without errors the ruleset comes back.
+pub fn compile(input: &Input<'_>, setting: &Setting<'_>, console: &mut Console<'_>) -> Compiled {
+    let options = CompileOptions {
+        facts: setting.facts,
+        sources: setting.sources,
+        defines: setting.defines,
+        numeric_only: setting.numeric_only,
+    };
+    let compiled = pfconf::compile(input, &options);
+    for diagnostic in &compiled.diagnostics {
+        let text = match setting.style.form {
+            ErrorForm::Classic => diagnostic.classic(),
+            ErrorForm::Pretty => diagnostic.pretty(input, setting.style.color),
+        };
+        console.note(text.trim_end_matches('\n'));
+    }
+    compiled
+}
+
+/// Macros of `-D`; a definition without `=` is shown and left out, as pfctl(8) does.
+pub fn defines(words: &[String], console: &mut Console<'_>) -> Vec<(String, String)> {
+    let mut defines = Vec::new();
+    for word in words {
+        match word.split_once('=') {
+            Some((name, value)) => defines.push((name.to_owned(), value.to_owned())),
+            None => console.warn(format_args!("could not parse macro definition {word}")),
+        }
+    }
+    defines
+}
+
+/// The frames of a load between its begin and its commit.
+///
+/// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
+/// bounds on names that `check` enforces that keeps it below the longest frame.
+pub fn frames(ruleset: CheckedRuleset, ticket: u32) -> Vec<Request> {
+    let (options, tables, rules) = ruleset.into_parts();
+    let mut frames = vec![Request::AddOptions { ticket, options: Box::new(options) }];
+    frames.extend(
+        table_parts(tables).into_iter().map(|tables| Request::AddTables { ticket, tables }),
+    );
+    let mut rules = rules.into_iter().peekable();
+    while rules.peek().is_some() {
+        let rules = rules.by_ref().take(ITEMS_PER_FRAME).collect();
+        frames.push(Request::AddRules { ticket, rules });
+    }
+    frames
+}
+
+/// Tables in groups that fit into frames; a large table is cut into parts of the same name.
+fn table_parts(tables: Vec<TableDef>) -> Vec<Vec<TableDef>> {
+    let mut groups = Vec::new();
+    let mut group: Vec<TableDef> = Vec::new();
+    let mut room = ITEMS_PER_FRAME;
+    let mut add = |part: TableDef| {
+        let size = 1 + part.entries.as_ref().map_or(0, Vec::len);
+        if size > room {
+            groups.push(std::mem::take(&mut group));
+            room = ITEMS_PER_FRAME;
+        }
+        room -= size;
+        group.push(part);
+    };
+    for mut table in tables {
+        let mut entries = table.entries.take().map(|entries| entries.into_iter().peekable());
+        loop {
+            let part = entries.as_mut().map(|rest| rest.by_ref().take(ITEMS_PER_FRAME - 1));
+            add(TableDef { entries: part.map(Iterator::collect), ..table.clone() });
+            if entries.as_mut().and_then(|rest| rest.peek()).is_none() {
+                break;
+            }
+        }
+    }
+    if !group.is_empty() {
+        groups.push(group);
+    }
+    groups
+}
+
+/// Loads a ruleset: nothing is in force before the last step, and a failure leaves the old rules.
+///
+/// # Errors
+/// A broken connection, or the daemon's refusal.
+pub fn transact(client: &mut Client, ruleset: CheckedRuleset) -> Result<(), Error> {
+    let ticket = match client.call(&Request::Begin)? {
+        Response::Ticket { ticket } => ticket,
+        other => return Err(Error::from_answer(other, "begin")),
+    };
+    for frame in frames(ruleset, ticket) {
+        match client.call(&frame)? {
+            Response::Done => {}
+            other => {
+                // The first failure is the one to report; a lost daemon rolls back by itself.
+                let _ = client.call(&Request::Rollback { ticket });
+                return Err(overtaken(Error::from_answer(other, "add")));
+            }
+        }
+    }
+    match client.call(&Request::Commit { ticket })? {
+        Response::Done => Ok(()),
+        other => Err(overtaken(Error::from_answer(other, "commit"))),
+    }
+}
+
+/// The text of pfctl(8) for a load that another one has overtaken.
+fn overtaken(error: Error) -> Error {
+    match error {
+        Error::Refused { kind: FailureKind::Busy, .. } => {
+            Error::Plain("DIOCXCOMMIT: Device busy".to_owned())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pfapi::check::check;
+    use pfapi::control::FRAME_MAX;
+    use pfapi::ruleset::{Action, AddrMatch, Draft, InterfaceMatch, Options, Rule, TableEntry};
+
+    fn table(name: &str, count: Option<u32>) -> TableDef {
+        let entry = |number: u32| TableEntry {
+            prefix: pfapi::addr::Prefix::host(std::net::Ipv4Addr::from_bits(number).into()),
+            negated: false,
+        };
+        TableDef {
+            name: name.to_owned(),
+            persist: true,
+            constant: false,
+            counters: false,
+            entries: count.map(|count| (0..count).map(entry).collect()),
+        }
+    }
+
+    fn ruleset(tables: Vec<TableDef>, rules: Vec<Rule>) -> CheckedRuleset {
+        check(Draft {
+            options: Options::default(),
+            tables: tables.into_iter().map(|table| ((), table)).collect(),
+            rules: rules.into_iter().map(|rule| ((), rule)).collect(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn frames_carry_everything_once_and_stay_small() {
+        let tables = vec![
+            table("keeps", None),
+            table("empty", Some(0)),
+            table("large", Some(1300)),
+            table("small", Some(3)),
+        ];
+        let rules = vec![Rule::new(Action::Pass); 1025];
+        let frames = frames(ruleset(tables.clone(), rules), 9);
+        let mut seen: Vec<TableDef> = Vec::new();
+        let mut rule_counts = Vec::new();
+        for frame in &frames {
+            match frame {
+                Request::AddOptions { ticket, .. } => assert_eq!(*ticket, 9),
+                Request::AddTables { tables, .. } => {
+                    let size = |table: &TableDef| 1 + table.entries.as_ref().map_or(0, Vec::len);
+                    assert!(tables.iter().map(size).sum::<usize>() <= ITEMS_PER_FRAME);
+                    for part in tables {
+                        match seen.last_mut().filter(|last| last.name == part.name) {
+                            Some(last) => {
+                                let entries = part.entries.clone().unwrap();
+                                last.entries.as_mut().unwrap().extend(entries);
+                            }
+                            None => seen.push(part.clone()),
+                        }
+                    }
+                }
+                Request::AddRules { rules, .. } => rule_counts.push(rules.len()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(seen, tables);
+        assert_eq!(rule_counts, [512, 512, 1]);
+        assert!(matches!(frames[0], Request::AddOptions { .. }));
+    }
+
+    #[test]
+    fn empty_ruleset_is_its_options() {
+        assert_eq!(frames(ruleset(vec![], vec![]), 0).len(), 1);
+    }
+
+    #[test]
+    fn largest_rules_fit_into_a_frame() {
+        let mut rule = Rule::new(Action::Pass);
+        rule.label = Some("\\".repeat(63));
+        rule.interface = Some(InterfaceMatch { negated: true, name: "\"".repeat(15) });
+        let low = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0".parse().unwrap();
+        let high = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
+        rule.from.addr = AddrMatch::Range(low, high);
+        rule.to.addr = AddrMatch::Table("\\".repeat(31));
+        for frame in frames(ruleset(vec![], vec![rule; ITEMS_PER_FRAME]), u32::MAX) {
+            assert!(serde_json::to_vec(&frame).unwrap().len() < FRAME_MAX);
+        }
+    }
+}

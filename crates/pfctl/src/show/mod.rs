@@ -1,0 +1,10 @@
+//! Printers of `-s` and `-T show`, in the formats of OpenBSD pfctl(8).
+//!
+//! Each takes reports and a writer and knows nothing of sockets or flags.
+
+pub mod info;
+pub mod lists;
+pub mod names;
+pub mod rules;
+pub mod states;
+pub mod tables;

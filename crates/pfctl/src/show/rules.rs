@@ -1,0 +1,223 @@
+//! `-s rules` and `-s labels`.
+//!
+//! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_show_rules`, `pfctl_print_rule_counters`.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use pfapi::addr::Af;
+use pfapi::control::{RuleReport, TableReport};
+use pfapi::facts::Facts;
+use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart, Endpoint, Rule};
+
+use crate::console::printable;
+
+/// What `-vv` adds to addresses in rules: how many addresses a name stands for now.
+#[derive(Default)]
+pub struct Sizes {
+    tables: BTreeMap<String, u64>,
+    facts: Facts,
+}
+
+impl Sizes {
+    /// From what the daemon has now.
+    #[must_use]
+    pub fn new(tables: Vec<TableReport>, facts: Facts) -> Self {
+        let tables = tables.into_iter().map(|table| (table.name, table.addresses)).collect();
+        Self { tables, facts }
+    }
+
+    /// The rule with `:N` behind the names of its tables and interfaces.
+    fn annotate(&self, rule: &Rule) -> Rule {
+        let mut rule = rule.clone();
+        let af = rule.af;
+        for end in [&mut rule.from, &mut rule.to] {
+            self.annotate_end(end, af);
+        }
+        rule
+    }
+
+    fn annotate_end(&self, end: &mut Endpoint, af: Option<Af>) {
+        match &mut end.addr {
+            AddrMatch::Table(name) => {
+                *name = match self.tables.get(name.as_str()) {
+                    Some(count) => format!("{name}:{count}"),
+                    None => format!("{name}:*"),
+                };
+            }
+            AddrMatch::Dynamic(dynamic) => {
+                let count = self.dynamic_count(dynamic, af);
+                let size = if count > 0 { count.to_string() } else { "*".to_owned() };
+                // pf writes the number behind the modifiers, so they become part of the name.
+                let part = match dynamic.part {
+                    DynamicPart::Address => "",
+                    DynamicPart::Network => ":network",
+                    DynamicPart::Broadcast => ":broadcast",
+                    DynamicPart::Peer => ":peer",
+                };
+                let aliases = if dynamic.no_aliases { ":0" } else { "" };
+                dynamic.interface = format!("{}{part}{aliases}:{size}", dynamic.interface);
+                dynamic.part = DynamicPart::Address;
+                dynamic.no_aliases = false;
+            }
+            AddrMatch::Any | AddrMatch::Net(_) | AddrMatch::Range(..) => {}
+        }
+    }
+
+    fn dynamic_count(&self, dynamic: &DynamicAddr, af: Option<Af>) -> usize {
+        let families = [Af::Inet, Af::Inet6].into_iter().filter(|&family| {
+            af.is_none_or(|af| af == family)
+                && !(dynamic.part == DynamicPart::Broadcast && family == Af::Inet6)
+        });
+        let per_interface = |family: Af| {
+            self.facts.members(&dynamic.interface).map(move |interface| {
+                let count =
+                    interface.addresses.iter().filter(|own| Af::of(own.addr) == family).count();
+                if dynamic.no_aliases { count.min(1) } else { count }
+            })
+        };
+        families.flat_map(per_interface).sum()
+    }
+}
+
+/// Prints one rule; `verbosity` is how often `-v` was given, `sizes` is used from two on.
+///
+/// # Errors
+/// Failures of `out`.
+pub fn print(
+    out: &mut dyn Write,
+    report: &RuleReport,
+    verbosity: u8,
+    sizes: &Sizes,
+) -> io::Result<()> {
+    if verbosity > 1 {
+        let rule = pfconf::print::rule(&sizes.annotate(&report.rule));
+        writeln!(out, "@{} {}", report.number, printable(&rule))?;
+    } else {
+        writeln!(out, "{}", printable(&pfconf::print::rule(&report.rule)))?;
+    }
+    if verbosity > 0 {
+        print_counters(out, report)?;
+    }
+    Ok(())
+}
+
+fn print_counters(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
+    let RuleReport { evaluations, packets, bytes, states, .. } = report;
+    writeln!(
+        out,
+        "  [ Evaluations: {evaluations:<8}  Packets: {packets:<8}  Bytes: {bytes:<10}  \
+         States: {states:<6}]"
+    )?;
+    let RuleReport { uid, pid, states_total, .. } = report;
+    writeln!(out, "  [ Inserted: uid {uid} pid {pid} State Creations: {states_total:<6}]")
+}
+
+/// Prints the counters of a rule that has a label; others print nothing.
+///
+/// Different from OpenBSD: the daemon does not count directions apart, so the four columns for
+/// packets and octets in and out are dashes.
+///
+/// # Errors
+/// Failures of `out`.
+pub fn print_label(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
+    let Some(label) = &report.rule.label else { return Ok(()) };
+    let RuleReport { evaluations, packets, bytes, states_total, .. } = report;
+    writeln!(out, "{} {evaluations} {packets} {bytes} - - - - {states_total}", printable(label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pfapi::facts::{InterfaceAddress, InterfaceFacts};
+    use pfapi::ruleset::Action;
+
+    fn report() -> RuleReport {
+        RuleReport {
+            number: 3,
+            rule: Rule::new(Action::Pass),
+            evaluations: 1042,
+            packets: 88_123,
+            bytes: 61_230_044,
+            states: 12,
+            states_total: 977,
+            uid: 0,
+            pid: 4711,
+        }
+    }
+
+    fn text(report: &RuleReport, verbosity: u8, sizes: &Sizes) -> String {
+        let mut out = Vec::new();
+        print(&mut out, report, verbosity, sizes).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn counters_follow_with_verbose() {
+        let counters = concat!(
+            "  [ Evaluations: 1042      Packets: 88123     Bytes: 61230044    States: 12    ]\n",
+            "  [ Inserted: uid 0 pid 4711 State Creations: 977   ]\n",
+        );
+        let sizes = Sizes::default();
+        let rule = pfconf::print::rule(&report().rule);
+        assert_eq!(text(&report(), 0, &sizes), format!("{rule}\n"));
+        let verbose = text(&report(), 1, &sizes);
+        assert_eq!(verbose.split_once('\n').unwrap().1, counters);
+        assert!(text(&report(), 2, &sizes).starts_with("@3 pass all"));
+    }
+
+    #[test]
+    fn very_verbose_counts_addresses() {
+        let table = TableReport {
+            name: "bad".to_owned(),
+            persist: true,
+            constant: false,
+            counters: false,
+            rules: 1,
+            addresses: 7,
+            cleared_s: 0,
+            no_match: 0,
+            matched: 0,
+        };
+        let address = |text: &str| InterfaceAddress { addr: text.parse().unwrap(), prefix_len: 24 };
+        let tun0 = InterfaceFacts {
+            name: "tun0".to_owned(),
+            groups: vec![],
+            addresses: vec![address("192.0.2.1"), address("192.0.2.2"), address("2001:db8::1")],
+            mtu: 1500,
+            loopback: false,
+        };
+        let sizes = Sizes::new(vec![table], Facts { interfaces: vec![tun0] });
+        let mut shown = report();
+        shown.rule.from.addr = AddrMatch::Table("bad".to_owned());
+        shown.rule.to.addr = AddrMatch::Table("gone".to_owned());
+        let line = text(&shown, 2, &sizes);
+        assert!(line.contains("<bad:7>") && line.contains("<gone:*>"), "{line}");
+        let dynamic = |interface: &str, no_aliases| {
+            AddrMatch::Dynamic(DynamicAddr {
+                interface: interface.to_owned(),
+                part: DynamicPart::Network,
+                no_aliases,
+            })
+        };
+        shown.rule.from.addr = dynamic("tun0", false);
+        shown.rule.to.addr = dynamic("tun9", true);
+        let line = text(&shown, 2, &sizes);
+        assert!(line.contains("(tun0:network:3)"), "{line}");
+        assert!(line.contains("(tun9:network:0:*)"), "{line}");
+        shown.rule.from.addr = dynamic("tun0", true);
+        shown.rule.af = Some(Af::Inet);
+        assert!(text(&shown, 2, &sizes).contains("(tun0:network:0:1)"));
+    }
+
+    #[test]
+    fn labels_have_nine_columns() {
+        let mut out = Vec::new();
+        let mut report = report();
+        print_label(&mut out, &report).unwrap();
+        assert!(out.is_empty());
+        report.rule.label = Some("web".to_owned());
+        print_label(&mut out, &report).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "web 1042 88123 61230044 - - - - 977\n");
+    }
+}

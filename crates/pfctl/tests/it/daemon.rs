@@ -1,0 +1,227 @@
+//! pfctl against a scripted daemon: loads, switches, shows, kills, and broken answers.
+
+use crate::common::{Daemon, Reply};
+use pfapi::control::{
+    FRAME_MAX, FailureKind, Flush, ITEMS_PER_FRAME, KillFilter, Request, Response, RuleReport,
+};
+use pfapi::facts::Facts;
+use pfapi::limit::Limits;
+use pfapi::ruleset::{Action, Rule};
+use pfapi::timeout::Timeouts;
+
+fn failed(kind: FailureKind, message: &str) -> Reply {
+    Response::Failed { kind, message: message.to_owned() }.into()
+}
+
+/// Answers loads and everything else that needs no contents.
+fn good(request: &Request) -> Reply {
+    match request {
+        Request::Begin => Response::Ticket { ticket: 5 },
+        Request::Facts => Response::Facts { facts: Facts::default() },
+        Request::Flush { .. } | Request::KillStates { .. } => Response::Count { count: 3 },
+        Request::Rules | Request::States { .. } => Response::End,
+        _ => Response::Done,
+    }
+    .into()
+}
+
+#[test]
+fn load_is_one_transaction() {
+    let rules = "pass\n".repeat(ITEMS_PER_FRAME + 1);
+    let (outcome, requests) = Daemon::start(good).run(&["-f", "-"], &rules);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    assert!(matches!(
+        requests.as_slice(),
+        [
+            Request::Facts,
+            Request::Begin,
+            Request::AddOptions { ticket: 5, .. },
+            Request::AddRules { ticket: 5, rules: first },
+            Request::AddRules { ticket: 5, rules: second },
+            Request::Commit { ticket: 5 },
+        ] if first.len() == ITEMS_PER_FRAME && second.len() == 1
+    ));
+}
+
+#[test]
+fn wrong_rules_never_reach_the_daemon() {
+    let (outcome, requests) = Daemon::start(good).run(&["-f", "-"], "nonsense here\n");
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.err.starts_with("stdin:1: "), "{}", outcome.err);
+    assert!(outcome.err.ends_with("\npfctl: Syntax error in config file: pf rules not loaded\n"));
+    assert_eq!(requests, [Request::Facts]);
+}
+
+#[test]
+fn overtaken_load_is_busy() {
+    let answer = |request: &Request| match request {
+        Request::Commit { .. } => failed(FailureKind::Busy, "ticket 5 is stale"),
+        other => good(other),
+    };
+    let (outcome, _) = Daemon::start(answer).run(&["-f", "-"], "pass\n");
+    assert_eq!(outcome.err, "pfctl: DIOCXCOMMIT: Device busy\n");
+    assert_eq!(outcome.code, 1);
+}
+
+#[test]
+fn refused_part_rolls_back() {
+    let answer = |request: &Request| match request {
+        Request::AddRules { .. } => failed(FailureKind::Invalid, "rule 0: port\u{1b} without"),
+        other => good(other),
+    };
+    let (outcome, requests) = Daemon::start(answer).run(&["-f", "-"], "pass\n");
+    assert_eq!(outcome.err, "pfctl: rule 0: port\\u{1b} without\n");
+    assert_eq!(requests.last(), Some(&Request::Rollback { ticket: 5 }));
+}
+
+#[test]
+fn actions_have_a_fixed_order() {
+    let args = ["-e", "-f", "-", "-F", "all", "-k", "192.0.2.1", "-z", "-s", "rules", "-d"];
+    let (outcome, requests) = Daemon::start(good).run(&args, "pass\n");
+    let names: Vec<String> = requests
+        .iter()
+        .map(|request| {
+            let json = serde_json::to_value(request).unwrap();
+            json["request"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(
+        names.join(" "),
+        "disable rules clear-rule-counters flush flush flush flush flush kill-states facts begin \
+         add-options add-rules commit enable"
+    );
+    assert_eq!(
+        outcome.err,
+        "pf disabled\n3 tables deleted.\nrules cleared\n3 states cleared\n\
+         pf: statistics cleared\npf: interface flags reset\n\
+         killed 3 states from 1 sources and 0 destinations\npf enabled\n"
+    );
+    assert_eq!(requests[3], Request::Flush { what: Flush::Tables });
+}
+
+#[test]
+fn quiet_is_quiet() {
+    let (outcome, _) = Daemon::start(good).run(&["-q", "-e", "-F", "states"], "");
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+}
+
+#[test]
+fn switching_twice_fails_but_the_rest_is_done() {
+    let answer = |request: &Request| match request {
+        Request::Enable | Request::Disable => failed(FailureKind::Unchanged, "so it is"),
+        other => good(other),
+    };
+    let (outcome, requests) = Daemon::start(answer).run(&["-d", "-F", "info", "-e"], "");
+    assert_eq!(
+        outcome.err,
+        "pfctl: pf not enabled\npf: statistics cleared\npfctl: pf already enabled\n"
+    );
+    assert_eq!((outcome.code, requests.len()), (1, 3));
+}
+
+#[test]
+fn parse_only_changes_nothing() {
+    let args = ["-n", "-d", "-e", "-F", "all", "-s", "all", "-z", "-k", "192.0.2.1", "-f", "-"];
+    let (outcome, requests) = Daemon::start(good).run(&args, "pass\n");
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    assert_eq!(requests, [Request::Facts]);
+}
+
+#[test]
+fn kill_by_label_id_and_interface() {
+    let (outcome, requests) = Daemon::start(good).run(&["-k", "label", "-k", "web"], "");
+    assert_eq!(outcome.err, "killed 3 states\n");
+    let filter = KillFilter::Label { label: "web".to_owned() };
+    assert_eq!(requests, [Request::KillStates { filter }]);
+    let args = ["-i", "tun0", "-k", "0.0.0.0/0", "-k", "192.0.2.1"];
+    let (outcome, requests) = Daemon::start(good).run(&args, "");
+    assert_eq!(outcome.err, "killed 3 states from 1 sources and 1 destinations\n");
+    let Request::KillStates { filter: KillFilter::Hosts { interface, .. } } = &requests[0] else {
+        panic!("{requests:?}");
+    };
+    assert_eq!(interface.as_deref(), Some("tun0"));
+    let (outcome, requests) = Daemon::start(good).run(&["-k", "label"], "");
+    assert!(outcome.err.starts_with("pfctl: no label specified\nusage: "), "{}", outcome.err);
+    assert!(requests.is_empty());
+}
+
+#[test]
+fn lists_come_in_parts() {
+    let report = |number| RuleReport {
+        number,
+        rule: Rule::new(Action::Block(pfapi::ruleset::BlockAnswer::Drop)),
+        evaluations: 0,
+        packets: 0,
+        bytes: 0,
+        states: 0,
+        states_total: 0,
+        uid: 0,
+        pid: 1,
+    };
+    let answer = move |request: &Request| match request {
+        Request::Rules => Reply::Frames(vec![
+            Response::Rules { rules: vec![report(0), report(1)] },
+            Response::Rules { rules: vec![report(2)] },
+            Response::End,
+        ]),
+        Request::Tables => Response::Tables { tables: vec![] }.into(),
+        other => good(other),
+    };
+    let (outcome, _) = Daemon::start(answer).run(&["-sr"], "");
+    assert_eq!(outcome.out, "block drop all\n".repeat(3));
+    let (outcome, _) = Daemon::start(answer).run(&["-vvsr", "-R2"], "");
+    assert_eq!(
+        outcome.out,
+        "@2 block drop all\n  \
+         [ Evaluations: 0         Packets: 0         Bytes: 0           States: 0     ]\n  \
+         [ Inserted: uid 0 pid 1 State Creations: 0     ]\n"
+    );
+}
+
+#[test]
+fn everything_has_titles() {
+    let answer = |request: &Request| match request {
+        Request::Timeouts => Response::Timeouts { timeouts: Timeouts::default() }.into(),
+        Request::Limits => Response::Limits { limits: Limits::default() }.into(),
+        Request::Tables => Response::Tables { tables: vec![] }.into(),
+        Request::Info => failed(FailureKind::Permission, ""),
+        other => good(other),
+    };
+    let (outcome, _) = Daemon::start(answer).run(&["-sa"], "");
+    assert_eq!(outcome.out, "FILTER RULES:\n\nINFO:\n");
+    assert_eq!((outcome.code, outcome.err.as_str()), (1, "pfctl: Operation not permitted\n"));
+}
+
+#[test]
+fn broken_answers_are_errors() {
+    let closed = "pfctl: the daemon closed the connection before its answer was complete\n";
+    let mut too_long = vec![b' '; FRAME_MAX + 10];
+    too_long.push(b'\n');
+    for (raw, message) in [
+        (Vec::new(), closed.to_owned()),
+        (br#"{"response":"done""#.to_vec(), closed.to_owned()),
+        (b"\xff\xfe\n".to_vec(), "pfctl: the daemon sent a frame that is no answer: ".to_owned()),
+        (b"{\"response\":\"odd\"}\n".to_vec(), "pfctl: the daemon sent a frame that".to_owned()),
+        (
+            [vec![b'['; 100_000], b"\n".to_vec()].concat(),
+            "pfctl: the daemon sent a frame that".to_owned(),
+        ),
+        (too_long, format!("pfctl: the daemon sent a frame of more than {FRAME_MAX} octets\n")),
+        (
+            b"{\"response\":\"ticket\",\"ticket\":1}\n".to_vec(),
+            "pfctl: the daemon gave an answer of the wrong kind to enable\n".to_owned(),
+        ),
+    ] {
+        let (outcome, _) = Daemon::start(move |_| Reply::Raw(raw.clone())).run(&["-e"], "");
+        assert_eq!(outcome.code, 1);
+        assert!(outcome.err.starts_with(&message), "{}\n{message}", outcome.err);
+    }
+}
+
+#[test]
+fn wrong_kind_of_list_is_an_error() {
+    let answer =
+        |_: &Request| Reply::Frames(vec![Response::States { states: vec![] }, Response::End]);
+    let (outcome, _) = Daemon::start(answer).run(&["-sr"], "");
+    assert_eq!(outcome.err, "pfctl: the daemon gave an answer of the wrong kind to rules\n");
+}

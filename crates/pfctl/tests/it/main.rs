@@ -1,0 +1,8 @@
+//! The program as its users run it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod common;
+mod daemon;
+mod program;
+mod tables;
