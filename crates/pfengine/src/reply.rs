@@ -417,7 +417,9 @@ fn is_one_host(addr: IpAddr) -> bool {
     !(addr.is_unspecified() || addr.is_multicast() || broadcast)
 }
 
-fn place_segment(packet: &mut Packet, answer: &TcpSegment) -> bool {
+/// Puts a segment in the place of a packet, using the headroom when it is longer; false and
+/// nothing changed when the buffer is too small.
+pub(crate) fn place_segment(packet: &mut Packet, answer: &TcpSegment) -> bool {
     let mut octets = [0; TCP_SEGMENT_MAX];
     let len = answer.write(&mut octets);
     let missing = len.saturating_sub(packet.len());
