@@ -128,3 +128,21 @@ fn options_of_the_blocked_packet_are_quoted() {
     assert_eq!(answer.octets.len(), 20 + 8 + 28 + 8);
     assert_eq!(answer.octets[28..], octets[..36]);
 }
+
+#[test]
+fn states_of_multicast_senders_are_not_answered() {
+    let ends = Ends { src: "224.0.0.1".parse().unwrap(), ..V4 };
+    let mut rig = Rig::new(Options::default(), vec![Rule::new(Action::Pass)]);
+    assert_eq!(rig.send(Direction::In, &Tcp::default().packet(ends)).verdict, Verdict::Pass);
+    let other = Tcp {
+        sport: 80,
+        dport: 40_000,
+        flags: flags::SYN | flags::ACK,
+        ack: 0x7000_0000,
+        ..Tcp::default()
+    };
+    let offload = pfengine::Offload::default();
+    let (outcome, moved) = rig.moved_by(Direction::Out, &other.packet(ends.turned()), offload);
+    assert_eq!(outcome.verdict, Verdict::Drop(Reason::StateMismatch));
+    assert_eq!(moved, [(Reason::StateMismatch, 1)]);
+}

@@ -74,10 +74,10 @@ impl<'a> Filter<'a> {
             }
             Tracked::Drop(reason) => Err(reason),
             Tracked::Reset => {
-                self.parts.stats.reason(Reason::StateMismatch);
                 let segment =
                     TcpSegment { seq: tcp.ack, ack: 0, flags: RST, ..self.answer_to(flow, tcp) };
                 replace(packet, &segment)?;
+                self.parts.stats.reason(Reason::StateMismatch);
                 Ok(Verdict::Answer)
             }
             Tracked::Challenge { seq, ack } => {

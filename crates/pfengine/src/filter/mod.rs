@@ -235,7 +235,11 @@ fn has_dont_fragment(packet: &Packet, desc: &PacketDesc) -> bool {
 /// Writes a segment into the buffer of the packet that it replaces.
 ///
 /// # Errors
-/// [`Reason::Memory`] when the buffer is too small; the packet is then as it was.
+/// [`Reason::StateMismatch`] when no one host is at either end (multicast senders have states
+/// too), [`Reason::Memory`] when the buffer is too small; the packet is then as it was.
 pub(super) fn replace(packet: &mut Packet, segment: &TcpSegment) -> Result<(), Reason> {
+    if !segment.is_between_hosts() {
+        return Err(Reason::StateMismatch);
+    }
     if reply::place_segment(packet, segment) { Ok(()) } else { Err(Reason::Memory) }
 }
