@@ -4,6 +4,8 @@
 //! two check each other.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
+pub mod session;
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
