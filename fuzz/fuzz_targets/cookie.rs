@@ -43,7 +43,8 @@ fuzz_target!(|input: &[u8]| {
     let info = rig.engine.info(rig.now);
     if error == 0 {
         assert_eq!(outcome.verdict, Verdict::Pass, "the SYN to the server");
-        assert_eq!((info.states, info.half_open), (1, 1));
+        // The client has sent its third packet, so nothing is half open.
+        assert_eq!((info.states, info.half_open), (1, 0));
     } else if info.states == 1 {
         // A guess may be right: 24 of 32 bits are a secret hash.
         assert_eq!(outcome.verdict, Verdict::Pass);

@@ -20,7 +20,8 @@ use pfapi::units::{Direction, IfIndex};
 use pfengine::{Batch, Verdict};
 
 fn main() {
-    divan::main();
+    // The first rounds meet cold memory, so few samples would show little else.
+    divan::Divan::default().sample_count(10_000).config_with_args().main();
 }
 
 const SIZE: u32 = 64;
@@ -34,7 +35,7 @@ fn options(cookies: bool) -> Options {
     let mode = if cookies { SyncookieMode::Always } else { SyncookieMode::Never };
     let setting = Syncookies { mode, classic: false, watermarks: None };
     let mut options = Options { syncookies: Some(setting), ..Options::default() };
-    options.limits.set(Limit::States, 1_000_000);
+    options.limits.set(Limit::States, 250_000);
     options
 }
 
