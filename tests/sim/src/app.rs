@@ -144,7 +144,6 @@ impl Client {
         self.down.receive(socket, most, "client");
         let is_whole = self.head_sent == HEAD && self.up.is_done() && self.down.is_done();
         match socket.state() {
-            tcp::State::Closed if is_whole => self.outcome = Outcome::Done,
             tcp::State::Closed => self.outcome = Outcome::Reset,
             tcp::State::FinWait2 | tcp::State::TimeWait if is_whole => self.outcome = Outcome::Done,
             // The server acknowledges the client's FIN only behind all its octets.

@@ -11,6 +11,7 @@ use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 use crate::app::{Client, Order, Outcome, Server};
 use crate::device::Card;
 use crate::link::Weather;
+use crate::rng::Rng;
 use crate::segment::{End, Segment};
 
 /// Sockets that wait for connections on each port.
@@ -19,6 +20,10 @@ const BACKLOG: usize = 4;
 const READ_PAUSE: u64 = 3_000_000;
 
 /// How a host behaves.
+///
+/// smoltcp 0.14 may forget its retransmission timer after a fast retransmit, or when a window
+/// closes and opens again while data is in flight; a lost packet then stalls it for ever. So
+/// links that lose packets get senders with too little in flight for either.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
     /// Octets of each receive buffer; above 65,535 windows are scaled.
@@ -31,6 +36,32 @@ pub struct Habits {
     pub patience_s: u64,
     /// Largest packet.
     pub mtu: usize,
+}
+
+impl Habits {
+    /// Any windows and slow programs, for links that lose nothing.
+    #[must_use]
+    pub fn without_loss(rng: &mut Rng) -> Self {
+        Self {
+            receive_buffer: rng.pick(&[600, 4_096, 65_535, 300_000, 1_000_000]),
+            send_buffer: rng.pick(&[2_048, 32_768, 200_000]),
+            read: rng.pick(&[usize::MAX, 1_000, 20_000]),
+            patience_s: 300,
+            mtu: rng.pick(&[1_280, 1_500]),
+        }
+    }
+
+    /// Windows that never fill, for links that lose packets.
+    #[must_use]
+    pub fn with_loss(rng: &mut Rng) -> Self {
+        Self {
+            receive_buffer: rng.pick(&[65_535, 262_144, 1_000_000]),
+            send_buffer: rng.pick(&[700, 2_000]),
+            read: usize::MAX,
+            patience_s: 300,
+            mtu: rng.pick(&[1_280, 1_500]),
+        }
+    }
 }
 
 impl Default for Habits {
@@ -66,7 +97,7 @@ pub struct Host {
 
 /// Seed for smoltcp whose first connection has this initial sequence number.
 ///
-/// smoltcp 0.14 takes the number from the first step of a generator that can be run backwards:
+/// smoltcp 0.14 takes the number from the second step of a generator that can be run backwards:
 /// `state = state * M + A`, and the number is `state >> 22` while the top bits are set.
 #[must_use]
 pub fn seed_of_isn(isn: u32, noise: u64) -> u64 {
@@ -78,7 +109,8 @@ pub fn seed_of_isn(isn: u32, noise: u64) -> u64 {
     for _ in 0..6 {
         inverse = inverse.wrapping_mul(2u64.wrapping_sub(M.wrapping_mul(inverse)));
     }
-    state.wrapping_sub(A).wrapping_mul(inverse)
+    let back = |state: u64| state.wrapping_sub(A).wrapping_mul(inverse);
+    back(back(state))
 }
 
 fn instant(now: Uptime) -> Instant {

@@ -30,6 +30,12 @@ impl Weather {
         }
     }
 
+    /// The same without loss.
+    #[must_use]
+    pub const fn without_loss(self) -> Self {
+        Self { loss: 0, ..self }
+    }
+
     /// Delays in nanoseconds of the copies that arrive.
     pub fn copies(&self, rng: &mut Rng) -> impl Iterator<Item = u64> + use<> {
         let mut delay = || (self.delay_us + rng.below(self.jitter_us + 1)) * 1_000;

@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::rng::Rng;
 use crate::router::{CLIENTS, Departures, Router, SERVERS};
 use crate::rules::Policy;
-use crate::segment::End;
+use crate::segment::{End, Segment};
 
 /// Address family of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct World {
     pub attacks: Vec<Attack>,
     /// What happened.
     pub log: Log,
+    /// Initial sequence number of the first connection, when a SYN was sent.
+    pub first_isn: Option<u32>,
     /// Connections that were opened: client and server.
     pub flows: Vec<(End, End)>,
     seed: u64,
@@ -121,6 +123,7 @@ impl World {
             servers: Vec::new(),
             attacks: Vec::new(),
             log: Log::default(),
+            first_isn: None,
             flows: Vec::new(),
             seed: config.seed,
             family: config.family,
@@ -342,6 +345,10 @@ impl World {
         let packets: Vec<_> = host.card.sent.drain(..).collect();
         let interface = if matches!(place, Place::Client(_)) { CLIENTS } else { SERVERS };
         for packet in packets {
+            if self.first_isn.is_none() {
+                let syn = Segment::parse(&packet).filter(Segment::opens);
+                self.first_isn = syn.map(|segment| segment.seq);
+            }
             self.send(weather, Place::Router(interface.0), packet);
         }
     }
