@@ -23,7 +23,7 @@ const READ_PAUSE: u64 = 3_000_000;
 ///
 /// smoltcp 0.14 may forget its retransmission timer after a fast retransmit, or when a window
 /// closes and opens again while data is in flight; a lost packet then stalls it for ever. So
-/// links that lose packets get senders with too little in flight for either.
+/// links that lose or reorder packets get senders with too little in flight for either.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
     /// Octets of each receive buffer; above 65,535 windows are scaled.
@@ -39,7 +39,7 @@ pub struct Habits {
 }
 
 impl Habits {
-    /// Any windows and slow programs, for links that lose nothing.
+    /// Any windows and slow programs, for links that lose and reorder nothing.
     #[must_use]
     pub fn without_loss(rng: &mut Rng) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Habits {
         }
     }
 
-    /// Windows that never fill, for links that lose packets.
+    /// Windows that never fill, for links that lose and reorder packets.
     #[must_use]
     pub fn with_loss(rng: &mut Rng) -> Self {
         Self {

@@ -30,10 +30,10 @@ impl Weather {
         }
     }
 
-    /// The same without loss.
+    /// Only its delay.
     #[must_use]
     pub const fn without_loss(self) -> Self {
-        Self { loss: 0, ..self }
+        Self { loss: 0, repeat: 0, jitter_us: 0, ..self }
     }
 
     /// Delays in nanoseconds of the copies that arrive.
