@@ -152,6 +152,12 @@ impl World {
         }
     }
 
+    /// An address among the servers that no host has.
+    #[must_use]
+    pub fn nobody(&self) -> IpAddr {
+        self.addr([192, 0, 2], 0x2001_0db8_0002_0000, 199)
+    }
+
     /// Adds a host for clients; gives its number. `seed` is smoltcp's.
     pub fn add_client(&mut self, seed: u64, weather: Weather, habits: Habits) -> usize {
         let addr = self.addr([10, 0, 0], 0xfd00_0001_0000_0000, self.clients.len());

@@ -27,6 +27,7 @@ fn bad_link(rng: &mut Rng) -> Weather {
 
 /// A server, `clients` that connect between `from` and `until`, and an attack for 30 seconds.
 fn world(seed: u64, policy: Policy, kind: Kind, clients: usize, from: u64, until: u64) -> World {
+    let classic = policy.syncookies.is_some_and(|setting| setting.classic);
     let mut world = World::new(&WorldConfig { seed, family: Family::of_seed(seed), policy });
     let rng = &mut world.rng.fork();
     let server_habits = Habits {
@@ -42,7 +43,10 @@ fn world(seed: u64, policy: Policy, kind: Kind, clients: usize, from: u64, until
         let order = Order { up: rng.between(1, 3_000), down: rng.between(1, 5_000), seed };
         world.connect(rng.between(from, until), client, server, 80, order);
     }
-    let target = (world.servers[server].addr, 80);
+    // pf's own counter forgets a connection when the server answers, so only a flood at an
+    // address where nobody answers drives `classic`.
+    let is_silent = classic;
+    let target = (if is_silent { world.nobody() } else { world.servers[server].addr }, 80);
     let burst = rng.pick(&[1, 5, 20]);
     world.attacks.push(Attack {
         kind,
@@ -87,7 +91,7 @@ fn adaptive_cookies_serve_honest_clients_through_a_flood() {
         let mut world = world(seed, policy, Kind::Syn, 12, 4 * SECOND, 28 * SECOND);
         world.run_for(20);
         assert!(world.router.engine.info(world.now).syncookies.active);
-        assert!(world.router.engine.info(world.now).half_open <= u64::from(START) + 8);
+        assert!(world.router.engine.info(world.now).half_open <= u64::from(START) + 24);
         assert_all_done(&mut world);
         assert_eq!(counter(&world, LimitCounter::Synfloods), 1);
         assert_calm(&mut world);

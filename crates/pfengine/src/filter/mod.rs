@@ -184,7 +184,7 @@ impl<'a> Filter<'a> {
         mut tcp: TcpDesc,
         origin: Origin,
     ) -> Result<Verdict, Reason> {
-        if origin == Origin::Real && self.answer_with_cookie(packet, &flow.desc, &tcp) {
+        if origin == Origin::Real && self.answer_with_cookie(packet, &flow, &tcp) {
             return Ok(Verdict::Answer);
         }
         normalize::tcp(packet, flow.desc.l4, &mut tcp)?;
