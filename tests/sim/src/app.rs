@@ -175,10 +175,8 @@ impl Server {
             self.head.extend(&rest[..count]);
             if let Ok(head) = <[u8; HEAD]>::try_from(self.head.as_slice()) {
                 let order = Order::parse(head);
-                let (up, down) = (
-                    Stream::new(order.seed, order.up),
-                    Stream::new(!order.seed, order.down),
-                );
+                let (up, down) =
+                    (Stream::new(order.seed, order.up), Stream::new(!order.seed, order.down));
                 self.streams = Some((up, down));
             }
         }

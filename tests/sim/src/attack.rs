@@ -39,9 +39,7 @@ pub struct Attack {
 fn stranger(rng: &mut Rng, like: IpAddr) -> End {
     let port = rng.next_u16() | 1024;
     let addr = match like {
-        IpAddr::V4(_) => {
-            IpAddr::from(Ipv4Addr::from_bits(0xc633_0000 | u32::from(rng.next_u16())))
-        }
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::from_bits(0xc633_0000 | u32::from(rng.next_u16()))),
         IpAddr::V6(_) => {
             let host = u128::from(rng.next());
             IpAddr::from(Ipv6Addr::from_bits(0x2001_0db8_0003_0000 << 64 | host))

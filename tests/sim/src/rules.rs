@@ -69,12 +69,8 @@ impl Policy {
     pub fn ruleset(&self, rng: &mut Rng) -> CheckedRuleset {
         let mut limits = Limits::default();
         limits.set(Limit::States, self.states);
-        let options = Options {
-            limits,
-            timeouts: self.timeouts,
-            skip: vec![],
-            syncookies: self.syncookies,
-        };
+        let options =
+            Options { limits, timeouts: self.timeouts, skip: vec![], syncookies: self.syncookies };
         let mut rules = vec![((), Rule::new(Action::Block(self.block)))];
         for _ in 0..rng.below(6) {
             rules.push(((), idle_rule(rng)));
@@ -83,7 +79,8 @@ impl Policy {
             let mut inbound = Rule::new(Action::Pass);
             inbound.proto = Some(proto::TCP);
             inbound.flags = Some(TcpFlagsMatch::S_SA);
-            inbound.to.port = Some(rng.pick(&[PortMatch::Equal(port), PortMatch::Range(port, port)]));
+            inbound.to.port =
+                Some(rng.pick(&[PortMatch::Equal(port), PortMatch::Range(port, port)]));
             inbound.label = Some(format!("port {port}"));
             let in_two = rng.chance(500);
             if in_two {

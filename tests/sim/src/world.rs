@@ -234,8 +234,7 @@ impl World {
 
     fn next_time(&self) -> Option<Uptime> {
         let hosts = self.clients.iter().chain(&self.servers).filter_map(|host| host.due);
-        let attacks =
-            self.attacks.iter().filter(|a| a.next < a.until).map(|attack| attack.next);
+        let attacks = self.attacks.iter().filter(|a| a.next < a.until).map(|attack| attack.next);
         hosts
             .chain(attacks)
             .chain(self.in_flight.peek().map(|Reverse((at, ..))| *at))
@@ -268,6 +267,7 @@ impl World {
             self.act(&action);
         }
         self.steps += 1;
+        assert!(self.steps < 4_000_000, "the clock does not move on");
         // A recount looks at every state, so a large table is not recounted at each step.
         if self.steps.is_multiple_of(1 + self.router.engine.half_open() / 16) {
             self.check();
@@ -325,7 +325,7 @@ impl World {
         let now = self.now;
         for at in 0..self.attacks.len() {
             let attack = &mut self.attacks[at];
-            if attack.next <= now && now < attack.until {
+            if attack.next <= now && attack.next < attack.until {
                 let packets = attack.burst(now, &mut self.rng, &self.flows);
                 self.route(packets);
             }

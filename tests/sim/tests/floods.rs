@@ -30,12 +30,8 @@ fn world(seed: u64, policy: Policy, kind: Kind, clients: usize, from: u64, until
     let classic = policy.syncookies.is_some_and(|setting| setting.classic);
     let mut world = World::new(&WorldConfig { seed, family: Family::of_seed(seed), policy });
     let rng = &mut world.rng.fork();
-    let server_habits = Habits {
-        receive_buffer: 65_535,
-        send_buffer: 2_000,
-        patience_s: 40,
-        ..Habits::default()
-    };
+    let server_habits =
+        Habits { receive_buffer: 65_535, send_buffer: 2_000, patience_s: 40, ..Habits::default() };
     // Only the clients' links are bad.
     let server = world.add_server(rng.next(), Weather::FAIR, server_habits, &[80]);
     for _ in 0..clients {
@@ -96,10 +92,8 @@ fn adaptive_cookies_serve_honest_clients_through_a_flood() {
         assert_eq!(counter(&world, LimitCounter::Synfloods), 1);
         assert_calm(&mut world);
         assert!(!world.router.engine.info(world.now).syncookies.active);
-        let (on, off) = (
-            moments(&world, Event::SynfloodDetected),
-            moments(&world, Event::SyncookiesDisabled),
-        );
+        let (on, off) =
+            (moments(&world, Event::SynfloodDetected), moments(&world, Event::SyncookiesDisabled));
         assert_eq!((on.len(), off.len()), (1, 1));
         let step = if classic { 15 } else { 5 };
         let active = off[0].nanos_since(on[0]);

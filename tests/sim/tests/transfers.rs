@@ -163,7 +163,8 @@ fn sequence_numbers_wrap() {
         for cookies in [None, Some(false), Some(true)] {
             let policy = Policy::default();
             let policy = cookies.map_or(policy.clone(), |classic| policy.always(classic));
-            let mut world = World::new(&WorldConfig { seed, family: Family::of_seed(seed), policy });
+            let mut world =
+                World::new(&WorldConfig { seed, family: Family::of_seed(seed), policy });
             let rng = &mut world.rng.fork();
             let (weather, habits) = surroundings(rng)(rng);
             let (client_seed, server_seed) =
