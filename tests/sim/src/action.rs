@@ -23,6 +23,9 @@ pub enum Action {
 
 impl World {
     /// Does it now.
+    ///
+    /// # Panics
+    /// When the filter does something else than it should.
     pub fn act(&mut self, action: &Action) {
         self.log.note(self.now, format!("{action:?}"));
         match action {

@@ -54,6 +54,7 @@ impl Rng {
     }
 
     /// An independent generator.
+    #[must_use]
     pub const fn fork(&mut self) -> Self {
         Self(self.next())
     }

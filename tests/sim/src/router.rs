@@ -82,6 +82,14 @@ fn take_hop(packet: &mut [u8]) -> bool {
     packet[8] > 0
 }
 
+/// Puts a packet on its way to the next hop. Panics when its checksums are wrong.
+fn depart(packet: &[u8], departures: &mut Departures) {
+    assert!(packet_is_intact(packet), "a packet leaves with a wrong checksum");
+    if let Some(dst) = destination(packet) {
+        departures.push((route(dst), packet.to_vec()));
+    }
+}
+
 impl Router {
     /// A router with a policy in force.
     ///
@@ -230,7 +238,7 @@ impl Router {
                 log.packet(now, "out", packet.data());
                 assert!(is_allowed, "a packet leaves that nothing has let in: {segment:?}");
                 self.forwarded += 1;
-                self.depart(packet.data(), departures);
+                depart(packet.data(), departures);
             }
             Verdict::Answer => {
                 log.packet(now, "answer", packet.data());
@@ -238,7 +246,7 @@ impl Router {
                     self.model.answers(now, &answer);
                 }
                 self.answers += 1;
-                self.depart(packet.data(), departures);
+                depart(packet.data(), departures);
             }
             Verdict::Drop(reason) => {
                 log.note(now, format!("dropped: {}", reason.name()));
@@ -246,13 +254,6 @@ impl Router {
             Verdict::Consumed => log.note(now, "consumed"),
         }
         self.pool.push(packet);
-    }
-
-    fn depart(&mut self, packet: &[u8], departures: &mut Departures) {
-        assert!(packet_is_intact(packet), "a packet leaves with a wrong checksum");
-        if let Some(dst) = destination(packet) {
-            departures.push((route(dst), packet.to_vec()));
-        }
     }
 
     /// Drains what the filter wants done; gives the packets that must be filtered outbound.
@@ -267,7 +268,7 @@ impl Router {
                 }
                 Output::Send { packet, filtered: false } => {
                     log.packet(now, "own", packet.data());
-                    self.depart(packet.data(), departures);
+                    depart(packet.data(), departures);
                 }
                 Output::Event(event) => {
                     log.note(now, event.to_string());

@@ -355,7 +355,7 @@ impl World {
                 let syn = Segment::parse(&packet).filter(Segment::opens);
                 self.first_isn = syn.map(|segment| segment.seq);
             }
-            self.send(weather, Place::Router(interface.0), packet);
+            self.send(weather, Place::Router(interface.0), &packet);
         }
     }
 
@@ -369,16 +369,16 @@ impl World {
                 _ => continue,
             };
             if let Some(number) = hosts.iter().position(|host| host.addr == dst) {
-                self.send(hosts[number].weather, place(number), packet);
+                self.send(hosts[number].weather, place(number), &packet);
             }
         }
     }
 
-    fn send(&mut self, weather: Weather, place: Place, packet: Vec<u8>) {
+    fn send(&mut self, weather: Weather, place: Place, packet: &[u8]) {
         for delay in weather.copies(&mut self.rng) {
             self.sent += 1;
             let at = self.now.plus_nanos(delay);
-            self.in_flight.push(Reverse((at, self.sent, place, packet.clone())));
+            self.in_flight.push(Reverse((at, self.sent, place, packet.to_vec())));
         }
     }
 }
