@@ -46,7 +46,8 @@ impl Habits {
             receive_buffer: rng.pick(&[600, 4_096, 65_535, 300_000, 1_000_000]),
             send_buffer: rng.pick(&[2_048, 32_768, 200_000]),
             read: rng.pick(&[usize::MAX, 1_000, 20_000]),
-            patience_s: 300,
+            // smoltcp doubles its wait without end, so a few losses in a row take minutes.
+            patience_s: 1_500,
             mtu: rng.pick(&[1_280, 1_500]),
         }
     }
@@ -58,7 +59,8 @@ impl Habits {
             receive_buffer: rng.pick(&[65_535, 262_144, 1_000_000]),
             send_buffer: rng.pick(&[700, 2_000]),
             read: usize::MAX,
-            patience_s: 300,
+            // smoltcp doubles its wait without end, so a few losses in a row take minutes.
+            patience_s: 1_500,
             mtu: rng.pick(&[1_280, 1_500]),
         }
     }
