@@ -23,20 +23,28 @@ impl<'a> Filter<'a> {
     /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie. Nothing is
     /// kept of the SYN. `None` when it gets no cookie.
     ///
+    /// The SYN of a connection that has a state gets no cookie: it was there before the flood
+    /// mode, and the server has its own numbers for it. pf sends one all the same, which the
+    /// client acknowledges in vain; `classic` does so.
+    ///
     /// # Security
     /// A SYN that nobody can be answered for (from a multicast address, say) is dropped: if the
     /// rules saw it, a flood of such SYNs would fill the state table past the cookies.
     pub(super) fn answer_with_cookie(
         &mut self,
         packet: &mut Packet,
-        desc: &PacketDesc,
+        flow: &Flow,
         tcp: &TcpDesc,
     ) -> Option<Result<Verdict, Reason>> {
+        let desc = &flow.desc;
         let looked_at = if self.classic { SYN | ACK } else { SYN | ACK | RST };
         if packet.meta.direction != Direction::In || tcp.flags & looked_at != SYN {
             return None;
         }
         if !self.engine.syncookies.should_answer(self.engine.half_open(), self.now) {
+            return None;
+        }
+        if !self.classic && self.find(packet, flow).is_some_and(|state| !is_over(&state)) {
             return None;
         }
         let options = tcp_options::scan(&packet.data()[desc.l4 + 20..desc.l4 + tcp.header]);
@@ -54,7 +62,7 @@ impl<'a> Filter<'a> {
     pub(super) fn may_return_cookie(packet: &Packet, tcp: &TcpDesc, state: Option<&State>) -> bool {
         packet.meta.direction == Direction::In
             && tcp.flags & (SYN | ACK | RST) == ACK
-            && state.is_none_or(|state| matches!(&state.body, Body::Tcp(tcp) if tcp.is_closed()))
+            && state.is_none_or(is_over)
     }
 
     /// Takes an ACK that brings a valid cookie back through the rules as the SYN it stands for,
@@ -173,6 +181,11 @@ impl<'a> Filter<'a> {
             }
         }
     }
+}
+
+/// Whether both ends of a connection have closed.
+fn is_over(state: &State) -> bool {
+    matches!(&state.body, Body::Tcp(tcp) if tcp.is_closed())
 }
 
 /// What became of a re-created SYN.

@@ -186,7 +186,7 @@ impl<'a> Filter<'a> {
         origin: Origin,
     ) -> Result<Verdict, Reason> {
         if origin == Origin::Real
-            && let Some(outcome) = self.answer_with_cookie(packet, &flow.desc, &tcp)
+            && let Some(outcome) = self.answer_with_cookie(packet, &flow, &tcp)
         {
             return outcome;
         }
