@@ -102,7 +102,7 @@ impl<'a> Filter<'a> {
             seq: valid.client_isn,
             ack: 0,
             flags: SYN,
-            // pf's window is the decoded window scale, which nobody reads; see syncookies.md 9.
+            // pf's window is the decoded window scale, which nobody reads.
             window: u16::from(valid.wscale.unwrap_or(0)),
             mss: Some(valid.mss),
             ttl: TTL_DEFAULT,
