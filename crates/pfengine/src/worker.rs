@@ -116,7 +116,7 @@ impl Worker {
         // A loop of its own: too much lies between two reads in the loop above to overlap them.
         let near = self.parsed.iter().fold(0, |near, arrival| near ^ filter.touch(arrival));
         core::hint::black_box(near);
-        for (packet, arrival) in batch.packets.iter_mut().zip(&self.parsed) {
+        for (packet, arrival) in batch.packets.iter_mut().zip(&mut self.parsed) {
             packet.meta.verdict = filter.decide(packet, arrival);
         }
     }

@@ -118,11 +118,11 @@ impl<'a> Filter<'a> {
         syn.meta.offload = crate::packet::Offload::default();
         syn.meta.link = None;
         syn.meta.pair = None;
-        let Arrival::Parsed(flow) = self.receive(&mut syn) else {
+        let Arrival::Parsed(mut flow) = self.receive(&mut syn) else {
             self.parts.scratch = syn;
             return Recreated::Stateless;
         };
-        let outcome = self.decide_flow(&mut syn, flow, Origin::Cookie);
+        let outcome = self.decide_flow(&mut syn, &mut flow, Origin::Cookie);
         let recreated = match outcome {
             Ok(Verdict::Pass) => syn.meta.link.map_or(Recreated::Stateless, Recreated::Made),
             Ok(Verdict::Answer) => {

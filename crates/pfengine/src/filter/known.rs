@@ -135,7 +135,7 @@ impl<'a> Filter<'a> {
     }
 
     pub(super) fn count_removed(&self, old: &crate::state::entry::State) {
-        old.rule.counters.states.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        old.retire();
         self.parts.stats.state_table(TableCounter::Removals, 1);
     }
 
