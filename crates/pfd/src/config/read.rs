@@ -382,7 +382,9 @@ fn device(value: &DeValue<'_>, interfaces: &[Interface]) -> Result<IfIndex, Stri
     let name = text(value)?;
     let position = interfaces.iter().position(|interface| interface.name == name);
     position.and_then(|position| u16::try_from(position).ok()).map(IfIndex).ok_or_else(|| {
-        let known: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+        let mut known: Vec<_> =
+            interfaces.iter().map(|other| other.name.as_str()).filter(|n| !n.is_empty()).collect();
+        known.dedup();
         format!("there is no interface {name:?}; there are {}", known.join(", "))
     })
 }
