@@ -290,7 +290,7 @@ fn may_be_host_name(text: &str) -> bool {
 }
 
 /// An address as text, with an abbreviated IPv4 network or an IPv6 scope.
-fn literal(text: &str, bits: Option<u8>) -> Option<Host> {
+pub(crate) fn literal(text: &str, bits: Option<u8>) -> Option<Host> {
     if let Ok(addr) = text.parse::<Ipv4Addr>() {
         let bits = bits.unwrap_or(32);
         return (bits <= 32).then(|| Host::net(Prefix::new(addr.into(), bits)));
