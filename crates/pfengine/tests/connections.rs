@@ -177,7 +177,19 @@ fn a_full_table_refuses_and_counts_memory() {
     assert_eq!(router.info().states, 4);
 }
 
-/// syncookies.md 17.5: limit 100, 10 % and 5 %, one state per SYN.
+#[test]
+fn a_full_table_has_room_for_a_connection_that_begins_again() {
+    let mut options = Options::default();
+    options.limits.set(Limit::States, 2);
+    let mut router = Router::new(options, web(BlockAnswer::Drop));
+    TALK.connect(&mut router);
+    router.send(&TALK.up(RST, 101, 901));
+    let again = TALK.up(SYN, 9_000_000, 0);
+    assert_eq!(router.send(&again), Seen::Out(INSIDE, again));
+    assert_eq!(router.info().states, 2);
+}
+
+/// Limit 100, 10 % and 5 %, one state per SYN.
 #[test]
 fn adaptive_mode_goes_on_above_the_high_mark_and_off_below_the_low_one() {
     for classic in [false, true] {

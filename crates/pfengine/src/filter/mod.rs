@@ -14,8 +14,9 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
 use crate::normalize;
-use crate::packet::{Offload, Packet, Verdict};
+use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
+use crate::reply;
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::Key;
 use crate::state::store::{Held, View};
@@ -184,8 +185,10 @@ impl<'a> Filter<'a> {
         mut tcp: TcpDesc,
         origin: Origin,
     ) -> Result<Verdict, Reason> {
-        if origin == Origin::Real && self.answer_with_cookie(packet, &flow.desc, &tcp) {
-            return Ok(Verdict::Answer);
+        if origin == Origin::Real
+            && let Some(outcome) = self.answer_with_cookie(packet, &flow, &tcp)
+        {
+            return outcome;
         }
         normalize::tcp(packet, flow.desc.l4, &mut tcp)?;
         flow.desc.transport = Transport::Tcp(tcp);
@@ -230,10 +233,13 @@ fn has_dont_fragment(packet: &Packet, desc: &PacketDesc) -> bool {
 }
 
 /// Writes a segment into the buffer of the packet that it replaces.
-pub(super) fn replace(packet: &mut Packet, segment: &TcpSegment) {
-    let fits = packet.resize(segment.packet_len());
-    debug_assert!(fits, "a buffer holds the longest segment without payload");
-    let len = segment.write(packet.data_mut());
-    debug_assert_eq!(len, packet.len());
-    packet.meta.offload = Offload::default();
+///
+/// # Errors
+/// [`Reason::StateMismatch`] when no one host is at either end (multicast senders have states
+/// too), [`Reason::Memory`] when the buffer is too small; the packet is then as it was.
+pub(super) fn replace(packet: &mut Packet, segment: &TcpSegment) -> Result<(), Reason> {
+    if !segment.is_between_hosts() {
+        return Err(Reason::StateMismatch);
+    }
+    if reply::place_segment(packet, segment) { Ok(()) } else { Err(Reason::Memory) }
 }
