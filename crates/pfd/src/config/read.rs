@@ -319,7 +319,8 @@ fn backend(value: &DeValue<'_>) -> Result<Backend, String> {
 
 fn interface_name(value: &DeValue<'_>) -> Result<String, String> {
     let name = text(value)?;
-    if matches!(name, "all" | "any" | "self" | "tun" | "." | "..") {
+    // `lo` is in every namespace already; the others mean something in rules or file names.
+    if matches!(name, "all" | "any" | "lo" | "self" | "tun" | "." | "..") {
         return Err(format!("{name:?} has a meaning of its own; choose another, such as tun0"));
     }
     device_name(name)

@@ -153,6 +153,10 @@ fn values_are_checked() {
             "5: interface.name: \"self\" has a meaning of its own; choose another, such as tun0",
         ),
         (
+            "[[interface]]\nname = \"lo\"",
+            "5: interface.name: \"lo\" has a meaning of its own; choose another, such as tun0",
+        ),
+        (
             "[[interface]]\nname = \"x\"\naddress = [\"10.0.1.1/8\"]",
             "6: interface.address: 10.0.1.1 is already an address of tun0; remove one",
         ),
