@@ -268,6 +268,11 @@ fn unresolved(statement: &Statement, pair: &Pair, text: &str, len: Option<&str>)
     if text.contains('-') && text.split('-').all(|end| end.parse::<IpAddr>().is_ok()) {
         return diagnostic.help("put blanks around the dash of a range: `10.0.0.1 - 10.0.0.9`");
     }
+    if let Some((addr, port)) = text.split_once(':')
+        && addr.parse::<Ipv4Addr>().is_ok()
+    {
+        return diagnostic.help(format!("a port has a word of its own: `{addr} port {port}`"));
+    }
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         return diagnostic
             .help("an IPv4 address has four numbers from 0 to 255; only networks may be shorter, as in `10/8`");
@@ -285,7 +290,7 @@ fn may_be_host_name(text: &str) -> bool {
 }
 
 /// An address as text, with an abbreviated IPv4 network or an IPv6 scope.
-fn literal(text: &str, bits: Option<u8>) -> Option<Host> {
+pub(crate) fn literal(text: &str, bits: Option<u8>) -> Option<Host> {
     if let Ok(addr) = text.parse::<Ipv4Addr>() {
         let bits = bits.unwrap_or(32);
         return (bits <= 32).then(|| Host::net(Prefix::new(addr.into(), bits)));

@@ -45,10 +45,15 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>, console: &mut Console<'
         numeric_only: setting.numeric_only,
     };
     let compiled = pfconf::compile(input, &options);
-    for diagnostic in &compiled.diagnostics {
+    for (index, diagnostic) in compiled.diagnostics.iter().enumerate() {
         let text = match setting.style.form {
             ErrorForm::Classic => diagnostic.classic(),
-            ErrorForm::Pretty => diagnostic.pretty(input, setting.style.color),
+            ErrorForm::Pretty => {
+                if index > 0 {
+                    console.note("");
+                }
+                diagnostic.pretty(input, setting.style.color)
+            }
         };
         console.note(text.trim_end_matches('\n'));
     }

@@ -4,5 +4,6 @@
 
 mod common;
 mod daemon;
+mod docs;
 mod program;
 mod tables;
