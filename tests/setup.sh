@@ -15,7 +15,7 @@ demo) wanted="$base" ;;
 bench) wanted="$base nft:nftables iperf3:iperf3 taskset:util-linux" ;;
 test)
     wanted="$base bash:bash curl:curl nginx:nginx-light iperf3:iperf3 ping:iputils-ping
-        traceroute:traceroute tcpdump:tcpdump hping3:hping3 nft:nftables setpriv:util-linux
+        traceroute:traceroute nft:nftables setpriv:util-linux
         mandoc:mandoc shellcheck:shellcheck"
     ;;
 *)

@@ -207,6 +207,8 @@ impl Engine {
             let before = old.rules.tables.get(&definition.name).map(Arc::as_ref);
             tables.insert(definition.name.clone(), Arc::new(Table::new(definition, before, now)));
         }
+        // A table lives while rules name it, or by `persist`.
+        tables.retain(|name, table| table.is_persistent() || names_table(ruleset, name));
         control.epoch += 1;
         let rules = LoadedRules::new(ruleset, tables, self.facts(), control.epoch, loader);
         self.store.set_limit(requested);
@@ -610,14 +612,17 @@ fn ends(state: &State) -> ((IpAddr, u16), (IpAddr, u16)) {
     }
 }
 
+/// Whether a rule names the table.
+fn names_table(ruleset: &CheckedRuleset, name: &str) -> bool {
+    ruleset.rules().any(|rule| rule.tables().any(|other| other == name))
+}
+
 /// Tables that outlive a load without being defined in it: persistent ones, and those that the
 /// new rules name.
 fn kept_tables(old: &Tables, ruleset: &CheckedRuleset) -> Tables {
     old.iter()
         .filter(|(name, table)| {
-            table.is_persistent()
-                || table.is_defined()
-                    && ruleset.rules().any(|rule| rule.tables().any(|other| other == *name))
+            table.is_persistent() || table.is_defined() && names_table(ruleset, name)
         })
         .map(|(name, table)| (name.clone(), Arc::clone(table)))
         .collect()
