@@ -268,6 +268,11 @@ fn unresolved(statement: &Statement, pair: &Pair, text: &str, len: Option<&str>)
     if text.contains('-') && text.split('-').all(|end| end.parse::<IpAddr>().is_ok()) {
         return diagnostic.help("put blanks around the dash of a range: `10.0.0.1 - 10.0.0.9`");
     }
+    if let Some((addr, port)) = text.split_once(':')
+        && addr.parse::<Ipv4Addr>().is_ok()
+    {
+        return diagnostic.help(format!("a port has a word of its own: `{addr} port {port}`"));
+    }
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         return diagnostic
             .help("an IPv4 address has four numbers from 0 to 255; only networks may be shorter, as in `10/8`");
@@ -275,12 +280,17 @@ fn unresolved(statement: &Statement, pair: &Pair, text: &str, len: Option<&str>)
     diagnostic.help("an interface that has no address yet can be written in brackets: `(tun0)`")
 }
 
+/// Whether a resolver may be asked. Not about numbers: it reads `10.1` as 10.0.0.1, and an address
+/// whose prefix is too long for its family as the address alone.
 fn may_be_host_name(text: &str) -> bool {
-    !text.is_empty() && !text.starts_with([':', '-', '.'])
+    let name = text.strip_suffix(":0").unwrap_or(text);
+    !name.starts_with(['-', '.'])
+        && !name.contains(':')
+        && name.bytes().any(|octet| octet.is_ascii_alphabetic())
 }
 
 /// An address as text, with an abbreviated IPv4 network or an IPv6 scope.
-fn literal(text: &str, bits: Option<u8>) -> Option<Host> {
+pub(crate) fn literal(text: &str, bits: Option<u8>) -> Option<Host> {
     if let Ok(addr) = text.parse::<Ipv4Addr>() {
         let bits = bits.unwrap_or(32);
         return (bits <= 32).then(|| Host::net(Prefix::new(addr.into(), bits)));
@@ -442,6 +452,16 @@ mod tests {
         assert_eq!(shown("tun0:peer"), [""; 0]);
         assert_eq!(shown("all"), [""; 0]);
         assert_eq!(shown("tun1"), [""; 0]);
+    }
+
+    #[test]
+    fn a_resolver_is_asked_for_names_only() {
+        for name in ["www.example.org", "www.example.org:0", "3com.example", "localhost"] {
+            assert!(may_be_host_name(name), "{name}");
+        }
+        for number in ["10.0.0.1", "10.1", "10", "::1", "fe80::1", "", ":0", "-x"] {
+            assert!(!may_be_host_name(number), "{number}");
+        }
     }
 
     #[test]

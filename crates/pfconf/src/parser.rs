@@ -201,6 +201,13 @@ pub(crate) fn unsupported(statement: &Statement, entry: Option<Rule>) -> Option<
     others.sort_unstable();
     others.dedup();
     others.retain(|other| *other != format!("`{word}`"));
+    if word == "log" && others.is_empty() {
+        // Alone among these words it changes nothing for the packets.
+        return Some(
+            diagnostic
+                .help("take `log` out: the same packets pass, and `pfctl -v -s rules` counts them"),
+        );
+    }
     if !others.is_empty() {
         diagnostic = diagnostic
             .note(format!("this statement also has {}, not supported either", others.join(", ")));
@@ -321,6 +328,12 @@ fn misfit(statement: &Statement, entry: Rule, error: &pest::error::Error<Rule>) 
         token => format!("{} does not fit here", shown(token)),
     };
     let diagnostic = Diagnostic::error(Code::Syntax, "syntax error").title(title).at(&place, label);
+    if entry == Rule::definition && place.macro_name.is_some() {
+        return diagnostic.help(
+            "a value takes plain words from other macros; make a list of networks where it is \
+             used: `from { $one $two }`",
+        );
+    }
     explain(diagnostic, entry, &text[..at], token, &expected)
 }
 
@@ -382,6 +395,7 @@ fn explain(
         return diagnostic;
     }
     match token {
+        "," => diagnostic.help("a list stands in braces: `{ one, two }`"),
         "port" => diagnostic
             .help("a port belongs to an end of the connection: `to any port 80` or `to port 80`"),
         "{" if before.ends_with('{') => {

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use pfapi::addr::Prefix;
 use pfapi::ruleset::{AddrMatch, TableDef, TableEntry};
 
-use crate::address::{Host, World, host_item, table_name};
+use crate::address::{Host, World, host_item, literal, table_name};
 use crate::diag::{Code, Diagnostic};
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::print;
@@ -160,9 +160,41 @@ fn file(world: World, statement: &Statement, pair: &Pair) -> Fallible<(String, V
 }
 
 fn file_address(world: World, word: &str) -> Vec<Prefix> {
-    match word.parse() {
-        Ok(prefix) => vec![prefix],
-        Err(_) if world.numeric_only || word.contains('/') => Vec::new(),
-        Err(_) => world.sources.lookup_host(word).into_iter().map(Prefix::host).collect(),
+    let (base, bits) = match word.split_once('/').map(|(base, bits)| (base, bits.parse())) {
+        None => (word, None),
+        Some((base, Ok(bits))) if bits <= 128 => (base, Some(bits)),
+        Some(_) => return Vec::new(),
+    };
+    match literal(base, bits).map(|host| host.addr) {
+        Some(AddrMatch::Net(prefix)) => vec![prefix],
+        _ if world.numeric_only || bits.is_some() => Vec::new(),
+        _ => world.sources.lookup_host(word).into_iter().map(Prefix::host).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pfapi::facts::Facts;
+
+    use super::*;
+    use crate::source::NoSources;
+
+    #[test]
+    fn files_hold_networks_as_rules_do() {
+        let facts = Facts::default();
+        let world = World { facts: &facts, sources: &NoSources, numeric_only: false };
+        for (word, prefix) in [
+            ("10/8", "10.0.0.0/8"),
+            ("192.168/16", "192.168.0.0/16"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("0/0", "0.0.0.0/0"),
+        ] {
+            assert_eq!(file_address(world, word), [prefix.parse().unwrap()], "{word}");
+        }
+        for word in ["10", "10/33", "192.0.2.1/", "2001:db8::/129", "x/8", "/8", ""] {
+            assert!(file_address(world, word).is_empty(), "{word}");
+        }
     }
 }

@@ -48,10 +48,15 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
 
 /// Shows what is wrong with `input`.
 pub fn show(compiled: &Compiled, input: &Input<'_>, style: Style, console: &mut Console<'_>) {
-    for diagnostic in &compiled.diagnostics {
+    for (index, diagnostic) in compiled.diagnostics.iter().enumerate() {
         let text = match style.form {
             ErrorForm::Classic => diagnostic.classic(),
-            ErrorForm::Pretty => diagnostic.pretty(input, style.color),
+            ErrorForm::Pretty => {
+                if index > 0 {
+                    console.note("");
+                }
+                diagnostic.pretty(input, style.color)
+            }
         };
         console.note(text.trim_end_matches('\n'));
     }

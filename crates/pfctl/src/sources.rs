@@ -90,8 +90,18 @@ pub fn read_lossy(path: &Path) -> io::Result<String> {
 }
 
 /// Addresses of a host in the resolver's order, each once.
+///
+/// The resolver is not asked about numbers: it reads `10.1` as 10.0.0.1, which nobody means who
+/// fills a table.
 #[must_use]
 pub fn lookup_host(name: &str) -> Vec<IpAddr> {
+    if let Ok(addr) = name.parse() {
+        return vec![addr];
+    }
+    let last = name.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    if !last.bytes().any(|octet| octet.is_ascii_alphabetic()) {
+        return Vec::new();
+    }
     let mut found: Vec<IpAddr> = Vec::new();
     for socket in (name, 0).to_socket_addrs().into_iter().flatten() {
         if !found.contains(&socket.ip()) {
@@ -108,6 +118,9 @@ mod tests {
     #[test]
     fn addresses_need_no_resolver() {
         assert_eq!(lookup_host("192.0.2.1"), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        for number in ["10", "10.1", "192.0.2", "127.1", "192.0.2.256", ""] {
+            assert_eq!(lookup_host(number), [] as [IpAddr; 0], "{number}");
+        }
         assert!(SystemSources::new(false).lookup_host("192.0.2.1").is_empty());
     }
 

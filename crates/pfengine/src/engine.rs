@@ -20,7 +20,7 @@ use pfapi::timeout::Timeouts;
 use pfapi::units::{Direction, Uptime};
 
 use crate::rng::Rng;
-use crate::rules::{LoadedRules, Tables};
+use crate::rules::{Live, LoadedRules, Tables};
 use crate::state::entry::State;
 use crate::state::expire::Population;
 use crate::state::key::HashSecret;
@@ -207,6 +207,8 @@ impl Engine {
             let before = old.rules.tables.get(&definition.name).map(Arc::as_ref);
             tables.insert(definition.name.clone(), Arc::new(Table::new(definition, before, now)));
         }
+        // A table lives while rules name it, or by `persist`.
+        tables.retain(|name, table| table.is_persistent() || names_table(ruleset, name));
         control.epoch += 1;
         let rules = LoadedRules::new(ruleset, tables, self.facts(), control.epoch, loader);
         self.store.set_limit(requested);
@@ -303,7 +305,19 @@ impl Engine {
     /// Rules `first..` with their counters, at most `most`.
     #[must_use]
     pub fn rules(&self, first: usize, most: usize) -> Vec<RuleReport> {
-        self.snapshot.load().rules.report(first, most)
+        let snapshot = self.snapshot.load();
+        let mut live = vec![Live::default(); most.min(snapshot.rules.rules.len())];
+        for slot in 0..self.store.slots() {
+            let Some(state) = self.store.lock(slot) else { continue };
+            if state.rule.epoch == snapshot.rules.epoch
+                && let Some(number) = state.rule.number
+                && let Some(sum) =
+                    (number as usize).checked_sub(first).and_then(|at| live.get_mut(at))
+            {
+                sum.add(&state.counted());
+            }
+        }
+        snapshot.rules.report(first, most, |at| live.get(at - first).copied().unwrap_or_default())
     }
 
     /// States from slab position `*cursor` on, at most `most`; moves the cursor. An empty answer
@@ -536,7 +550,7 @@ impl Engine {
         let mut count = 0;
         for slot in 0..self.store.slots() {
             if let Some(state) = view.remove_if(slot, &which) {
-                state.rule.counters.states.fetch_sub(1, Ordering::Relaxed);
+                state.retire();
                 count += u64::from(!state.purge);
             }
         }
@@ -546,8 +560,11 @@ impl Engine {
 
     /// Zeroes the counters of all rules.
     pub fn clear_rule_counters(&self) {
-        for rule in &self.snapshot.load().rules.rules {
-            rule.counters.clear();
+        self.snapshot.load().rules.clear_counters();
+        for slot in 0..self.store.slots() {
+            if let Some(mut state) = self.store.lock(slot) {
+                state.clear_counted();
+            }
         }
     }
 
@@ -595,14 +612,17 @@ fn ends(state: &State) -> ((IpAddr, u16), (IpAddr, u16)) {
     }
 }
 
+/// Whether a rule names the table.
+fn names_table(ruleset: &CheckedRuleset, name: &str) -> bool {
+    ruleset.rules().any(|rule| rule.tables().any(|other| other == name))
+}
+
 /// Tables that outlive a load without being defined in it: persistent ones, and those that the
 /// new rules name.
 fn kept_tables(old: &Tables, ruleset: &CheckedRuleset) -> Tables {
     old.iter()
         .filter(|(name, table)| {
-            table.is_persistent()
-                || table.is_defined()
-                    && ruleset.rules().any(|rule| rule.tables().any(|other| other == *name))
+            table.is_persistent() || table.is_defined() && names_table(ruleset, name)
         })
         .map(|(name, table)| (name.clone(), Arc::clone(table)))
         .collect()

@@ -104,6 +104,7 @@ pub fn print(
 
 fn print_counters(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
     let RuleReport { evaluations, packets, bytes, states, .. } = report;
+    let (packets, bytes) = (packets.iter().sum::<u64>(), bytes.iter().sum::<u64>());
     writeln!(
         out,
         "  [ Evaluations: {evaluations:<8}  Packets: {packets:<8}  Bytes: {bytes:<10}  \
@@ -115,15 +116,23 @@ fn print_counters(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
 
 /// Prints the counters of a rule that has a label; others print nothing.
 ///
-/// Different from OpenBSD: the daemon does not count directions apart, so the four columns for
-/// packets and octets in and out are dashes.
-///
 /// # Errors
 /// Failures of `out`.
 pub fn print_label(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
     let Some(label) = &report.rule.label else { return Ok(()) };
     let RuleReport { evaluations, packets, bytes, states_total, .. } = report;
-    writeln!(out, "{} {evaluations} {packets} {bytes} - - - - {states_total}", printable(label))
+    let total = |both: &[u64; 2]| both.iter().sum::<u64>();
+    writeln!(
+        out,
+        "{} {evaluations} {} {} {} {} {} {} {states_total}",
+        printable(label),
+        total(packets),
+        total(bytes),
+        packets[0],
+        bytes[0],
+        packets[1],
+        bytes[1],
+    )
 }
 
 #[cfg(test)]
@@ -137,8 +146,8 @@ mod tests {
             number: 3,
             rule: Rule::new(Action::Pass),
             evaluations: 1042,
-            packets: 88_123,
-            bytes: 61_230_044,
+            packets: [88_000, 123],
+            bytes: [61_000_000, 230_044],
             states: 12,
             states_total: 977,
             uid: 0,
@@ -215,6 +224,9 @@ mod tests {
         assert!(out.is_empty());
         report.rule.label = Some("web".to_owned());
         print_label(&mut out, &report).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "web 1042 88123 61230044 - - - - 977\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "web 1042 88123 61230044 88000 61000000 123 230044 977\n"
+        );
     }
 }
