@@ -20,6 +20,7 @@ mod fingerprint;
 pub mod names;
 mod options;
 mod parser;
+mod port_names;
 pub mod print;
 mod rules;
 mod scan;
@@ -32,6 +33,7 @@ pub use compile::{CompileOptions, Compiled, compile};
 pub use diag::{Code, Diagnostic, Severity};
 pub use dialect::Dialect;
 pub use fingerprint::{FingerprintMistake, Fingerprints, OsMatch};
+pub use port_names::name_ports;
 pub use source::{BuiltinSources, NoSources, Sources};
 pub use span::Span;
 

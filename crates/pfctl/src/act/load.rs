@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use pfapi::facts::Facts;
-use pfconf::{Compiled, Dialect, FingerprintMistake, Input, Severity, Sources};
+use pfconf::{Compiled, Dialect, FingerprintMistake, Input, Severity, Sources, name_ports};
 
 use crate::console::{os_text, printable};
 use crate::env::Env;
@@ -42,6 +42,11 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     };
     let input = Input { name: if file == "-" { "stdin" } else { file }, text: &text };
     let mut compiled = load::compile(&input, &setting);
+    if flags.port_names {
+        for line in &mut compiled.listing {
+            *line = name_ports(line, world.sources());
+        }
+    }
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }

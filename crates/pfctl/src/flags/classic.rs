@@ -22,6 +22,8 @@ pub struct Classic {
     pub enable: bool,
     /// `-n`
     pub no_action: bool,
+    /// `-P`
+    pub port_names: bool,
     /// `-q`
     pub quiet: bool,
     /// `-z`
@@ -202,6 +204,7 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         disable: given("d"),
         enable: given("e"),
         no_action: given("n"),
+        port_names: given("P"),
         quiet: given("q"),
         clear_rule_counters: given("z"),
         verbosity: matches.get_count("v"),
@@ -362,9 +365,9 @@ mod tests {
 
     #[test]
     fn letters_may_stand_together() {
-        let flags = classic("-vvsT -qe");
+        let flags = classic("-vvsT -qeP");
         assert_eq!((flags.verbosity, flags.show), (2, Some(Show::Tables)));
-        assert!(flags.quiet && flags.enable && !flags.disable);
+        assert!(flags.quiet && flags.enable && flags.port_names && !flags.disable);
         let flags = classic("-nf- -Da=b -D c=d -f /etc/pf.conf");
         assert!(flags.no_action);
         assert_eq!(flags.file.as_deref(), Some("/etc/pf.conf"));

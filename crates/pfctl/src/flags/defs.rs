@@ -152,7 +152,7 @@ pub const FLAGS: &[Flag] = &[
     switch('N', "Do not look up host names"),
     switch('n', "Parse the rules, change nothing"),
     option('o', "level", "Accepted: none, basic or profile; rules are never rewritten"),
-    refused('P', None, "ports are shown as numbers only"),
+    switch('P', "Show ports in rules by name"),
     option('p', "socket", "Talk to the daemon that listens on this socket"),
     switch('q', "Print errors and warnings only"),
     option('R', "id", "Show only the rule with this number, or its states"),

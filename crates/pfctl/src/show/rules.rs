@@ -10,7 +10,10 @@ use pfapi::control::{RuleReport, TableReport};
 use pfapi::facts::Facts;
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart, Endpoint, Rule};
 
+use pfconf::name_ports;
+
 use crate::console::printable;
+use crate::sources::SystemSources;
 
 /// What `-vv` adds to addresses in rules: how many addresses a name stands for now.
 #[derive(Default)]
@@ -80,23 +83,31 @@ impl Sizes {
     }
 }
 
-/// Prints one rule; `verbosity` is how often `-v` was given, `sizes` is used from two on.
+/// How rules are shown.
+pub struct Style<'a> {
+    /// How often `-v` was given.
+    pub verbosity: u8,
+    /// Used from twice `-v` on.
+    pub sizes: &'a Sizes,
+    /// Where names of ports come from, with `-P`.
+    pub ports: Option<&'a SystemSources>,
+}
+
+/// Prints one rule.
 ///
 /// # Errors
 /// Failures of `out`.
-pub fn print(
-    out: &mut dyn Write,
-    report: &RuleReport,
-    verbosity: u8,
-    sizes: &Sizes,
-) -> io::Result<()> {
-    if verbosity > 1 {
-        let rule = pfconf::print::rule(&sizes.annotate(&report.rule));
-        writeln!(out, "@{} {}", report.number, printable(&rule))?;
+pub fn print(out: &mut dyn Write, report: &RuleReport, style: &Style<'_>) -> io::Result<()> {
+    let mut rule = if style.verbosity > 1 {
+        format!("@{} {}", report.number, pfconf::print::rule(&style.sizes.annotate(&report.rule)))
     } else {
-        writeln!(out, "{}", printable(&pfconf::print::rule(&report.rule)))?;
+        pfconf::print::rule(&report.rule)
+    };
+    if let Some(ports) = style.ports {
+        rule = name_ports(&rule, ports);
     }
-    if verbosity > 0 {
+    writeln!(out, "{}", printable(&rule))?;
+    if style.verbosity > 0 {
         print_counters(out, report)?;
     }
     Ok(())
@@ -157,7 +168,7 @@ mod tests {
 
     fn text(report: &RuleReport, verbosity: u8, sizes: &Sizes) -> String {
         let mut out = Vec::new();
-        print(&mut out, report, verbosity, sizes).unwrap();
+        print(&mut out, report, &Style { verbosity, sizes, ports: None }).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -97,6 +97,14 @@ fn json_replaces_messages_and_listing() {
 }
 
 #[test]
+fn ports_get_names_on_demand() {
+    let machine = machine();
+    let rules = "pass proto tcp to port 4711 no state\n";
+    let outcome = check(machine.path(), &["-vP"], rules);
+    assert_eq!(outcome.out, "pass proto tcp from any to any port = odd-port no state\n");
+}
+
+#[test]
 fn checks_may_name_an_anchor() {
     let machine = machine();
     let outcome = check(machine.path(), &["-a", "regress/x", "-Fa", "--strict"], "pass\n");

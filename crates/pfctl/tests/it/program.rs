@@ -12,7 +12,7 @@ const NOWHERE: &str = "/nonexistent/pfd.sock";
 fn no_argument_shows_the_usage() {
     let outcome = pfctl(&[], "");
     assert_eq!((outcome.code, outcome.out.as_str()), (1, ""));
-    assert!(outcome.err.starts_with("usage: pfctl [-dehNnqrvz] "), "{}", outcome.err);
+    assert!(outcome.err.starts_with("usage: pfctl [-dehNnPqrvz] "), "{}", outcome.err);
     assert_eq!(pfctl(&["-h"], ""), outcome);
     let unknown = pfctl(&["-y"], "");
     assert_eq!(unknown.err, format!("pfctl: unknown option -- y\n{}", outcome.err));
