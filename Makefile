@@ -6,18 +6,19 @@ MANDIR  ?= $(PREFIX)/share/man
 DOCDIR  ?= $(PREFIX)/share/doc/pfd
 TARGET  := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help build demo test lint bench install clean
+.PHONY: help build demo test lint conformance bench install clean
 
 help:
 	@echo 'make demo     a SYN flood, and honest users who do not notice it (root; under a minute)'
 	@echo 'make test     everything that CI checks; ends with counts'
 	@echo 'make lint     the checks of make test that run no code'
+	@echo 'make conformance  pfctl against reference data beside the repository, case by case'
 	@echo 'make bench    the firewall against bare packet I/O (root; under four minutes)'
 	@echo 'make build    pfd and pfctl, in $(TARGET)/release'
 	@echo 'make install  to PREFIX ($(PREFIX)) below DESTDIR'
 	@echo 'make clean    removes what was built'
 	@echo
-	@echo 'ARGS are passed on to demo and bench: make demo ARGS=--without-syncookies'
+	@echo 'ARGS are passed on to demo, bench and conformance: make demo ARGS=--without-syncookies'
 
 build:
 	cargo build --release -p pfd -p pfctl
@@ -31,6 +32,9 @@ test:
 
 lint:
 	@tests/run.sh lint
+
+conformance:
+	@cargo run --quiet -p pf-conformance -- $(ARGS)
 
 bench:
 	@tests/setup.sh bench
@@ -46,7 +50,7 @@ install: build
 		install -m 644 "$$page" "$(DESTDIR)$(MANDIR)/man$$section" || exit 1; \
 	done
 	install -m 644 examples/* '$(DESTDIR)$(DOCDIR)/examples'
-	install -m 644 README.md CHANGELOG.md LICENSE '$(DESTDIR)$(DOCDIR)'
+	install -m 644 README.md CHANGELOG.md LICENSE docs/check.schema.json '$(DESTDIR)$(DOCDIR)'
 
 clean:
 	cargo clean

@@ -3,8 +3,9 @@
 #
 # usage: tests/setup.sh demo|test|bench
 #
-# Only what is missing is installed, only from the distribution, only as root. What cannot be
-# installed is named; the tests that need it are then skipped, each with a line.
+# Only what is missing is installed, only from the distribution, only as root (or with the program
+# named in PF_SUDO). What cannot be installed is named; the tests that need it are then skipped,
+# each with a line.
 set -eu
 
 # program:package
@@ -14,7 +15,7 @@ demo) wanted="$base" ;;
 bench) wanted="$base nft:nftables iperf3:iperf3 taskset:util-linux" ;;
 test)
     wanted="$base bash:bash curl:curl nginx:nginx-light iperf3:iperf3 ping:iputils-ping
-        traceroute:traceroute tcpdump:tcpdump hping3:hping3 nft:nftables setpriv:util-linux
+        traceroute:traceroute nft:nftables setpriv:util-linux
         mandoc:mandoc shellcheck:shellcheck"
     ;;
 *)
@@ -40,7 +41,8 @@ for pair in $wanted; do
 done
 [ -n "$packages" ] || exit 0
 
-if [ "$(id -u)" -ne 0 ]; then
+as="${PF_SUDO:-}"
+if [ "$(id -u)" -ne 0 ] && [ -z "$as" ]; then
     echo "setup: not root, so these packages stay missing:$packages" >&2
     exit 0
 fi
@@ -53,13 +55,13 @@ echo "setup: installing$packages"
 # Packages such as nginx would start a service, which nobody has asked for.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod 755 "$policy"
+    trap '$as rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | $as tee "$policy" >/dev/null
+    $as chmod 755 "$policy"
 fi
-export DEBIAN_FRONTEND=noninteractive
-# shellcheck disable=SC2086 # a list of package names
-if ! { apt-get -qq update && apt-get -qq -y install --no-install-recommends $packages; } \
+apt="$as env DEBIAN_FRONTEND=noninteractive apt-get -qq"
+# shellcheck disable=SC2086 # a command and a list of package names
+if ! { $apt update && $apt -y install --no-install-recommends $packages; } \
     >"${TMPDIR:-/tmp}/pf-setup.$$" 2>&1; then
     tail -n 5 "${TMPDIR:-/tmp}/pf-setup.$$" >&2
     echo "setup: could not install all of:$packages" >&2

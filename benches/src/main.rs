@@ -59,6 +59,7 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Arguments) -> Result<(), String> {
     let interrupted = sandbox::settle()?;
+    sandbox::before_everybody_else();
     pf_load::lab::prepare_namespaces()?;
     let run = run::Run { seconds: arguments.seconds, interrupted };
     let benches = [

@@ -3,11 +3,17 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
+as=''
 if [ "$(id -u)" -ne 0 ]; then
-    echo "demo: needs root for network namespaces and TUN devices; try: sudo make demo" >&2
-    exit 2
+    # Network namespaces and TUN devices need root; building does not.
+    if ! command -v sudo >/dev/null 2>&1; then
+        echo "demo: needs root for network namespaces and TUN devices" >&2
+        exit 2
+    fi
+    as=sudo
 fi
-tests/setup.sh demo
+PF_SUDO="$as" tests/setup.sh demo
 echo "demo: building, which takes a minute or two the first time"
 cargo build --release --quiet -p pfd -p pfctl -p pf-load --bins
-exec "${CARGO_TARGET_DIR:-target}/release/pf-demo" "$@"
+# shellcheck disable=SC2086 # empty for root
+exec $as "${CARGO_TARGET_DIR:-target}/release/pf-demo" "$@"

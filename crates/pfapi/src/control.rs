@@ -350,10 +350,10 @@ pub struct RuleReport {
     pub rule: Rule,
     /// Times the rule was looked at.
     pub evaluations: u64,
-    /// Packets it decided, states included.
-    pub packets: u64,
+    /// Packets it decided, those of its states included: in, out.
+    pub packets: [u64; 2],
     /// Octets of these packets.
-    pub bytes: u64,
+    pub bytes: [u64; 2],
     /// States it holds now.
     pub states: u64,
     /// States it ever made.

@@ -65,17 +65,20 @@ pub enum InterfaceFlag {
     Running,
     /// `MULTICAST`
     Multicast,
+    /// `LINK1`: the networks of a loopback interface are all its own.
+    Link1,
 }
 
 impl InterfaceFlag {
     /// Every flag, in the order of their bits.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Up,
         Self::Broadcast,
         Self::Loopback,
         Self::PointToPoint,
         Self::Running,
         Self::Multicast,
+        Self::Link1,
     ];
 
     /// The word of ifconfig(8).
@@ -88,6 +91,7 @@ impl InterfaceFlag {
             Self::PointToPoint => "POINTOPOINT",
             Self::Running => "RUNNING",
             Self::Multicast => "MULTICAST",
+            Self::Link1 => "LINK1",
         }
     }
 

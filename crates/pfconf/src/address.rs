@@ -291,6 +291,11 @@ fn unresolved(statement: &Statement, pair: &Pair, whole: &str, lines: &[String])
     if text.contains('-') && text.split('-').all(|end| end.parse::<IpAddr>().is_ok()) {
         return diagnostic.help("put blanks around the dash of a range: `10.0.0.1 - 10.0.0.9`");
     }
+    if let Some((addr, port)) = text.split_once(':')
+        && addr.parse::<Ipv4Addr>().is_ok()
+    {
+        return diagnostic.help(format!("a port has a word of its own: `{addr} port {port}`"));
+    }
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         return diagnostic
             .help("an IPv4 address has four numbers from 0 to 255; only networks may be shorter, as in `10/8`");

@@ -322,6 +322,47 @@ impl Diagnostic {
         self.line
     }
 
+    /// Name of the file it is about.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The text that pfctl has, without file and line.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What is wrong, in a sentence that says more than [`Diagnostic::text`] where there is one.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        self.title.as_ref().unwrap_or(&self.text)
+    }
+
+    /// The place at fault and what is wrong there.
+    #[must_use]
+    pub fn primary(&self) -> Option<(Span, &str)> {
+        self.primary.as_ref().map(|(span, label)| (*span, label.as_str()))
+    }
+
+    /// Other places that have to do with it.
+    pub fn context(&self) -> impl Iterator<Item = (Span, &str)> {
+        self.context.iter().map(|(span, label)| (*span, label.as_str()))
+    }
+
+    /// What else is worth knowing.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Ways out.
+    #[must_use]
+    pub fn helps(&self) -> &[String] {
+        &self.helps
+    }
+
     /// `FILE:LINE: text` as pfctl writes it, without a newline at the end.
     ///
     /// Some mistakes make pfctl write several lines; all of them are here.
@@ -358,8 +399,8 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let title = self.title.as_ref().unwrap_or(&self.text).as_str();
-        let mut group = Group::with_title(level.primary_title(title).id(self.code.as_str()));
+        let mut group =
+            Group::with_title(level.primary_title(self.summary()).id(self.code.as_str()));
         if let Some((primary, label)) = &self.primary {
             let window = Window::around(input.text, *primary);
             let mut snippet = Snippet::source(window.text)

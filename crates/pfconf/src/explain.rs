@@ -98,6 +98,12 @@ pub(crate) fn misfit(
         token => format!("{} does not fit here", shown(token)),
     };
     let diagnostic = Diagnostic::error(Code::Syntax, "syntax error").title(title).at(&place, label);
+    if entry == Rule::definition && place.macro_name.is_some() {
+        return diagnostic.help(
+            "a value takes plain words from other macros; make a list of networks where it is \
+             used: `from { $one $two }`",
+        );
+    }
     explain(diagnostic, entry, &text[..at], token, &expected)
 }
 
@@ -181,6 +187,7 @@ fn explain(
         return diagnostic;
     }
     match token {
+        "," => diagnostic.help("a list stands in braces: `{ one, two }`"),
         "port" => diagnostic
             .help("a port belongs to an end of the connection: `to any port 80` or `to port 80`"),
         "{" if before.ends_with('{') => {

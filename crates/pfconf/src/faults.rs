@@ -104,6 +104,7 @@ impl Faults {
     fn into_error(self, spec: &RuleSpec) -> Diagnostic {
         let mut lines = self.lines.into_iter();
         let first = lines.next().unwrap_or_default();
+        let first_is_bare = self.mistakes.is_empty();
         let mut mistakes = self.mistakes.into_iter();
         let (code, place, label, help) = match mistakes.next() {
             None if !self.bare.is_empty() => (
@@ -119,6 +120,9 @@ impl Faults {
         let mut diagnostic = Diagnostic::error(code, first).at(place, label);
         if let Some(help) = help {
             diagnostic = diagnostic.help(help);
+        }
+        if let Some(line) = self.bare.first().filter(|_| first_is_bare) {
+            diagnostic = diagnostic.title(line);
         }
         for line in self.bare {
             diagnostic = diagnostic.before(line);

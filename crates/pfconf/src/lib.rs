@@ -15,6 +15,8 @@ mod antispoof;
 mod compile;
 mod criteria;
 mod diag;
+mod dialect;
+pub mod env;
 mod expand;
 mod explain;
 mod faults;
@@ -28,6 +30,7 @@ pub mod names;
 mod options;
 mod parser;
 mod pool;
+mod port_names;
 pub mod print;
 mod print_parts;
 mod queues;
@@ -45,7 +48,9 @@ mod translate;
 
 pub use compile::{CompileOptions, Compiled, compile};
 pub use diag::{Code, Diagnostic, Severity};
+pub use dialect::Dialect;
 pub use fingerprint::{FingerprintMistake, Fingerprints, OsMatch};
+pub use port_names::name_ports;
 pub use source::{BuiltinSources, NoSources, Sources};
 pub use span::Span;
 

@@ -71,8 +71,12 @@ fn prefix_length(text: &str) -> Result<u8, &'static str> {
     }
 }
 
+/// Whether a resolver may be asked. Not about numbers: it reads `10.1` as 10.0.0.1.
 fn may_be_host_name(text: &str) -> bool {
-    !text.is_empty() && !text.starts_with([':', '-', '.'])
+    let name = text.strip_suffix(":0").unwrap_or(text);
+    !name.starts_with(['-', '.'])
+        && !name.contains(':')
+        && name.bytes().any(|octet| octet.is_ascii_alphabetic())
 }
 
 /// An address as text, with an abbreviated IPv4 network or an IPv6 scope.
@@ -256,6 +260,36 @@ mod tests {
         assert_eq!(shown("self:broadcast:0"), ["10.1.2.255"]);
         assert_eq!(shown("tun0:peer"), [""; 0]);
         assert_eq!(shown("tun1"), [""; 0]);
+    }
+
+    #[test]
+    fn a_resolver_is_asked_for_names_only() {
+        for name in ["www.example.org", "www.example.org:0", "3com.example", "localhost"] {
+            assert!(may_be_host_name(name), "{name}");
+        }
+        for number in ["10.0.0.1", "10.1", "10", "::1", "fe80::1", "", ":0", "-x"] {
+            assert!(!may_be_host_name(number), "{number}");
+        }
+    }
+
+    #[test]
+    fn networks_may_be_abbreviated() {
+        let facts = Facts::default();
+        let sources = &crate::source::NoSources;
+        let world = World { facts: &facts, sources, numeric_only: false };
+        for (word, prefix) in [
+            ("10/8", "10.0.0.0/8"),
+            ("192.168/16", "192.168.0.0/16"),
+            ("192.0.2.7/24", "192.0.2.0/24"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("192.0.2.7", "192.0.2.7"),
+        ] {
+            let found = find(world, word).unwrap();
+            assert_eq!(found[0].addr, AddrMatch::Net(prefix.parse().unwrap()), "{word}");
+        }
+        for word in ["10", "192.0.2.1/", "2001:db8::/129", "x/8", "/8", ""] {
+            assert!(find(world, word).is_err(), "{word}");
+        }
     }
 
     #[test]

@@ -32,9 +32,11 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
         sources: &SystemSources::new(true),
         defines: &[],
         numeric_only: false,
-        style: Style { form: ErrorForm::Classic, color: false },
     };
-    let compiled = load::compile(&Input { name, text: &text }, &setting, console);
+    let input = Input { name, text: &text };
+    let compiled = load::compile(&input, &setting);
+    let style = Style { form: ErrorForm::Classic, color: false };
+    load::show(&compiled, &input, style, console);
     let Some(ruleset) = compiled.ruleset else { return Ok(Exit::Failure) };
     load::refuse_unsupported(&ruleset)?;
     for frame in load::frames(ruleset, 0) {

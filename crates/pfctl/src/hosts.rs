@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use pfapi::addr::{Af, Prefix};
 use pfapi::facts::{Facts, InterfaceAddress};
-use pfapi::ruleset::TableEntry;
+use pfapi::ruleset::{DynamicPart, TableEntry};
 
 use crate::sources::lookup_host;
 
@@ -95,11 +95,13 @@ fn short_ipv4(text: &str) -> Option<IpAddr> {
 fn interface_prefixes(word: &str, facts: &Facts) -> Option<Vec<Prefix>> {
     let mut parts = word.split(':');
     let name = parts.next()?;
-    let (mut network, mut broadcast, mut no_aliases) = (false, false, false);
+    let mut part = DynamicPart::Address;
+    let mut no_aliases = false;
     for modifier in parts {
         match modifier {
-            "network" => network = true,
-            "broadcast" => broadcast = true,
+            "network" => part = DynamicPart::Network,
+            "broadcast" => part = DynamicPart::Broadcast,
+            "peer" => part = DynamicPart::Peer,
             "0" => no_aliases = true,
             _ => return None,
         }
@@ -115,12 +117,11 @@ fn interface_prefixes(word: &str, facts: &Facts) -> Option<Vec<Prefix>> {
                 continue;
             }
             seen.push(af);
-            let prefix = if network {
-                Some(own.network())
-            } else if broadcast {
-                broadcast_of(*own).map(Prefix::host)
-            } else {
-                Some(Prefix::host(own.addr))
+            let prefix = match part {
+                DynamicPart::Address => Some(Prefix::host(own.addr)),
+                DynamicPart::Network => Some(own.network()),
+                DynamicPart::Broadcast => broadcast_of(*own).map(Prefix::host),
+                DynamicPart::Peer => own.peer.map(Prefix::host),
             };
             found.extend(prefix.filter(|prefix| !found.contains(prefix)));
         }
@@ -150,7 +151,11 @@ mod tests {
         let own = |text: &str, prefix_len| InterfaceAddress::new(text.parse().unwrap(), prefix_len);
         let tun0 = InterfaceFacts {
             groups: vec!["tun".to_owned()],
-            addresses: vec![own("10.0.1.1", 24), own("10.0.1.2", 24), own("fd00::1", 64)],
+            addresses: vec![
+                own("10.0.1.1", 24),
+                InterfaceAddress { peer: Some("10.0.1.9".parse().unwrap()), ..own("10.0.1.2", 24) },
+                own("fd00::1", 64),
+            ],
             ..InterfaceFacts::new("tun0")
         };
         let facts = Facts { interfaces: vec![tun0] };
@@ -172,6 +177,7 @@ mod tests {
             ("tun:0", "10.0.1.1 fd00::1"),
             ("!tun0:network", "!10.0.1.0/24 !fd00::/64"),
             ("tun0:broadcast", "10.0.1.255"),
+            ("tun0:peer", "10.0.1.9"),
         ] {
             assert_eq!(show(word).as_deref(), Ok(entries), "{word}");
         }

@@ -32,27 +32,34 @@ pub struct Setting<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`
     pub numeric_only: bool,
-    /// For messages.
-    pub style: Style,
 }
 
-/// Compiles `input` and shows what is wrong with it. Without errors the ruleset comes back.
-pub fn compile(input: &Input<'_>, setting: &Setting<'_>, console: &mut Console<'_>) -> Compiled {
+/// Compiles `input`. Without errors the ruleset comes back.
+#[must_use]
+pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
     let options = CompileOptions {
         facts: setting.facts,
         sources: setting.sources,
         defines: setting.defines,
         numeric_only: setting.numeric_only,
     };
-    let compiled = pfconf::compile(input, &options);
-    for diagnostic in &compiled.diagnostics {
-        let text = match setting.style.form {
+    pfconf::compile(input, &options)
+}
+
+/// Shows what is wrong with `input`.
+pub fn show(compiled: &Compiled, input: &Input<'_>, style: Style, console: &mut Console<'_>) {
+    for (index, diagnostic) in compiled.diagnostics.iter().enumerate() {
+        let text = match style.form {
             ErrorForm::Classic => diagnostic.classic(),
-            ErrorForm::Pretty => diagnostic.pretty(input, setting.style.color),
+            ErrorForm::Pretty => {
+                if index > 0 {
+                    console.note("");
+                }
+                diagnostic.pretty(input, style.color)
+            }
         };
         console.note(text.trim_end_matches('\n'));
     }
-    compiled
 }
 
 /// Macros of `-D`; a definition without `=` is shown and left out, as pfctl(8) does.

@@ -20,7 +20,7 @@ pub fn run(args: &[OsString], console: &mut Console<'_>) -> Exit {
         [name, ..] => {
             let name = printable(name);
             console.warn(format_args!(
-                "unknown subcommand '{name}': there is completions; flags start with a dash"
+                "unknown subcommand '{name}': the only one is completions, and flags start with a dash"
             ));
             Exit::Usage
         }

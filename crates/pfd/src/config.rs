@@ -11,6 +11,7 @@ pub(crate) use checks::broadcast;
 use core::fmt;
 use core::net::IpAddr;
 use core::ops::Range;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use pfapi::addr::Prefix;
@@ -147,7 +148,7 @@ impl fmt::Display for Mistake {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {source}; name another file with -c", path = path.display())]
+    #[error("{path}: {}", read_failure(.source), path = path.display())]
     Read {
         /// Which file.
         path: PathBuf,
@@ -163,6 +164,14 @@ pub enum ConfigError {
         /// In the order of the file.
         mistakes: Vec<Mistake>,
     },
+}
+
+fn read_failure(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "no such file; name another one with -c".to_owned(),
+        ErrorKind::InvalidData => "this is no text file".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Reads and checks a file.

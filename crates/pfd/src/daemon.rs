@@ -47,8 +47,8 @@ pub enum DaemonError {
     Device(#[from] TunError),
     /// No ruleset.
     #[error(
-        "{0}\nthe ruleset does not load, so nothing would be filtered; correct it, or set \
-         fail = \"open\" to start without one"
+        "{0}\nthe ruleset does not load, so nothing would be filtered; `pfctl -nf FILE` says more; \
+         correct it, or set fail = \"open\" to start without one"
     )]
     Ruleset(CompileError),
     /// A step of the start failed.
@@ -198,7 +198,9 @@ impl Daemon {
             Ok(()) => log::info(&format!("{}: loaded again", self.config.ruleset.display())),
             Err(error) => {
                 log::error(&error.to_string());
-                log::error("the ruleset does not load; the old one stays in force");
+                log::error(
+                    "the ruleset does not load; the old one stays in force; `pfctl -nf FILE` says more",
+                );
             }
         }
     }

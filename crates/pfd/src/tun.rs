@@ -81,11 +81,14 @@ pub enum TunError {
     },
     /// Another interface has the name.
     #[error(
-        "interface {name}: the name is taken: stop the program that holds it, or delete it with `ip link delete {name}`"
+        "interface {name}: the name is taken: stop the program that holds it, or delete it with `ip {}link delete {name}`",
+        namespace_words(netns.as_deref())
     )]
     NameTaken {
         /// The interface.
         name: String,
+        /// The namespace, as configured.
+        netns: Option<String>,
     },
     /// The kernel would not take the name.
     #[error(
@@ -270,18 +273,23 @@ impl TunError {
         Self::Step { name: name.into(), step, source }
     }
 
-    /// What an error of the driver means for `name`.
-    fn of_driver(name: &str, source: io::Error) -> Self {
-        let name = name.to_owned();
+    /// What an error of the driver means for the device that was asked for.
+    fn of_driver(options: &TunOptions, source: io::Error) -> Self {
+        let TunOptions { name, netns, .. } = options.clone();
         match source.raw_os_error() {
             Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Self::NoDriver,
             Some(libc::EPERM | libc::EACCES) => Self::Permission { name },
-            Some(libc::EBUSY | libc::EEXIST) => Self::NameTaken { name },
+            Some(libc::EBUSY | libc::EEXIST) => Self::NameTaken { name, netns },
             // A device of another kind, or one made with other flags.
-            Some(libc::EINVAL) if is_there(&name) => Self::NameTaken { name },
+            Some(libc::EINVAL) if is_there(&name) => Self::NameTaken { name, netns },
             _ => Self::Step { name, step: "make the device", source },
         }
     }
+}
+
+/// Words for `ip` that name a namespace, with a blank behind them.
+fn namespace_words(netns: Option<&str>) -> String {
+    netns.map_or_else(String::new, |netns| format!("-n {netns} "))
 }
 
 /// Whether an interface of that name exists in this thread's namespace.
@@ -339,7 +347,7 @@ fn open_queues(options: &TunOptions) -> Result<Vec<Queue>, TunError> {
                     return Err(TunError::NoOffload { name: name.clone(), source });
                 }
             }
-            result => return result.map_err(|source| TunError::of_driver(name, source)),
+            result => return result.map_err(|source| TunError::of_driver(options, source)),
         }
     }
     let queues = if options.queues > 1 {
@@ -347,7 +355,7 @@ fn open_queues(options: &TunOptions) -> Result<Vec<Queue>, TunError> {
     } else {
         open_plain(options).map(|queue| vec![queue])
     };
-    queues.map_err(|source| TunError::of_driver(name, source))
+    queues.map_err(|source| TunError::of_driver(options, source))
 }
 
 /// Opens every queue of the device by our own calls; `EINVAL`, and no device left, when the kernel

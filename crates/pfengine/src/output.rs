@@ -44,8 +44,8 @@ pub struct SmallPacket {
 }
 
 impl SmallPacket {
-    /// Octets that fit: an IPv6 header, a TCP header and all TCP options.
-    pub const CAPACITY: usize = 100;
+    /// Octets that fit: an ICMPv6 error that quotes a SYN with an MSS option.
+    pub const CAPACITY: usize = 112;
 
     /// Takes a copy; `None` when `octets` is longer than [`Self::CAPACITY`].
     #[must_use]
@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn only_short_packets_fit() {
-        assert_eq!(SmallPacket::new(&[7; 100]).unwrap().data(), [7; 100]);
-        assert!(SmallPacket::new(&[7; 101]).is_none());
+        assert_eq!(SmallPacket::new(&[7; 112]).unwrap().data(), [7; 112]);
+        assert!(SmallPacket::new(&[7; 113]).is_none());
         assert!(SmallPacket::new(&[7; 300]).is_none());
     }
 }

@@ -210,7 +210,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Packets that a batch should hold at most: more gain nothing (performance.md A).
+    /// Packets that a batch should hold at most: more gain nothing.
     pub const SIZE: usize = 64;
 
     /// An empty batch with room for [`Self::SIZE`] packets.

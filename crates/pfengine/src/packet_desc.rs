@@ -148,9 +148,9 @@ impl PacketDesc {
             transport: Transport::Other,
         };
         if desc.has_options {
-            let router_alert = walk_ipv4_options(&data[IPV4_HEADER..header_len])?;
+            let options = walk_ipv4_options(&data[IPV4_HEADER..header_len])?;
             // A router alert is what IGMP is meant to carry (RFC 2113), so it needs no allow-opts.
-            desc.has_options = !(router_alert && desc.proto == IGMP);
+            desc.has_options = !(options == OptionKinds::RouterAlert && desc.proto == IGMP);
         }
         let all_hosts = [header[16], header[17], header[18], header[19]] == [224, 0, 0, 1];
         if desc.proto == IGMP && all_hosts && header[8] != 1 {
@@ -335,15 +335,18 @@ impl PacketDesc {
     }
 }
 
-/// Walks IPv4 options; true when the only ones are router alerts and padding.
-fn walk_ipv4_options(mut options: &[u8]) -> Result<bool, Reason> {
-    let mut only_alert = true;
+/// Walks IPv4 options.
+fn walk_ipv4_options(mut options: &[u8]) -> Result<OptionKinds, Reason> {
+    let mut kinds = None;
     loop {
         match *options {
-            [] | [0, ..] => return Ok(only_alert),
+            [] | [0, ..] => return Ok(kinds.unwrap_or(OptionKinds::Other)),
             [1, ref rest @ ..] => options = rest,
             [kind, len, ..] if len >= 2 && usize::from(len) <= options.len() => {
-                only_alert &= kind == 148;
+                match kind {
+                    148 => kinds = kinds.or(Some(OptionKinds::RouterAlert)),
+                    _ => kinds = Some(OptionKinds::Other),
+                }
                 options = &options[usize::from(len)..];
             }
             _ => return Err(Reason::IpOption),
@@ -351,7 +354,7 @@ fn walk_ipv4_options(mut options: &[u8]) -> Result<bool, Reason> {
     }
 }
 
-/// What the options of a hop-by-hop header are.
+/// What the options of an IPv4 or hop-by-hop header are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OptionKinds {
     /// A router alert, and padding.

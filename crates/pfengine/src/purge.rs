@@ -79,7 +79,7 @@ impl Purge {
 
 /// What the end of a state brings: its rule's count, and an RST to a client that waited in vain.
 fn finish(engine: &Engine, state: &State, parts: &mut Parts) {
-    state.rule.counters.states.fetch_sub(1, Ordering::Relaxed);
+    state.retire();
     let Body::Tcp(tcp) = &state.body else { return };
     if !tcp.is_proxying() {
         return;

@@ -15,7 +15,7 @@ use pfapi::ruleset::proto;
 use crate::packet::{Checksum, Gso, Offload, Packet};
 use crate::wire::build::{
     Ipv4Fields, TCP_HEADER, TCP_SEGMENT_MAX, TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment, flags,
-    ipv4_header, ipv6_header,
+    ipv4_header, ipv6_header, is_one_host,
 };
 use crate::wire::bytes::{array, be16, be32, put};
 use crate::wire::checksum::{Sum, packet_is_intact};
@@ -411,13 +411,9 @@ impl TcpFields {
     }
 }
 
-/// Whether an address can be that of one host.
-fn is_one_host(addr: IpAddr) -> bool {
-    let broadcast = addr == IpAddr::V4(Ipv4Addr::BROADCAST);
-    !(addr.is_unspecified() || addr.is_multicast() || broadcast)
-}
-
-fn place_segment(packet: &mut Packet, answer: &TcpSegment) -> bool {
+/// Puts a segment in the place of a packet, using the headroom when it is longer; false and
+/// nothing changed when the buffer is too small.
+pub(crate) fn place_segment(packet: &mut Packet, answer: &TcpSegment) -> bool {
     let mut octets = [0; TCP_SEGMENT_MAX];
     let len = answer.write(&mut octets);
     let missing = len.saturating_sub(packet.len());

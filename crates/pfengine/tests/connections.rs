@@ -177,7 +177,19 @@ fn a_full_table_refuses_and_counts_memory() {
     assert_eq!(router.info().states, 4);
 }
 
-/// syncookies.md 17.5: limit 100, 10 % and 5 %, one state per SYN.
+#[test]
+fn a_full_table_has_room_for_a_connection_that_begins_again() {
+    let mut options = Options::default();
+    options.limits.set(Limit::States, 2);
+    let mut router = Router::new(options, web(BlockAnswer::Drop));
+    TALK.connect(&mut router);
+    router.send(&TALK.up(RST, 101, 901));
+    let again = TALK.up(SYN, 9_000_000, 0);
+    assert_eq!(router.send(&again), Seen::Out(INSIDE, again));
+    assert_eq!(router.info().states, 2);
+}
+
+/// Limit 100, 10 % and 5 %, one state per SYN.
 #[test]
 fn adaptive_mode_goes_on_above_the_high_mark_and_off_below_the_low_one() {
     for classic in [false, true] {
@@ -319,7 +331,33 @@ fn states_outlive_a_load_and_show_no_rule_then() {
     let data = TALK.up(ACK, 101, 901);
     assert_eq!(router.send(&data), Seen::Out(INSIDE, data));
     assert_eq!(router.engine.states(&mut 0, 1, router.now)[0].rule, None);
-    assert_eq!(router.engine.rules(0, 9)[0].packets, 0);
+    assert_eq!(router.engine.rules(0, 9)[0].packets, [0; 2]);
+}
+
+#[test]
+fn rules_count_the_packets_of_their_states_in_both_directions() {
+    let mut router = Router::new(Options::default(), web(BlockAnswer::Drop));
+    TALK.connect(&mut router);
+    let blocked = Talk { server: (SERVER, 81), ..TALK };
+    router.send(&blocked.up(SYN, 1, 0));
+    let counts = |router: &Router| {
+        let rules = router.engine.rules(0, 9);
+        [0, 1].map(|at| {
+            let rule = &rules[at];
+            (rule.evaluations, rule.packets, rule.bytes, rule.states, rule.states_total)
+        })
+    };
+    // Two packets up and one down, each in on one interface and out on the other.
+    let web = (3, [3, 3], [120, 120], 2, 2);
+    assert_eq!(counts(&router), [(3, [1, 0], [40, 0], 0, 0), web]);
+    assert_eq!(router.engine.flush(&Flush::States { interface: None }, router.now), 2);
+    let ended = (3, [3, 3], [120, 120], 0, 2);
+    assert_eq!(counts(&router)[1], ended, "the end of a state loses nothing");
+    TALK.connect(&mut router);
+    router.engine.clear_rule_counters();
+    assert_eq!(counts(&router), [(0, [0, 0], [0, 0], 0, 0), (0, [0, 0], [0, 0], 2, 0)]);
+    router.send(&TALK.up(ACK, 101, 901));
+    assert_eq!(counts(&router)[1], (0, [1, 1], [40, 40], 2, 0));
 }
 
 #[test]

@@ -69,7 +69,27 @@ impl Failures {
         timeout + refused + reset + unreachable + bad_reply + local
     }
 
-    const fn add(&mut self, other: &Self) {
+    /// The kinds that occurred, in words.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let Self { timeout, refused, reset, unreachable, bad_reply, local } = *self;
+        [
+            (timeout, "timed out"),
+            (refused, "refused"),
+            (reset, "reset"),
+            (unreachable, "unreachable"),
+            (bad_reply, "cut short"),
+            (local, "not started"),
+        ]
+        .into_iter()
+        .filter(|&(count, _)| count > 0)
+        .map(|(count, kind)| format!("{count} {kind}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+    }
+
+    /// Adds the counts of another stretch.
+    pub const fn add(&mut self, other: &Self) {
         self.timeout += other.timeout;
         self.refused += other.refused;
         self.reset += other.reset;

@@ -1,10 +1,6 @@
 //! What `pfctl -vsi` says, by section and name.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
 
 /// Numbers of one `pfctl -vsi`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,23 +81,6 @@ fn heading(line: &str) -> &str {
 fn name_and_value(entry: &str) -> Option<(&str, u64)> {
     let (name, rest) = entry.trim_start().split_once("  ")?;
     Some((name.trim_end(), rest.split_whitespace().next()?.parse().ok()?))
-}
-
-/// Asks the daemon itself whether cookies are sent now, for a `pfctl` that does not show it.
-///
-/// # Errors
-///
-/// When the daemon does not answer within two seconds, or with something else.
-pub fn ask_cookies_active(socket: &Path) -> std::io::Result<bool> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    stream.write_all(b"{\"request\":\"info\"}\n")?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    let answer: serde_json::Value = serde_json::from_str(&line)?;
-    answer.pointer("/info/syncookies/active").and_then(serde_json::Value::as_bool).ok_or_else(
-        || std::io::Error::new(std::io::ErrorKind::InvalidData, format!("no info in {line:?}")),
-    )
 }
 
 #[cfg(test)]

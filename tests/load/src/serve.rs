@@ -21,7 +21,7 @@ pub const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Longest request head in octets.
 const REQUEST_MAX: usize = 8192;
 /// Length of the queue of connections that wait to be accepted; `net.core.somaxconn` caps it.
-const BACKLOG: i32 = 16_384;
+const BACKLOG: i32 = 65_535;
 
 /// What the server did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

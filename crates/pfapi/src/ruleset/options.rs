@@ -157,7 +157,7 @@ impl Watermarks {
     pub const DEFAULT_START_PERCENT: u32 = 25;
 
     /// Marks at `start` and `end` percent of `limit states`, in 64 bits so that large limits do
-    /// not overflow (pf does at 2^32; syncookies.md section 1).
+    /// not overflow (pf does at 2^32).
     #[must_use]
     pub fn from_percent(states_limit: u32, start: u32, end: u32) -> Self {
         let share = |percent: u32| {

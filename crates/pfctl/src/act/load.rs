@@ -5,17 +5,19 @@
 use std::path::Path;
 
 use pfapi::facts::Facts;
-use pfconf::{Compiled, Input};
+use pfconf::{Compiled, Dialect, FingerprintMistake, Input, Severity, Sources, name_ports};
 
 use crate::console::{os_text, printable};
+use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::facts::{self, DEFAULT_CONFIG};
-use crate::flags::classic::{ErrorForm, Names};
+use crate::flags::classic::{Classic, ErrorForm, Names, OutputForm};
 use crate::load::{self, Setting, Style};
 use crate::machine;
+use crate::report;
 use crate::session::Session;
-use crate::sources::{SystemSources, read_lossy};
+use crate::sources::{FINGERPRINTS, SystemSources, read_lossy};
 
 /// Loads the rules of a file, or with `-n` only compiles them.
 ///
@@ -31,17 +33,29 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         }
     };
     let flags = session.flags;
-    let facts = if flags.no_action { facts_without_daemon(session)? } else { session.facts()? };
-    let name = if file == "-" { "stdin" } else { file };
-    let numeric_only = flags.names == Names::Never;
+    let world = World::find(session)?;
     let setting = Setting {
-        facts: &facts,
-        sources: &SystemSources::new(!numeric_only),
+        facts: world.facts(),
+        sources: world.sources(),
         defines: &load::defines(&flags.defines, session.console),
-        numeric_only,
-        style: style(session),
+        numeric_only: flags.names == Names::Never,
     };
-    let compiled = load::compile(&Input { name, text: &text }, &setting, session.console);
+    let input = Input { name: if file == "-" { "stdin" } else { file }, text: &text };
+    let mut compiled = load::compile(&input, &setting);
+    if flags.port_names {
+        for line in compiled.listing.iter_mut().chain(&mut compiled.numbered) {
+            *line = name_ports(line, world.sources());
+        }
+    }
+    if is_refused(&compiled, flags) {
+        compiled.ruleset = None;
+    }
+    if flags.format == OutputForm::Json {
+        let listing = (flags.verbosity > 0).then_some(compiled.listing.as_slice());
+        report::write(session.console.out, &input, Dialect::OpenBsd, &compiled, listing)?;
+        return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
+    }
+    load::show(&compiled, &input, style(session), session.console);
     if flags.verbosity > 0 {
         print_listing(session, &compiled)?;
     }
@@ -50,6 +64,61 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         load::transact(session.client()?, ruleset)?;
     }
     Ok(Exit::Success)
+}
+
+/// `--strict`: a warning is as bad as an error.
+fn is_refused(compiled: &Compiled, flags: &Classic) -> bool {
+    flags.strict && compiled.diagnostics.iter().any(|found| found.severity() == Severity::Warning)
+}
+
+/// What rules refer to.
+enum World {
+    /// `--env`
+    Env(Env),
+    /// Interfaces of the daemon or of a configuration, everything else of this machine.
+    System(Facts, SystemSources),
+}
+
+impl World {
+    fn find(session: &mut Session<'_, '_>) -> Result<Self, Error> {
+        let flags = session.flags;
+        if let Some(folder) = &flags.env {
+            let (env, mistakes) = Env::read(folder, Dialect::OpenBsd)
+                .map_err(|error| Error::Plain(printable(&error.to_string())))?;
+            warn_of_fingerprints(session, &folder.join("pf.os").to_string_lossy(), &mistakes);
+            return Ok(Self::Env(env));
+        }
+        let facts =
+            if flags.no_action { facts_without_daemon(session)? } else { session.facts()? };
+        let sources = SystemSources::new(flags.names != Names::Never);
+        warn_of_fingerprints(session, FINGERPRINTS, &sources.fingerprint_mistakes);
+        Ok(Self::System(facts, sources))
+    }
+
+    const fn facts(&self) -> &Facts {
+        match self {
+            Self::Env(env) => env.facts(),
+            Self::System(facts, _) => facts,
+        }
+    }
+
+    fn sources(&self) -> &dyn Sources {
+        match self {
+            Self::Env(env) => env,
+            Self::System(_, sources) => sources,
+        }
+    }
+}
+
+/// Lines of the fingerprint database that do not count, in the form of pfctl(8).
+fn warn_of_fingerprints(
+    session: &mut Session<'_, '_>,
+    file: &str,
+    mistakes: &[FingerprintMistake],
+) {
+    for mistake in mistakes {
+        session.console.note(format_args!("{}:{} {mistake}", printable(file), mistake.line));
+    }
 }
 
 /// Prints the file as it was understood; with `-vv` the rules are numbered.
@@ -75,7 +144,7 @@ fn not_loaded(session: &mut Session<'_, '_>) -> Exit {
 
 fn read(session: &mut Session<'_, '_>, file: &str) -> std::io::Result<String> {
     if file != "-" {
-        return read_lossy(file);
+        return read_lossy(Path::new(file));
     }
     let mut octets = Vec::new();
     session.console.input.read_to_end(&mut octets)?;

@@ -12,6 +12,7 @@ use crate::flags::words::Show;
 use crate::session::Session;
 use crate::show::tables::{Clock, is_active};
 use crate::show::{info, lists, rules, states, tables};
+use crate::sources::SystemSources;
 
 /// Titles of `-s all`; none without it.
 #[derive(Default)]
@@ -73,10 +74,12 @@ fn show_rules(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), 
     } else {
         rules::Sizes::new(Vec::new(), Facts::default())
     };
+    let ports = session.flags.port_names.then(|| SystemSources::new(false));
+    let style = rules::Style { verbosity, sizes: &sizes, ports: ports.as_ref() };
     session.list(&Request::Rules, "rules", |console, _, response| {
         let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };
         for report in rules.iter().filter(|report| wanted.is_none_or(|id| report.number == id)) {
-            rules::print(console.out, report, verbosity, &sizes)?;
+            rules::print(console.out, report, &style)?;
         }
         Ok(())
     })

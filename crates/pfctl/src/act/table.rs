@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::Path;
 
 use pfapi::addr::Prefix;
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
@@ -393,7 +394,7 @@ fn read(session: &mut Session<'_, '_>, file: &str) -> Result<String, Error> {
         let read = session.console.input.read_to_end(&mut octets);
         read.map(|_| String::from_utf8_lossy(&octets).into_owned())
     } else {
-        read_lossy(file)
+        read_lossy(Path::new(file))
     };
     text.map_err(|error| Error::Plain(format!("{}: {}", printable(file), os_text(&error))))
 }

@@ -22,6 +22,8 @@ pub struct Classic {
     pub enable: bool,
     /// `-n`
     pub no_action: bool,
+    /// `-P`
+    pub port_names: bool,
     /// `-q`
     pub quiet: bool,
     /// `-z`
@@ -42,6 +44,8 @@ pub struct Classic {
     pub words: Vec<String>,
     /// `-f`: a file with rules, or with addresses for the table command.
     pub file: Option<String>,
+    /// `-a`; only with `-n`.
+    pub anchor: Option<String>,
     /// `-D` as written; checked where macros are used.
     pub defines: Vec<String>,
     /// `-i`
@@ -54,6 +58,22 @@ pub struct Classic {
     pub config: Option<PathBuf>,
     /// `--errors`
     pub errors: Option<ErrorForm>,
+    /// `--env`; only with `-n`.
+    pub env: Option<PathBuf>,
+    /// `--format`; JSON only with `-n` and `-f`.
+    pub format: OutputForm,
+    /// `--strict`
+    pub strict: bool,
+}
+
+/// What a check writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputForm {
+    /// Messages to standard error, the listing of `-v` to standard output.
+    #[default]
+    Text,
+    /// One JSON object to standard output.
+    Json,
 }
 
 /// Whether names are looked up.
@@ -173,6 +193,9 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
     if let Some(level) = text(matches, "o") {
         check_optimization(&level)?;
     }
+    if let Some(name) = text(matches, "dialect") {
+        check_dialect(&name)?;
+    }
     let kill = texts(matches, "k");
     if kill.len() > 2 {
         return Err(FlagError::Explained("can only specify -k twice".to_owned()));
@@ -181,6 +204,7 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         disable: given("d"),
         enable: given("e"),
         no_action: given("n"),
+        port_names: given("P"),
         quiet: given("q"),
         clear_rule_counters: given("z"),
         verbosity: matches.get_count("v"),
@@ -191,13 +215,18 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         table: table(text(matches, "t"), text(matches, "T"))?,
         words: texts(matches, WORDS),
         file: text(matches, "f"),
+        anchor: text(matches, "a"),
         defines: texts(matches, "D"),
         interface: text(matches, "i"),
         rule: text(matches, "R").map(|id| rule_number(&id)).transpose()?,
         socket: text(matches, "p").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from),
         config: text(matches, "config").map(PathBuf::from),
         errors: text(matches, "errors").map(|form| error_form(&form)).transpose()?,
+        env: text(matches, "env").map(PathBuf::from),
+        format: text(matches, "format").map_or(Ok(OutputForm::Text), |form| output_form(&form))?,
+        strict: given("strict"),
     };
+    check_dry_run(&classic)?;
     match (&classic.table, classic.words.first()) {
         (None, Some(word)) => {
             Err(FlagError::Explained(format!("unknown command line argument: {word} ...")))
@@ -215,6 +244,53 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
             Err(FlagError::Plain(format!("-F info with -i: not supported, {missing}")))
         }
         _ => Ok(classic),
+    }
+}
+
+/// Flags that only a check understands.
+fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
+    let plain = |text: &str| Err(FlagError::Plain(text.to_owned()));
+    if let Some(anchor) = &classic.anchor {
+        if anchor.is_empty() {
+            return plain("anchor name must not be empty");
+        }
+        if !classic.no_action {
+            return plain("-a: not supported without -n, there are no anchors");
+        }
+    }
+    if classic.env.is_some() && !classic.no_action {
+        return plain("--env needs -n: rules for another machine are not loaded");
+    }
+    if classic.format == OutputForm::Json
+        && (!classic.no_action || classic.file.is_none() || classic.table.is_some())
+    {
+        return plain("--format json is for checks of rules: it needs -n and -f");
+    }
+    Ok(())
+}
+
+fn check_dialect(name: &str) -> Result<(), FlagError> {
+    match name {
+        "auto" | "openbsd" => Ok(()),
+        "freebsd" => {
+            let missing = "this version reads the rules of OpenBSD only";
+            Err(FlagError::Plain(format!("--dialect freebsd: not supported, {missing}")))
+        }
+        _ => {
+            let text = format!("Unknown dialect '{name}': it is auto, openbsd or freebsd");
+            Err(FlagError::Explained(text))
+        }
+    }
+}
+
+fn output_form(word: &str) -> Result<OutputForm, FlagError> {
+    match word {
+        "text" => Ok(OutputForm::Text),
+        "json" => Ok(OutputForm::Json),
+        _ => {
+            let text = format!("Unknown output form '{word}': it is text or json");
+            Err(FlagError::Explained(text))
+        }
     }
 }
 
@@ -289,9 +365,9 @@ mod tests {
 
     #[test]
     fn letters_may_stand_together() {
-        let flags = classic("-vvsT -qe");
+        let flags = classic("-vvsT -qeP");
         assert_eq!((flags.verbosity, flags.show), (2, Some(Show::Tables)));
-        assert!(flags.quiet && flags.enable && !flags.disable);
+        assert!(flags.quiet && flags.enable && flags.port_names && !flags.disable);
         let flags = classic("-nf- -Da=b -D c=d -f /etc/pf.conf");
         assert!(flags.no_action);
         assert_eq!(flags.file.as_deref(), Some("/etc/pf.conf"));
@@ -324,12 +400,24 @@ mod tests {
             ("-e word", "unknown command line argument: word ..."),
             ("-F all -i tun0", "don't specify an interface with -Fall"),
             ("--errors loud -e", "Unknown error form 'loud': it is classic or pretty"),
+            ("--format xml -n", "Unknown output form 'xml': it is text or json"),
+            ("--dialect plan9 -n", "Unknown dialect 'plan9': it is auto, openbsd or freebsd"),
         ] {
             assert_eq!(call(line), Err(FlagError::Explained(text.to_owned())), "{line}");
         }
         for (line, text) in [
             ("-N -r -s states", "-N and -r are mutually exclusive"),
-            ("-a x -s rules", "-a: not supported, there are no anchors"),
+            ("-a x -s rules", "-a: not supported without -n, there are no anchors"),
+            ("-n -a= -f x", "anchor name must not be empty"),
+            ("--env x -f y", "--env needs -n: rules for another machine are not loaded"),
+            (
+                "-n --format json -t a -T show",
+                "--format json is for checks of rules: it needs -n and -f",
+            ),
+            (
+                "--dialect freebsd -nf x",
+                "--dialect freebsd: not supported, this version reads the rules of OpenBSD only",
+            ),
             ("-gsr", "-g: not supported, there is no debugging output"),
             ("-s queue", "-s queue: not supported, there are no queues"),
         ] {
@@ -360,6 +448,10 @@ mod tests {
         assert_eq!(flags.config, Some(PathBuf::from("pfd.toml")));
         assert_eq!(flags.errors, Some(ErrorForm::Pretty));
         assert_eq!(flags.socket, PathBuf::from("/tmp/s"));
+        let flags = classic("-na regress/x -f y --env here --format=json --strict --dialect auto");
+        assert_eq!(flags.anchor.as_deref(), Some("regress/x"));
+        assert_eq!(flags.env, Some(PathBuf::from("here")));
+        assert_eq!((flags.format, flags.strict), (OutputForm::Json, true));
         assert_eq!(classic("-e").socket, PathBuf::from(DEFAULT_SOCKET));
     }
 }

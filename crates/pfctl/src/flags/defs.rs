@@ -137,7 +137,7 @@ const fn hidden(flag: Flag) -> Flag {
 
 /// Every flag, in the order of usage text and manual.
 pub const FLAGS: &[Flag] = &[
-    refused('a', Some("anchor"), "there are no anchors"),
+    option('a', "anchor", "With -n: read the rules as those of an anchor"),
     repeated(option('D', "macro=value", "Define a macro; it wins over the one in the file")),
     switch('d', "Disable the packet filter"),
     switch('e', "Enable the packet filter"),
@@ -151,8 +151,8 @@ pub const FLAGS: &[Flag] = &[
     refused('L', Some("statefile"), "there are no state files"),
     switch('N', "Do not look up host names"),
     switch('n', "Parse the rules, change nothing"),
-    option('o', "level", "Accepted for the optimizer levels none, basic and profile"),
-    refused('P', None, "ports are shown as numbers only"),
+    option('o', "level", "Accepted: none, basic or profile; rules are never rewritten"),
+    switch('P', "Show ports in rules by name"),
     option('p', "socket", "Talk to the daemon that listens on this socket"),
     switch('q', "Print errors and warnings only"),
     option('R', "id", "Show only the rule with this number, or its states"),
@@ -166,8 +166,12 @@ pub const FLAGS: &[Flag] = &[
     refused('x', Some("level"), "the daemon has no debug levels"),
     switch('z', "Clear the counters of the rules"),
     long("config", Some("file"), "Take interfaces from this file when no daemon can be asked"),
+    long("dialect", Some("name"), "Whose pf.conf the rules are: auto, openbsd or freebsd"),
+    long("env", Some("folder"), "With -n: the machine of this folder instead of this one"),
     long("errors", Some("form"), "Form of messages about the rules: classic or pretty"),
+    long("format", Some("form"), "With -n: what a check writes, text or json"),
     long("help", None, "Show this help"),
+    long("strict", None, "Refuse rules that give warnings"),
     long("version", None, "Show the version"),
     hidden(long("compile", Some("name"), "Compile standard input for the daemon")),
     hidden(long("facts", Some("json"), "Interfaces for --compile")),

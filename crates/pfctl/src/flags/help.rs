@@ -75,10 +75,11 @@ mod tests {
     fn usage_names_every_flag_and_fits_a_terminal() {
         assert_eq!(
             usage(),
-            "usage: pfctl [-dehNnqrvz] [-D macro=value] [-F modifier] [-f file]\n\
-             \t[-i interface] [-k key] [-o level] [-p socket] [-R id]\n\
+            "usage: pfctl [-dehNnPqrvz] [-a anchor] [-D macro=value] [-F modifier]\n\
+             \t[-f file] [-i interface] [-k key] [-o level] [-p socket] [-R id]\n\
              \t[-s modifier] [-t table -T command [address ...]]\n\
-             \t[--config file] [--errors form]\n       pfctl completions shell\n"
+             \t[--config file] [--dialect name] [--env folder] [--errors form]\n\
+             \t[--format form]\n       pfctl completions shell\n"
         );
     }
 

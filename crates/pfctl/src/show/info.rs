@@ -1,11 +1,13 @@
 //! `-s info`.
 //!
-//! Source: OpenBSD sbin/pfctl/pfctl_parser.c `print_status`. Ours alone is the line
-//! `half-open tcp (pf)`: pf's own count, when another one drives adaptive syncookies.
+//! Source: OpenBSD sbin/pfctl/pfctl_parser.c `print_status`. Ours alone are the line
+//! `half-open tcp (pf)`, pf's own count when another one drives adaptive syncookies, and the block
+//! `Syncookies` at the end.
 
 use std::io::{self, Write};
 
-use pfapi::control::Info;
+use pfapi::control::{Info, SyncookieInfo};
+use pfapi::ruleset::SyncookieMode;
 
 use crate::console::printable;
 
@@ -58,8 +60,23 @@ pub fn print(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result<()> 
         let marks = info.syncookies.watermarks;
         writeln!(out, "  {:<25} {:>14} states", "start", marks.start)?;
         writeln!(out, "  {:<25} {:>14} states", "end", marks.end)?;
+        print_syncookies(out, &info.syncookies)?;
     }
     Ok(())
+}
+
+/// What `set syncookies` says, and whether cookies are sent now. FreeBSD has such a block.
+fn print_syncookies(out: &mut dyn Write, cookies: &SyncookieInfo) -> io::Result<()> {
+    let mode = match cookies.mode {
+        SyncookieMode::Never => "never",
+        SyncookieMode::Always => "always",
+        SyncookieMode::Adaptive => "adaptive",
+    };
+    let active = if cookies.active { "active" } else { "inactive" };
+    writeln!(out, "Syncookies")?;
+    writeln!(out, "  {:<25} {mode:>14}{}", "mode", if cookies.classic { " classic" } else { "" })?;
+    writeln!(out, "  {:<25} {active:>14}", "active")?;
+    writeln!(out, "  {:<25} {:>14}", "in flight", cookies.in_flight)
 }
 
 fn gauge(out: &mut dyn Write, name: &str, count: u64) -> io::Result<()> {
@@ -97,9 +114,8 @@ fn rate(count: u64, seconds: u64) -> f64 {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use pfapi::control::SyncookieInfo;
     use pfapi::reason::{LimitCounter, Reason, TableCounter};
-    use pfapi::ruleset::{SyncookieMode, Watermarks};
+    use pfapi::ruleset::Watermarks;
 
     /// The example of the specification.
     pub fn example() -> Info {
@@ -195,6 +211,10 @@ pub mod tests {
                 "Adaptive Syncookies Watermarks\n",
                 "  start                              25000 states\n",
                 "  end                                12500 states\n",
+                "Syncookies\n",
+                "  mode                            adaptive\n",
+                "  active                          inactive\n",
+                "  in flight                              0\n",
             )
         );
     }

@@ -10,7 +10,10 @@ use pfapi::control::{RuleReport, TableReport};
 use pfapi::facts::Facts;
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart, Endpoint, Rule};
 
+use pfconf::name_ports;
+
 use crate::console::printable;
+use crate::sources::SystemSources;
 
 /// What `-vv` adds to addresses in rules: how many addresses a name stands for now.
 #[derive(Default)]
@@ -85,23 +88,31 @@ impl Sizes {
     }
 }
 
-/// Prints one rule; `verbosity` is how often `-v` was given, `sizes` is used from two on.
+/// How rules are shown.
+pub struct Style<'a> {
+    /// How often `-v` was given.
+    pub verbosity: u8,
+    /// Used from twice `-v` on.
+    pub sizes: &'a Sizes,
+    /// Where names of ports come from, with `-P`.
+    pub ports: Option<&'a SystemSources>,
+}
+
+/// Prints one rule.
 ///
 /// # Errors
 /// Failures of `out`.
-pub fn print(
-    out: &mut dyn Write,
-    report: &RuleReport,
-    verbosity: u8,
-    sizes: &Sizes,
-) -> io::Result<()> {
-    if verbosity > 1 {
-        let rule = pfconf::print::rule(&sizes.annotate(&report.rule));
-        writeln!(out, "@{} {}", report.number, printable(&rule))?;
+pub fn print(out: &mut dyn Write, report: &RuleReport, style: &Style<'_>) -> io::Result<()> {
+    let mut rule = if style.verbosity > 1 {
+        format!("@{} {}", report.number, pfconf::print::rule(&style.sizes.annotate(&report.rule)))
     } else {
-        writeln!(out, "{}", printable(&pfconf::print::rule(&report.rule)))?;
+        pfconf::print::rule(&report.rule)
+    };
+    if let Some(ports) = style.ports {
+        rule = name_ports(&rule, ports);
     }
-    if verbosity > 0 {
+    writeln!(out, "{}", printable(&rule))?;
+    if style.verbosity > 0 {
         print_counters(out, report)?;
     }
     Ok(())
@@ -109,6 +120,7 @@ pub fn print(
 
 fn print_counters(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
     let RuleReport { evaluations, packets, bytes, states, .. } = report;
+    let (packets, bytes) = (packets.iter().sum::<u64>(), bytes.iter().sum::<u64>());
     writeln!(
         out,
         "  [ Evaluations: {evaluations:<8}  Packets: {packets:<8}  Bytes: {bytes:<10}  \
@@ -120,15 +132,23 @@ fn print_counters(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
 
 /// Prints the counters of a rule that has a label; others print nothing.
 ///
-/// Different from OpenBSD: the daemon does not count directions apart, so the four columns for
-/// packets and octets in and out are dashes.
-///
 /// # Errors
 /// Failures of `out`.
 pub fn print_label(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
     let Some(label) = &report.rule.label else { return Ok(()) };
     let RuleReport { evaluations, packets, bytes, states_total, .. } = report;
-    writeln!(out, "{} {evaluations} {packets} {bytes} - - - - {states_total}", printable(label))
+    let total = |both: &[u64; 2]| both.iter().sum::<u64>();
+    writeln!(
+        out,
+        "{} {evaluations} {} {} {} {} {} {} {states_total}",
+        printable(label),
+        total(packets),
+        total(bytes),
+        packets[0],
+        bytes[0],
+        packets[1],
+        bytes[1],
+    )
 }
 
 #[cfg(test)]
@@ -142,8 +162,8 @@ mod tests {
             number: 3,
             rule: Rule::new(Action::Pass),
             evaluations: 1042,
-            packets: 88_123,
-            bytes: 61_230_044,
+            packets: [88_000, 123],
+            bytes: [61_000_000, 230_044],
             states: 12,
             states_total: 977,
             uid: 0,
@@ -153,7 +173,7 @@ mod tests {
 
     fn text(report: &RuleReport, verbosity: u8, sizes: &Sizes) -> String {
         let mut out = Vec::new();
-        print(&mut out, report, verbosity, sizes).unwrap();
+        print(&mut out, report, &Style { verbosity, sizes, ports: None }).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -221,6 +241,9 @@ mod tests {
         assert!(out.is_empty());
         report.rule.label = Some("web".to_owned());
         print_label(&mut out, &report).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "web 1042 88123 61230044 - - - - 977\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "web 1042 88123 61230044 88000 61000000 123 230044 977\n"
+        );
     }
 }

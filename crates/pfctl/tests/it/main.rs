@@ -4,5 +4,7 @@
 
 mod common;
 mod daemon;
+mod docs;
+mod env;
 mod program;
 mod tables;

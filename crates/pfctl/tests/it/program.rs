@@ -12,7 +12,7 @@ const NOWHERE: &str = "/nonexistent/pfd.sock";
 fn no_argument_shows_the_usage() {
     let outcome = pfctl(&[], "");
     assert_eq!((outcome.code, outcome.out.as_str()), (1, ""));
-    assert!(outcome.err.starts_with("usage: pfctl [-dehNnqrvz] "), "{}", outcome.err);
+    assert!(outcome.err.starts_with("usage: pfctl [-dehNnPqrvz] "), "{}", outcome.err);
     assert_eq!(pfctl(&["-h"], ""), outcome);
     let unknown = pfctl(&["-y"], "");
     assert_eq!(unknown.err, format!("pfctl: unknown option -- y\n{}", outcome.err));
@@ -31,7 +31,7 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn refused_and_ambiguous_words_have_no_usage_behind_them() {
     let refused = pfctl(&["-a", "x", "-s", "rules"], "");
-    assert_eq!(refused.err, "pfctl: -a: not supported, there are no anchors\n");
+    assert_eq!(refused.err, "pfctl: -a: not supported without -n, there are no anchors\n");
     let ambiguous = pfctl(&["-s", ""], "");
     assert_eq!(ambiguous.err, "pfctl:  is ambigious\n");
     assert_eq!((refused.code, ambiguous.code), (1, 1));
@@ -40,7 +40,7 @@ fn refused_and_ambiguous_words_have_no_usage_behind_them() {
 #[test]
 fn subcommands_are_listed_when_one_is_unknown() {
     let outcome = pfctl(&["nope"], "");
-    let text = "pfctl: unknown subcommand 'nope': there is completions; flags start with a dash\n";
+    let text = "pfctl: unknown subcommand 'nope': the only one is completions, and flags start with a dash\n";
     assert_eq!((outcome.code, outcome.err.as_str()), (2, text));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = pfctl(&["completions", shell], "");
@@ -149,4 +149,14 @@ fn full_device_is_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(err, "pfctl: stdout: No space left on device\n");
+}
+
+#[test]
+fn pretty_messages_have_a_blank_line_between_them() {
+    let outcome =
+        pfctl(&["-p", NOWHERE, "-n", "--errors", "pretty", "-f", "-"], "pass log\nblok\n");
+    let starts: Vec<_> = outcome.err.match_indices("error[").map(|(at, _)| at).collect();
+    assert_eq!((outcome.code, starts.len(), starts.first()), (1, 2, Some(&0)), "{}", outcome.err);
+    assert!(outcome.err[..starts[1]].ends_with("\n\n"), "{}", outcome.err);
+    assert!(!outcome.err.ends_with("\n\n"), "{}", outcome.err);
 }

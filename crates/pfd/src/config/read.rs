@@ -319,7 +319,8 @@ fn backend(value: &DeValue<'_>) -> Result<Backend, String> {
 
 fn interface_name(value: &DeValue<'_>) -> Result<String, String> {
     let name = text(value)?;
-    if matches!(name, "all" | "any" | "self" | "tun" | "." | "..") {
+    // `lo` is in every namespace already; the others mean something in rules or file names.
+    if matches!(name, "all" | "any" | "lo" | "self" | "tun" | "." | "..") {
         return Err(format!("{name:?} has a meaning of its own; choose another, such as tun0"));
     }
     device_name(name)
@@ -382,7 +383,9 @@ fn device(value: &DeValue<'_>, interfaces: &[Interface]) -> Result<IfIndex, Stri
     let name = text(value)?;
     let position = interfaces.iter().position(|interface| interface.name == name);
     position.and_then(|position| u16::try_from(position).ok()).map(IfIndex).ok_or_else(|| {
-        let known: Vec<_> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+        let mut known: Vec<_> =
+            interfaces.iter().map(|other| other.name.as_str()).filter(|n| !n.is_empty()).collect();
+        known.dedup();
         format!("there is no interface {name:?}; there are {}", known.join(", "))
     })
 }

@@ -153,6 +153,10 @@ fn values_are_checked() {
             "5: interface.name: \"self\" has a meaning of its own; choose another, such as tun0",
         ),
         (
+            "[[interface]]\nname = \"lo\"",
+            "5: interface.name: \"lo\" has a meaning of its own; choose another, such as tun0",
+        ),
+        (
             "[[interface]]\nname = \"x\"\naddress = [\"10.0.1.1/8\"]",
             "6: interface.address: 10.0.1.1 is already an address of tun0; remove one",
         ),
@@ -249,4 +253,23 @@ fn sections_must_be_sections() {
         mistakes("interface = 5")[0],
         "1: interface: expected a section; write [[interface]]"
     );
+}
+
+#[test]
+fn unknown_device_lists_each_name_once() {
+    let text = "[[interface]]\nname = \"tun0\"\naddress = [\"10.0.1.1/24\"]\n\
+                [[interface]]\nname = \"tun0\"\n[[interface]]\nname = \"\"\n\
+                [[route]]\nto = \"0.0.0.0/0\"\ndev = \"tun7\"";
+    let route: Vec<_> =
+        mistakes(text).into_iter().filter(|mistake| mistake.contains("route")).collect();
+    assert_eq!(route, ["10: route.dev: there is no interface \"tun7\"; there are tun0"]);
+}
+
+#[test]
+fn unreadable_files_say_why() {
+    let failure =
+        |kind: ErrorKind| ConfigError::Read { path: "x".into(), source: kind.into() }.to_string();
+    assert_eq!(failure(ErrorKind::NotFound), "x: no such file; name another one with -c");
+    assert_eq!(failure(ErrorKind::InvalidData), "x: this is no text file");
+    assert_eq!(failure(ErrorKind::PermissionDenied), "x: permission denied");
 }

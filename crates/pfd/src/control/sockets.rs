@@ -25,7 +25,7 @@ pub enum SocketError {
     #[error("{}: the file exists and is no socket; remove it, or set `socket` to another path", .0.display())]
     NoSocket(PathBuf),
     /// The kernel refused.
-    #[error("{}: cannot {step}: {source}", path.display())]
+    #[error("{}: cannot {step}: {source}{}", path.display(), permission_hint(.source))]
     Step {
         /// The socket or its folder.
         path: PathBuf,
@@ -34,6 +34,13 @@ pub enum SocketError {
         /// The kernel's answer.
         source: io::Error,
     },
+}
+
+fn permission_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => "; start pfd as root, it gives up its rights itself",
+        _ => "",
+    }
 }
 
 /// Whose the sockets and a folder made for them are; `None` leaves them to who starts the daemon.

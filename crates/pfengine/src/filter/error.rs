@@ -20,8 +20,8 @@ use crate::wire::checksum::Delta;
 const ICMP_HEADER: usize = 8;
 /// Octets of the quoted transport header that an error must carry. RFC 792.
 const QUOTED_TRANSPORT: usize = 8;
-/// Extension headers of a quoted packet that are walked at most.
-const EXTENSIONS_MAX: usize = 8;
+/// Extension headers of a quoted packet that are walked at most; as many as of a packet itself.
+const EXTENSIONS_MAX: usize = 20;
 
 /// The start of the packet that an error quotes.
 #[derive(Clone, Copy, Debug)]
@@ -51,12 +51,13 @@ impl Quoted {
         if u16_at(header, 6) & 0x1fff != 0 {
             return Err(Reason::Fragment);
         }
-        Ok(Self {
+        let quoted = Self {
             src: Addr::from_ipv4([header[12], header[13], header[14], header[15]]),
             dst: Addr::from_ipv4([header[16], header[17], header[18], header[19]]),
             proto: header[9],
             l4: at + length,
-        })
+        };
+        quoted.walk(data, Af::Inet)
     }
 
     fn parse_ipv6(data: &[u8], at: usize) -> Result<Self, Reason> {
@@ -73,21 +74,26 @@ impl Quoted {
                     | u128::from(u32_at(header, at + 12)),
             )
         };
-        let mut quoted =
-            Self { src: addr(8), dst: addr(24), proto: header[6], l4: at + IPV6_HEADER };
+        let quoted = Self { src: addr(8), dst: addr(24), proto: header[6], l4: at + IPV6_HEADER };
+        quoted.walk(data, Af::Inet6)
+    }
+
+    /// Walks to the transport header.
+    fn walk(mut self, data: &[u8], af: Af) -> Result<Self, Reason> {
         for _ in 0..EXTENSIONS_MAX {
-            let length = match quoted.proto {
-                0 | 43 | 60 => 8,
-                44 => 0,
-                _ => return Ok(quoted),
+            let unit = match (af, self.proto) {
+                (_, 51) => 4,
+                (Af::Inet6, 0 | 43 | 60) => 8,
+                (Af::Inet6, 44) => 0,
+                _ => return Ok(self),
             };
-            let rest = data.get(quoted.l4..).unwrap_or_default();
+            let rest = data.get(self.l4..).unwrap_or_default();
             let [next, units, offset, flags] = *rest.first_chunk().ok_or(Reason::Short)?;
-            if quoted.proto == 44 && (offset != 0 || flags & 0xf8 != 0) {
+            if self.proto == 44 && (offset != 0 || flags & 0xf8 != 0) {
                 return Err(Reason::Fragment);
             }
-            quoted.l4 += 8 + length * usize::from(units);
-            quoted.proto = next;
+            self.l4 += 8 + unit * usize::from(units);
+            self.proto = next;
         }
         Err(Reason::IpOption)
     }

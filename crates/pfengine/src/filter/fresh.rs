@@ -2,7 +2,6 @@
 
 use core::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
@@ -14,7 +13,7 @@ use super::{Filter, Flow};
 use crate::packet::{Packet, StateRef, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{LoadedRule, PacketView};
+use crate::rules::{Live, LoadedRule, PacketView};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
 use crate::state::key::Key;
@@ -44,7 +43,7 @@ impl Filter<'_> {
         self.parts.stats.reason(Reason::Match);
         match rule.rule.action {
             Action::Block(answer) => {
-                rule.counters.count(flow.desc.total);
+                rule.counters.count(place.direction, flow.desc.total);
                 if flow.desc.transport == Transport::Fragment {
                     return Err(Reason::Fragment);
                 }
@@ -59,7 +58,7 @@ impl Filter<'_> {
                     let made = self.insert(packet, state, flow.desc.total)?;
                     return Ok((Verdict::Pass, Some(made)));
                 }
-                rule.counters.count(flow.desc.total);
+                rule.counters.count(place.direction, flow.desc.total);
                 Ok((Verdict::Pass, None))
             }
         }
@@ -98,6 +97,7 @@ impl Filter<'_> {
             timeout,
             packets: [0; 2],
             bytes: [0; 2],
+            cleared: Live::default(),
             pair: packet.meta.link,
             purge: false,
             body,
@@ -119,7 +119,7 @@ impl Filter<'_> {
             state,
             |old| matches!(&old.body, Body::Tcp(tcp) if tcp.is_closed()),
             |old| {
-                old.rule.counters.states.fetch_sub(1, Ordering::Relaxed);
+                old.retire();
                 removed += 1;
             },
         );
@@ -131,8 +131,7 @@ impl Filter<'_> {
             InsertError::Collision => Reason::StateInsert,
         })?;
         self.parts.stats.state_table(TableCounter::Inserts, 1);
-        rule.counters.states.fetch_add(1, Ordering::Relaxed);
-        rule.counters.states_total.fetch_add(1, Ordering::Relaxed);
+        rule.counters.count_state();
         if let Some(mut inbound) = packet.meta.link.and_then(|link| self.engine.store.follow(link))
         {
             inbound.pair = Some(made);

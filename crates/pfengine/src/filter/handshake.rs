@@ -20,20 +20,32 @@ use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
 use crate::wire::tcp_options::{self, SynOptions};
 
 impl<'a> Filter<'a> {
-    /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie; true when it
-    /// did. Nothing is kept of the SYN.
+    /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie. Nothing is
+    /// kept of the SYN. `None` when it gets no cookie.
+    ///
+    /// The SYN of a connection that has a state gets no cookie: it was there before the flood
+    /// mode, and the server has its own numbers for it. pf sends one all the same, which the
+    /// client acknowledges in vain; `classic` does so.
+    ///
+    /// # Security
+    /// A SYN that nobody can be answered for (from a multicast address, say) is dropped: if the
+    /// rules saw it, a flood of such SYNs would fill the state table past the cookies.
     pub(super) fn answer_with_cookie(
         &mut self,
         packet: &mut Packet,
-        desc: &PacketDesc,
+        flow: &Flow,
         tcp: &TcpDesc,
-    ) -> bool {
+    ) -> Option<Result<Verdict, Reason>> {
+        let desc = &flow.desc;
         let looked_at = if self.classic { SYN | ACK } else { SYN | ACK | RST };
         if packet.meta.direction != Direction::In || tcp.flags & looked_at != SYN {
-            return false;
+            return None;
         }
         if !self.engine.syncookies.should_answer(self.engine.half_open(), self.now) {
-            return false;
+            return None;
+        }
+        if !self.classic && self.find(packet, flow).is_some_and(|state| !is_over(&state)) {
+            return None;
         }
         let options = tcp_options::scan(&packet.data()[desc.l4 + 20..desc.l4 + tcp.header]);
         let mss = announced_mss(options.mss);
@@ -42,14 +54,15 @@ impl<'a> Filter<'a> {
         let tuple = tuple(desc, tcp);
         let cookie = self.engine.syncookies.make_cookie(&tuple, tcp.seq, &offered, self.now);
         let id = self.parts.rng.next_u16();
-        reply::syn_ack(packet, cookie, mss, TTL_DEFAULT, id)
+        let answered = reply::syn_ack(packet, cookie, mss, TTL_DEFAULT, id);
+        Some(if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) })
     }
 
     /// Whether the packet may bring a cookie back: an inbound ACK that no living state claims.
     pub(super) fn may_return_cookie(packet: &Packet, tcp: &TcpDesc, state: Option<&State>) -> bool {
         packet.meta.direction == Direction::In
             && tcp.flags & (SYN | ACK | RST) == ACK
-            && state.is_none_or(|state| matches!(&state.body, Body::Tcp(tcp) if tcp.is_closed()))
+            && state.is_none_or(is_over)
     }
 
     /// Takes an ACK that brings a valid cookie back through the rules as the SYN it stands for,
@@ -89,7 +102,7 @@ impl<'a> Filter<'a> {
             seq: valid.client_isn,
             ack: 0,
             flags: SYN,
-            // pf's window is the decoded window scale, which nobody reads; see syncookies.md 9.
+            // pf's window is the decoded window scale, which nobody reads.
             window: u16::from(valid.wscale.unwrap_or(0)),
             mss: Some(valid.mss),
             ttl: TTL_DEFAULT,
@@ -99,16 +112,17 @@ impl<'a> Filter<'a> {
         };
         // The scratch packet leaves the worker for the time of its own decision.
         let mut syn = core::mem::replace(&mut self.parts.scratch, Packet::new(0, 0));
-        replace(&mut syn, &segment);
+        let fits = replace(&mut syn, &segment).is_ok();
+        debug_assert!(fits, "the scratch packet holds the longest segment without payload");
         syn.meta = packet.meta;
         syn.meta.offload = crate::packet::Offload::default();
         syn.meta.link = None;
         syn.meta.pair = None;
-        let Arrival::Parsed(flow) = self.receive(&mut syn) else {
+        let Arrival::Parsed(mut flow) = self.receive(&mut syn) else {
             self.parts.scratch = syn;
             return Recreated::Stateless;
         };
-        let outcome = self.decide_flow(&mut syn, flow, Origin::Cookie);
+        let outcome = self.decide_flow(&mut syn, &mut flow, Origin::Cookie);
         let recreated = match outcome {
             Ok(Verdict::Pass) => syn.meta.link.map_or(Recreated::Stateless, Recreated::Made),
             Ok(Verdict::Answer) => {
@@ -146,7 +160,7 @@ impl<'a> Filter<'a> {
             ProxyStep::Connect { seq, mss } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let segment = TcpSegment { seq: seq.0, flags: SYN, mss, ..turned(back) };
-                replace(packet, &segment);
+                replace(packet, &segment)?;
                 packet.meta.link = Some(link);
                 Ok(Verdict::Pass)
             }
@@ -156,17 +170,22 @@ impl<'a> Filter<'a> {
                 self.parts
                     .outputs
                     .push_back(Output::Send { packet: packet_to_server, filtered: true });
-                replace(packet, &numbered(turned(back), to_client, ACK));
+                replace(packet, &numbered(turned(back), to_client, ACK))?;
                 Ok(Verdict::Answer)
             }
             ProxyStep::Refuse { seq, ack } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let numbers = Numbers { seq, ack, window: 0 };
-                replace(packet, &numbered(turned(back), numbers, RST | ACK));
+                replace(packet, &numbered(turned(back), numbers, RST | ACK))?;
                 Ok(Verdict::Answer)
             }
         }
     }
+}
+
+/// Whether both ends of a connection have closed.
+fn is_over(state: &State) -> bool {
+    matches!(&state.body, Body::Tcp(tcp) if tcp.is_closed())
 }
 
 /// What became of a re-created SYN.

@@ -74,16 +74,16 @@ impl<'a> Filter<'a> {
             }
             Tracked::Drop(reason) => Err(reason),
             Tracked::Reset => {
-                self.parts.stats.reason(Reason::StateMismatch);
                 let segment =
                     TcpSegment { seq: tcp.ack, ack: 0, flags: RST, ..self.answer_to(flow, tcp) };
-                replace(packet, &segment);
+                replace(packet, &segment)?;
+                self.parts.stats.reason(Reason::StateMismatch);
                 Ok(Verdict::Answer)
             }
             Tracked::Challenge { seq, ack } => {
                 let segment =
                     TcpSegment { seq: seq.0, ack: ack.0, flags: ACK, ..self.answer_to(flow, tcp) };
-                replace(packet, &segment);
+                replace(packet, &segment)?;
                 Ok(Verdict::Answer)
             }
             Tracked::Reuse => {
@@ -135,7 +135,7 @@ impl<'a> Filter<'a> {
     }
 
     pub(super) fn count_removed(&self, old: &crate::state::entry::State) {
-        old.rule.counters.states.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        old.retire();
         self.parts.stats.state_table(TableCounter::Removals, 1);
     }
 

@@ -14,8 +14,9 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
 use crate::normalize;
-use crate::packet::{Offload, Packet, Verdict};
+use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
+use crate::reply;
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::Key;
 use crate::state::store::{Held, View};
@@ -136,11 +137,11 @@ impl<'a> Filter<'a> {
     }
 
     /// Decides one packet.
-    pub fn decide(&mut self, packet: &mut Packet, arrival: &Arrival) -> Verdict {
+    pub fn decide(&mut self, packet: &mut Packet, arrival: &mut Arrival) -> Verdict {
         let verdict = match arrival {
             Arrival::Skipped => Ok(Verdict::Pass),
             Arrival::Refused(reason) => Err(*reason),
-            Arrival::Parsed(flow) => self.decide_flow(packet, *flow, Origin::Real),
+            Arrival::Parsed(flow) => self.decide_flow(packet, flow, Origin::Real),
         };
         verdict.unwrap_or_else(|reason| {
             // Packets that rules decided were counted as "match" when that happened.
@@ -155,24 +156,23 @@ impl<'a> Filter<'a> {
     pub(super) fn decide_flow(
         &mut self,
         packet: &mut Packet,
-        flow: Flow,
+        flow: &mut Flow,
         origin: Origin,
     ) -> Result<Verdict, Reason> {
-        let desc = flow.desc;
-        match desc.transport {
+        match flow.desc.transport {
             Transport::Tcp(tcp) => self.decide_tcp(packet, flow, tcp, origin),
             Transport::Icmp { icmp_type, .. }
-                if icmp::classify(desc.af, icmp_type) == IcmpClass::Error =>
+                if icmp::classify(flow.desc.af, icmp_type) == IcmpClass::Error =>
             {
-                match self.match_icmp_error(packet, &desc)? {
+                match self.match_icmp_error(packet, &flow.desc)? {
                     Some(verdict) => Ok(verdict),
-                    None => self.decide_by_rules(packet, &flow).map(|(verdict, _)| verdict),
+                    None => self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict),
                 }
             }
-            Transport::Fragment if has_dont_fragment(packet, &desc) => Err(Reason::Fragment),
-            _ => match self.find(packet, &flow) {
-                Some(state) => self.pass_datagram(packet, &flow, state),
-                None => self.decide_by_rules(packet, &flow).map(|(verdict, _)| verdict),
+            Transport::Fragment if has_dont_fragment(packet, &flow.desc) => Err(Reason::Fragment),
+            _ => match self.find(packet, flow) {
+                Some(state) => self.pass_datagram(packet, flow, state),
+                None => self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict),
             },
         }
     }
@@ -180,29 +180,31 @@ impl<'a> Filter<'a> {
     fn decide_tcp(
         &mut self,
         packet: &mut Packet,
-        mut flow: Flow,
+        flow: &mut Flow,
         mut tcp: TcpDesc,
         origin: Origin,
     ) -> Result<Verdict, Reason> {
-        if origin == Origin::Real && self.answer_with_cookie(packet, &flow.desc, &tcp) {
-            return Ok(Verdict::Answer);
+        if origin == Origin::Real
+            && let Some(outcome) = self.answer_with_cookie(packet, flow, &tcp)
+        {
+            return outcome;
         }
         normalize::tcp(packet, flow.desc.l4, &mut tcp)?;
         flow.desc.transport = Transport::Tcp(tcp);
-        let state = self.find(packet, &flow);
+        let state = self.find(packet, flow);
         if Self::may_return_cookie(packet, &tcp, state.as_deref()) {
             drop(state);
-            if let Some(outcome) = self.accept_cookie(packet, &flow, &tcp) {
+            if let Some(outcome) = self.accept_cookie(packet, flow, &tcp) {
                 return outcome;
             }
-            return match self.find(packet, &flow) {
-                Some(state) => self.pass_tcp(packet, &flow, &tcp, state),
-                None => self.decide_by_rules(packet, &flow).map(|(verdict, _)| verdict),
+            return match self.find(packet, flow) {
+                Some(state) => self.pass_tcp(packet, flow, &tcp, state),
+                None => self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict),
             };
         }
         match state {
-            Some(state) => self.pass_tcp(packet, &flow, &tcp, state),
-            None => self.decide_by_rules(packet, &flow).map(|(verdict, _)| verdict),
+            Some(state) => self.pass_tcp(packet, flow, &tcp, state),
+            None => self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict),
         }
     }
 
@@ -230,10 +232,13 @@ fn has_dont_fragment(packet: &Packet, desc: &PacketDesc) -> bool {
 }
 
 /// Writes a segment into the buffer of the packet that it replaces.
-pub(super) fn replace(packet: &mut Packet, segment: &TcpSegment) {
-    let fits = packet.resize(segment.packet_len());
-    debug_assert!(fits, "a buffer holds the longest segment without payload");
-    let len = segment.write(packet.data_mut());
-    debug_assert_eq!(len, packet.len());
-    packet.meta.offload = Offload::default();
+///
+/// # Errors
+/// [`Reason::StateMismatch`] when no one host is at either end (multicast senders have states
+/// too), [`Reason::Memory`] when the buffer is too small; the packet is then as it was.
+pub(super) fn replace(packet: &mut Packet, segment: &TcpSegment) -> Result<(), Reason> {
+    if !segment.is_between_hosts() {
+        return Err(Reason::StateMismatch);
+    }
+    if reply::place_segment(packet, segment) { Ok(()) } else { Err(Reason::Memory) }
 }

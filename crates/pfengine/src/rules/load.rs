@@ -39,32 +39,67 @@ pub struct LoadedRule {
 }
 
 /// Counters of one rule.
+///
+/// Packets of states are counted in the states and come here when those end, so that the packet
+/// path does not write to a line that all threads share; see [`Live`].
 #[derive(Debug, Default)]
 pub struct RuleCounters {
-    /// Times the rule was looked at.
-    pub evaluations: AtomicU64,
-    /// Packets it decided, those of its states included.
-    pub packets: AtomicU64,
+    /// Packets it decided without a state, and those of states that have ended: in, out.
+    packets: [AtomicU64; 2],
     /// Octets of these packets.
-    pub bytes: AtomicU64,
+    bytes: [AtomicU64; 2],
     /// States it holds now.
-    pub states: AtomicU64,
+    states: AtomicU64,
     /// States it ever made.
-    pub states_total: AtomicU64,
+    states_total: AtomicU64,
+}
+
+/// What the living states of a rule have counted: in, out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Live {
+    /// Packets.
+    pub packets: [u64; 2],
+    /// Octets.
+    pub bytes: [u64; 2],
+}
+
+impl Live {
+    /// Adds what another state has counted.
+    pub fn add(&mut self, other: &Self) {
+        for side in 0..2 {
+            self.packets[side] += other.packets[side];
+            self.bytes[side] += other.bytes[side];
+        }
+    }
 }
 
 impl RuleCounters {
-    /// Counts a packet of `octets`.
-    pub fn count(&self, octets: usize) {
-        self.packets.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(octets as u64, Ordering::Relaxed);
+    /// Counts a packet of `octets` that has no state.
+    pub fn count(&self, direction: Direction, octets: usize) {
+        let side = usize::from(direction == Direction::Out);
+        self.packets[side].fetch_add(1, Ordering::Relaxed);
+        self.bytes[side].fetch_add(octets as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a new state.
+    pub fn count_state(&self) {
+        self.states.fetch_add(1, Ordering::Relaxed);
+        self.states_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes over what a state has counted that ends now.
+    pub fn retire(&self, counted: &Live) {
+        self.states.fetch_sub(1, Ordering::Relaxed);
+        for side in 0..2 {
+            self.packets[side].fetch_add(counted.packets[side], Ordering::Relaxed);
+            self.bytes[side].fetch_add(counted.bytes[side], Ordering::Relaxed);
+        }
     }
 
     /// Zeroes what `pfctl -z` zeroes: all but the states that exist.
     pub fn clear(&self) {
-        for counter in [&self.evaluations, &self.packets, &self.bytes, &self.states_total] {
-            counter.store(0, Ordering::Relaxed);
-        }
+        let counters = self.packets.iter().chain(&self.bytes).chain([&self.states_total]);
+        counters.for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
 }
 
@@ -137,6 +172,8 @@ pub struct LoadedRules {
     pub epoch: u64,
     /// 32 hex digits that change when the rules change.
     pub checksum: String,
+    /// How often an evaluation ended at each rule: the rules before it were looked at too.
+    pub ends: Arc<[AtomicU64]>,
 }
 
 impl LoadedRules {
@@ -153,6 +190,7 @@ impl LoadedRules {
             skip: none,
             epoch,
             checksum: checksum(&[]),
+            ends: Arc::default(),
         }
     }
 
@@ -180,7 +218,8 @@ impl LoadedRules {
             ruleset.options().skip.iter().any(|name| is_named(interface, name))
         });
         let checksum = checksum(&rules);
-        Self { rules, tables, skip, checksum, ..Self::empty(facts, epoch) }
+        let ends = rules.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { rules, tables, skip, checksum, ends, ..Self::empty(facts, epoch) }
     }
 
     /// The same rules with other tables, for `-T add` of a table that no rule names.
@@ -192,12 +231,34 @@ impl LoadedRules {
             skip: self.skip.clone(),
             epoch: self.epoch,
             checksum: self.checksum.clone(),
+            ends: Arc::clone(&self.ends),
         }
     }
 
-    /// Rules `first..` with their counters, at most `most`.
-    pub fn report(&self, first: usize, most: usize) -> Vec<RuleReport> {
-        self.rules.iter().skip(first).take(most).map(|rule| rule.report()).collect()
+    /// Rules `first..` with their counters, at most `most`; `live` says what the living states of
+    /// each rule have counted.
+    pub fn report(
+        &self,
+        first: usize,
+        most: usize,
+        live: impl Fn(usize) -> Live,
+    ) -> Vec<RuleReport> {
+        let end = first.saturating_add(most).min(self.rules.len());
+        let read = |end: &AtomicU64| end.load(Ordering::Relaxed);
+        let mut evaluations: u64 = self.ends.iter().skip(end).map(read).sum();
+        let mut reports = Vec::new();
+        for at in (first.min(end)..end).rev() {
+            evaluations += read(&self.ends[at]);
+            reports.push(self.rules[at].report(evaluations, &live(at)));
+        }
+        reports.reverse();
+        reports
+    }
+
+    /// Zeroes what `pfctl -z` zeroes.
+    pub fn clear_counters(&self) {
+        self.ends.iter().for_each(|end| end.store(0, Ordering::Relaxed));
+        self.rules.iter().for_each(|rule| rule.counters.clear());
     }
 
     /// Rules that name the table.
@@ -208,14 +269,19 @@ impl LoadedRules {
 }
 
 impl LoadedRule {
-    fn report(&self) -> RuleReport {
+    fn report(&self, evaluations: u64, live: &Live) -> RuleReport {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut counted = *live;
+        counted.add(&Live {
+            packets: self.counters.packets.each_ref().map(read),
+            bytes: self.counters.bytes.each_ref().map(read),
+        });
         RuleReport {
             number: self.number.unwrap_or(u32::MAX),
             rule: self.rule.clone(),
-            evaluations: read(&self.counters.evaluations),
-            packets: read(&self.counters.packets),
-            bytes: read(&self.counters.bytes),
+            evaluations,
+            packets: counted.packets,
+            bytes: counted.bytes,
             states: read(&self.counters.states),
             states_total: read(&self.counters.states_total),
             uid: self.loader.uid,

@@ -1,7 +1,7 @@
 //! Evaluation: the last matching rule decides, `quick` ends the walk.
 //!
-//! A plain scan in rule order. Order of the tests in one rule and what counts as an evaluation:
-//! OpenBSD sys/net/pf.c `pf_match_rule`.
+//! A plain scan in rule order; a rule is evaluated when the walk comes to it. Order of the tests in
+//! one rule: OpenBSD sys/net/pf.c `pf_match_rule`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,18 +37,22 @@ impl LoadedRules {
     /// The rule that decides this packet.
     pub fn evaluate(&self, packet: &PacketView<'_>) -> Decision<'_> {
         let mut decider = &self.default_rule;
-        for rule in &self.rules {
-            rule.counters.evaluations.fetch_add(1, Ordering::Relaxed);
+        let mut end = self.rules.len();
+        for (at, rule) in self.rules.iter().enumerate() {
             if !rule.test.matches(rule.rule.state, packet) {
                 continue;
             }
             match rule.rule.action {
                 Action::Pass | Action::Block(_) => decider = rule,
-                Action::Match => rule.counters.count(packet.desc.total),
+                Action::Match => rule.counters.count(packet.direction, packet.desc.total),
             }
             if rule.rule.quick {
+                end = at + 1;
                 break;
             }
+        }
+        if let Some(last) = end.checked_sub(1).and_then(|last| self.ends.get(last)) {
+            last.fetch_add(1, Ordering::Relaxed);
         }
         Decision { rule: decider }
     }

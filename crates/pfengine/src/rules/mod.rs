@@ -3,5 +3,5 @@
 mod load;
 mod matcher;
 
-pub use load::{LoadedRule, LoadedRules, Tables};
+pub use load::{Live, LoadedRule, LoadedRules, Tables};
 pub use matcher::PacketView;

@@ -11,7 +11,7 @@ use super::expire::{Expiry, Population};
 use super::key::Key;
 use super::tcp::{Level, TcpState};
 use crate::packet::StateRef;
-use crate::rules::LoadedRule;
+use crate::rules::{Live, LoadedRule};
 
 /// A connection as the filter remembers it.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct State {
     pub packets: [u64; 2],
     /// Octets likewise.
     pub bytes: [u64; 2],
+    /// What of these the rule's counters no longer have, after `pfctl -z`.
+    pub cleared: Live,
     /// The state of the same flow on the other interface, when both are known.
     pub pair: Option<StateRef>,
     /// Ended; the purge collects it and no packet matches it.
@@ -172,7 +174,28 @@ impl State {
         let side = usize::from(!forward);
         self.packets[side] += 1;
         self.bytes[side] += octets as u64;
-        self.rule.counters.count(octets);
+    }
+
+    /// What the rule has of this state since its counters were cleared: in, out.
+    pub fn counted(&self) -> Live {
+        let mut live = Live::default();
+        for side in 0..2 {
+            // Side 0 is the direction of the first packet.
+            let at = if self.direction == Direction::In { side } else { 1 - side };
+            live.packets[at] = self.packets[side] - self.cleared.packets[side];
+            live.bytes[at] = self.bytes[side] - self.cleared.bytes[side];
+        }
+        live
+    }
+
+    /// Forgets what the rule has of this state, for `pfctl -z`.
+    pub const fn clear_counted(&mut self) {
+        self.cleared = Live { packets: self.packets, bytes: self.bytes };
+    }
+
+    /// Hands its counts to the rule; once, when the state has ended.
+    pub fn retire(&self) {
+        self.rule.counters.retire(&self.counted());
     }
 
     /// Seconds until the state may be purged; zero when it is due.

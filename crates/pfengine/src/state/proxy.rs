@@ -138,8 +138,10 @@ impl TcpState {
         self.dst.seen = true;
         self.src.seqdiff = cookie.0.wrapping_sub(self.src.seqlo.0);
         self.dst.seqdiff = cookie.0.wrapping_sub(server_isn.0);
-        self.src.seqhi = Some(self.src.seqlo.advance(self.dst.max_win));
-        self.dst.seqhi = Some(self.dst.seqlo.advance(self.src.max_win));
+        // The windows open behind the SYNs. pf counts them from the SYNs themselves, so that a
+        // first segment that fills the window lies outside, and so does every repetition of it.
+        self.src.seqhi = Some(client_next.advance(self.dst.max_win));
+        self.dst.seqhi = Some(to_server.ack.advance(self.src.max_win));
         self.src.wscale = None;
         self.dst.wscale = None;
         self.src.level = Level::Established;
@@ -156,6 +158,7 @@ impl TcpState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::tcp::{Segment, Tracked};
 
     const CLIENT: u32 = 0x1122_3344;
     const COOKIE: u32 = 0x4da6_f1b1;
@@ -199,6 +202,21 @@ mod tests {
         assert_eq!(state.dst.seqdiff, 0xacf6_30e1);
         assert_eq!((state.src.level, state.dst.level), (Level::Established, Level::Established));
         assert!(!state.is_half_open());
+    }
+
+    #[test]
+    fn first_segments_may_fill_the_windows() {
+        let mut state = proxying();
+        let _ = state.proxy(&tcp(CLIENT + 1, COOKIE + 1, ACK, 500), true, false);
+        let _ = state.proxy(&tcp(SERVER, COOKIE + 1, SYN | ACK, 600), false, false);
+        let fills = |seq, ack, payload| TcpDesc { payload, ..tcp(seq, ack, ACK, 500) };
+        for (segment, forward) in [
+            (fills(CLIENT + 1, COOKIE + 1, 600), true),
+            (fills(SERVER + 1, COOKIE + 1, 500), false),
+        ] {
+            let segment = Segment { tcp: &segment, wscale: None, forward };
+            assert!(matches!(state.track(&segment), Tracked::Accept(_)), "{segment:?}");
+        }
     }
 
     #[test]

@@ -222,9 +222,6 @@ impl<'a> View<'a> {
         ended: impl FnOnce(State),
     ) -> Result<StateRef, InsertError> {
         let (hash, key) = (state.hash, state.key);
-        let slot = self.store.allocate().ok_or(InsertError::Limit)?;
-        let id = self.store.next_id.fetch_add(1, Ordering::Relaxed);
-        state.id = id;
         let writer = self.index.write(hash);
         let holder = self.index.find(hash, |other| {
             let mut held = self.store.lock(other).filter(|held| held.key == key)?;
@@ -232,29 +229,23 @@ impl<'a> View<'a> {
             let ends = held.purge || closed(&held);
             Some((other, ends.then(|| held.guard.take()).flatten()))
         });
-        let replaced = match holder {
-            Some((_, None)) => {
-                drop(writer);
-                self.store.release(slot);
-                return Err(InsertError::Collision);
-            }
-            Some((other, Some(old))) => {
+        match holder {
+            Some((_, None)) => return Err(InsertError::Collision),
+            Some((other, Some(mut old))) => {
                 writer.remove(other);
                 self.store.release(other);
-                Some(old)
+                old.leave_half_open(&self.store.half_open);
+                ended(old);
             }
-            None => None,
-        };
-        let place = self.store.slot(slot).expect("an allocated slot exists");
-        state.update_half_open(&self.store.half_open);
-        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
-        let inserted = writer.insert(slot);
-        drop(writer);
-        if let Some(mut old) = replaced {
-            old.leave_half_open(&self.store.half_open);
-            ended(old);
+            None => {}
         }
-        if inserted {
+        let slot = self.store.allocate().ok_or(InsertError::Limit)?;
+        let id = self.store.next_id.fetch_add(1, Ordering::Relaxed);
+        state.id = id;
+        state.update_half_open(&self.store.half_open);
+        let place = self.store.slot(slot).expect("an allocated slot exists");
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+        if writer.insert(slot) {
             return Ok(StateRef { slot, id });
         }
         // Every bucket is full, which the size of the index rules out below its limit.

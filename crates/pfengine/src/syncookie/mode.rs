@@ -35,7 +35,7 @@ use super::cookie::{self, Code, Tuple, WscaleCoding};
 use super::keys::{KeySource, ROTATION_S, Ring, Slot};
 use crate::wire::tcp_options::SynOptions;
 
-/// Seconds between two looks of the default off-switch (syncookies.md 17.3).
+/// Seconds between two looks of the default off-switch (docs/notes/0002).
 const CHECK_S: u64 = 5;
 /// Quiet looks in a row that switch adaptive cookies off by default.
 const QUIET_CHECKS: u8 = 2;

@@ -38,6 +38,13 @@ pub const TOS_LOW_DELAY: u8 = 0x10;
 /// Default time to live and hop limit. Source: RFC 1700; OpenBSD `ip_defttl`.
 pub const TTL_DEFAULT: u8 = 64;
 
+/// Whether an address can be that of one host.
+#[must_use]
+pub fn is_one_host(addr: IpAddr) -> bool {
+    let broadcast = addr == IpAddr::V4(core::net::Ipv4Addr::BROADCAST);
+    !(addr.is_unspecified() || addr.is_multicast() || broadcast)
+}
+
 /// A TCP segment without payload, to be written as an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSegment {
@@ -70,6 +77,12 @@ pub struct TcpSegment {
 }
 
 impl TcpSegment {
+    /// Whether both ends can be one host each, so that the segment may be sent.
+    #[must_use]
+    pub fn is_between_hosts(&self) -> bool {
+        is_one_host(self.src) && is_one_host(self.dst)
+    }
+
     /// Octets of the whole IP packet.
     #[must_use]
     pub const fn packet_len(&self) -> usize {

@@ -11,10 +11,11 @@ pub const IPV4_HEADER: usize = 20;
 /// Octets of an IPv6 header without extension headers.
 pub const IPV6_HEADER: usize = 40;
 
-/// Extension headers that are walked before a packet is given up; real packets have one or two.
-const EXTENSIONS_MAX: usize = 8;
+/// Headers before the transport header that are walked before a packet is given up: as many as
+/// the filter walks, so that whatever it lets into a state can be answered too.
+const EXTENSIONS_MAX: usize = 20;
 
-/// Next-header numbers of IPv6 extension headers.
+/// Next-header numbers of extension headers; IPv4 has authentication headers alone.
 mod next_header {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ROUTING: u8 = 43;
@@ -74,14 +75,26 @@ impl Layout {
             0x2000 => Fragment::First,
             _ => Fragment::Later,
         };
-        Some(Self {
+        let mut layout = Self {
             src: IpAddr::from(array::<4>(&header, 12)?),
             dst: IpAddr::from(array::<4>(&header, 16)?),
             protocol: header[9],
             transport,
             end,
             fragment,
-        })
+        };
+        for _ in 0..EXTENSIONS_MAX {
+            if layout.protocol != next_header::AUTHENTICATION || fragment == Fragment::Later {
+                return Some(layout);
+            }
+            let [next, length] = array::<2>(packet, layout.transport)?;
+            layout.transport += (usize::from(length) + 2) * 4;
+            layout.protocol = next;
+            if layout.transport > end {
+                return None;
+            }
+        }
+        None
     }
 
     fn of_v6(packet: &[u8]) -> Option<Self> {
@@ -200,7 +213,7 @@ mod tests {
     #[test]
     fn ipv6_chain_past_the_end_or_too_long_is_refused() {
         assert_eq!(Layout::of(&v6(next_header::HOP_BY_HOP, &[6, 1, 0, 0, 0, 0, 0, 0])), None);
-        assert_eq!(Layout::of(&v6(next_header::HOP_BY_HOP, &[0; 80])), None);
+        assert_eq!(Layout::of(&v6(next_header::HOP_BY_HOP, &[0; 160])), None);
     }
 
     proptest! {

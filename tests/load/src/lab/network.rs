@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::process::{Background, checked, nsenter, program, run};
-use crate::info::{Info, ask_cookies_active};
+use crate::info::Info;
 
 /// One end of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,8 @@ impl Lab {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
-        Err(format!("pfctl {}: {}: {why}", arguments.join(" "), output.status))
+        let said = self.daemon.log();
+        Err(format!("pfctl {}: {}: {why}\npfd said: {said}", arguments.join(" "), output.status))
     }
 
     /// Loads other rules with `pfctl -f`.
@@ -185,11 +186,7 @@ impl Lab {
     ///
     /// When the daemon does not answer.
     pub fn info(&self) -> Result<Info, String> {
-        let mut info = Info::parse(&self.pfctl_ok(["-v", "-s", "info"])?);
-        if info.cookies_active.is_none() {
-            info.cookies_active = ask_cookies_active(&self.socket()).ok();
-        }
-        Ok(info)
+        Ok(Info::parse(&self.pfctl_ok(["-v", "-s", "info"])?))
     }
 
     /// A command in the namespace of a place.
@@ -284,12 +281,13 @@ pub fn prepare_namespaces() -> Result<(), String> {
         checked("ip", ["netns", "add", namespace])?;
         checked("ip", ["-n", namespace, "link", "set", "lo", "up"])?;
     }
-    // What protects the server is to be the firewall, not the server's own cookies, and nobody
-    // gets a bonus for having been seen before.
+    // What protects the server is to be the firewall, not the server's own cookies; so its queue
+    // must hold what comes through before syncookies switch on. Nobody gets a bonus for having been
+    // seen before.
     for (place, setting, value) in [
         (SERVER, "ipv4/tcp_syncookies", 0),
-        (SERVER, "ipv4/tcp_max_syn_backlog", 4096),
-        (SERVER, "core/somaxconn", 4096),
+        (SERVER, "ipv4/tcp_max_syn_backlog", 65_535),
+        (SERVER, "core/somaxconn", 65_535),
         (SERVER, "ipv4/tcp_no_metrics_save", 1),
         (CLIENT, "ipv4/tcp_no_metrics_save", 1),
         // IPv6 takes a local route for the way in only, not for `bind`.

@@ -56,7 +56,7 @@ fn bad_route_is_named() {
         fails_and_says(&folder, &["tun9"]);
         let folder = prepared();
         edit(&folder, "to = \"0.0.0.0/0\"", "to = \"0.0.0.0/99\"");
-        fails_and_says(&folder, &["0.0.0.0/99"]);
+        fails_and_says(&folder, &["route.to: prefix length \"99\""]);
     });
 }
 
@@ -75,7 +75,8 @@ fn ruleset_that_does_not_load_stops_the_start() {
 fn taken_device_name_is_told() {
     in_lab(test_path!(), &[], || {
         let folder = prepared();
-        checked("ip", ["-n", "client", "link", "add", "tun0", "type", "dummy"]).unwrap();
+        let link = ["link", "add", "tun0", "type", "veth", "peer", "name", "other"];
+        checked("ip", ["-n", "client"].into_iter().chain(link)).unwrap();
         fails_and_says(&folder, &["tun0"]);
     });
 }

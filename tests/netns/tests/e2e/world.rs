@@ -35,7 +35,8 @@ pub fn lab_with(setup: &Setup<'_>) -> Lab {
     Lab::start(setup).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// nginx in the server's namespace, with one file of random octets, and that file's SHA-256.
+/// nginx in the server's namespace, with a file of random octets, that file's SHA-256, and a small
+/// file.
 pub struct Nginx {
     _process: Background,
     pub sha256: String,
@@ -56,6 +57,7 @@ impl Nginx {
         );
         fs::write(folder.join("nginx.conf"), configuration).unwrap();
         let file = folder.join("www/file");
+        fs::write(folder.join("www/small"), [b'x'; 100]).unwrap();
         let script = format!(
             "head -c {mebibytes}M /dev/urandom > {0} && sha256sum < {0} | cut -d' ' -f1",
             file.display()

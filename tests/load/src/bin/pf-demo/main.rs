@@ -44,7 +44,7 @@ struct Arguments {
     #[arg(long, default_value_t = 12)]
     flood: u64,
     /// Most seconds to wait after the flood until syncookies are off again
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 30)]
     after: u64,
 }
 

@@ -1,6 +1,8 @@
 //! What the demo prints.
 
 use crate::Arguments;
+use pf_load::client::Failures;
+
 use crate::rules::STATE_LIMIT;
 use crate::stage::{Outcome, Phase};
 
@@ -104,7 +106,12 @@ pub fn conclusion(without_syncookies: bool, outcomes: &[Outcome]) -> bool {
         outcomes.iter().flat_map(|o| &o.families).map(|family| family.flood_offered).sum();
     let mut faults = Vec::new();
     if failed > 0 {
-        faults.push(format!("{failed} of {} honest requests failed", ok + failed));
+        let mut kinds = Failures::default();
+        for family in outcomes.iter().flat_map(|outcome| &outcome.families) {
+            kinds.add(&family.requests.failures);
+        }
+        let kinds = kinds.in_words();
+        faults.push(format!("{failed} of {} honest requests failed ({kinds})", ok + failed));
     }
     for (family, label) in ["IPv4", "IPv6"].iter().enumerate() {
         if outcomes.iter().any(|outcome| outcome.families[family].requests.ok == 0) {

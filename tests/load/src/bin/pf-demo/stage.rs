@@ -74,6 +74,9 @@ pub struct Stage<'a> {
     requests: [Receiver<Report>; 2],
     offered: [Arc<AtomicU64>; 2],
     players: Vec<JoinHandle<()>>,
+    /// Ends the server, which has to outlast its clients.
+    closing: Arc<AtomicBool>,
+    server: Option<JoinHandle<()>>,
     before: Info,
     active: bool,
 }
@@ -86,7 +89,9 @@ impl<'a> Stage<'a> {
     /// When one of them cannot work, or `pfctl` does not answer.
     pub fn new(lab: &'a Lab, interrupted: Arc<AtomicBool>, rate: f64) -> Result<Self, String> {
         let curtain = Arc::new(AtomicBool::new(false));
-        let mut players = vec![start_server(&curtain)?];
+        let closing = Arc::new(AtomicBool::new(false));
+        let server = Some(start_server(&closing)?);
+        let mut players = Vec::new();
         let (v4, player) = start_client(&SERVER.v4(), "10.77.1.129", rate, &curtain)?;
         players.push(player);
         let (v6, player) = start_client(&SERVER.v6(), "fd77:1::1:1", rate, &curtain)?;
@@ -98,6 +103,8 @@ impl<'a> Stage<'a> {
             requests: [v4, v6],
             offered: Default::default(),
             players,
+            closing,
+            server,
             before: lab.info()?,
             active: false,
         })
@@ -201,6 +208,8 @@ impl<'a> Stage<'a> {
         for player in self.players.drain(..) {
             let _ = player.join();
         }
+        self.closing.store(true, Ordering::Relaxed);
+        self.server.take().map(JoinHandle::join);
         for (family, requests) in last.families.iter_mut().zip(&self.requests) {
             for report in requests.try_iter() {
                 family.requests.add(&report);

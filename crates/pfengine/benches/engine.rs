@@ -1,0 +1,228 @@
+//! Nanoseconds per packet on the ways that most packets take, in batches of 64.
+//!
+//! A round is one batch; the figures that divan prints as items per second are packets. Packets
+//! are put back as they were before each round, outside the measured time.
+//! `cargo bench -p pfengine --bench engine`
+#![allow(missing_docs, reason = "benchmarks are named after what they measure")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::{Rig, Tcp, V4, flags, ip, packet, proto, udp};
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use pfapi::addr::Prefix;
+use pfapi::limit::Limit;
+use pfapi::ruleset::{
+    Action, AddrMatch, BlockAnswer, Endpoint, Options, Rule, SyncookieMode, Syncookies,
+};
+use pfapi::units::{Direction, IfIndex};
+use pfengine::{Batch, Verdict};
+
+fn main() {
+    // The first rounds meet cold memory, so few samples would show little else.
+    divan::Divan::default().sample_count(10_000).config_with_args().main();
+}
+
+const SIZE: u32 = 64;
+const STATES: [u32; 3] = [1_000, 10_000, 100_000];
+
+fn pass() -> Vec<Rule> {
+    vec![Rule::new(Action::Pass)]
+}
+
+fn options(cookies: bool) -> Options {
+    let mode = if cookies { SyncookieMode::Always } else { SyncookieMode::Never };
+    let setting = Syncookies { mode, classic: false, watermarks: None };
+    let mut options = Options { syncookies: Some(setting), ..Options::default() };
+    options.limits.set(Limit::States, 250_000);
+    options
+}
+
+/// Packets of one round and what they look like before it.
+struct Round {
+    batch: Batch,
+    octets: Vec<Vec<u8>>,
+    direction: Direction,
+}
+
+impl Round {
+    fn new(direction: Direction, octets: Vec<Vec<u8>>) -> Self {
+        let packets = octets.iter().map(|octets| packet(direction, octets)).collect();
+        Self { batch: Batch { packets }, octets, direction }
+    }
+
+    fn refill(&mut self) {
+        for (packet, octets) in self.batch.packets.iter_mut().zip(&self.octets) {
+            packet.set_span(common::HEADROOM, octets.len());
+            packet.data_mut().copy_from_slice(octets);
+            packet.meta.direction = self.direction;
+            packet.meta.interface = IfIndex(0);
+            packet.meta.link = None;
+        }
+    }
+}
+
+fn syn(n: u32) -> Vec<u8> {
+    Tcp::with_all().packet(V4.client(n))
+}
+
+fn data(n: u32) -> Vec<u8> {
+    let segment = Tcp { seq: 1_006, ack: 5_001, flags: flags::ACK, ..Tcp::default() };
+    Tcp { payload: vec![7; 40], ..segment }.packet(V4.client(n))
+}
+
+/// `states` established connections, with a state on each interface when `both`.
+fn established(states: u32, both: bool) -> Rig {
+    let mut rig = Rig::new(options(false), pass());
+    for n in 0..states {
+        let outcome = rig.send(Direction::In, &syn(n));
+        assert_eq!(outcome.verdict, Verdict::Pass);
+        if both {
+            assert_eq!(rig.send(Direction::Out, &syn(n)).verdict, Verdict::Pass);
+        }
+        let answer = Tcp {
+            sport: 80,
+            dport: 40_000,
+            seq: 5_000,
+            ack: 1_006,
+            flags: flags::SYN | flags::ACK,
+            ..Tcp::default()
+        };
+        let answer = answer.packet(V4.client(n).turned());
+        if both {
+            assert_eq!(rig.send(Direction::In, &answer).verdict, Verdict::Pass);
+        }
+        assert_eq!(rig.send(Direction::Out, &answer).verdict, Verdict::Pass);
+    }
+    rig
+}
+
+/// Numbers of connections, spread so that neighbours in time are strangers in memory.
+fn spread(states: u32, round: u32) -> impl Iterator<Item = u32> {
+    (0..SIZE).map(move |n| (round * SIZE + n).wrapping_mul(7_919) % states)
+}
+
+/// Measures batches drawn in turn from `rounds`.
+fn measure(bencher: Bencher, rig: &mut Rig, rounds: &mut [Round]) {
+    let now = rig.now;
+    let count = rounds.len();
+    let rounds = core::cell::RefCell::new(rounds);
+    let next = core::cell::Cell::new(0);
+    bencher
+        .counter(ItemsCount::new(SIZE))
+        .with_inputs(|| {
+            let at = next.get();
+            next.set((at + 1) % count);
+            rounds.borrow_mut()[at].refill();
+            at
+        })
+        .bench_local_values(|at| {
+            rig.worker.process(now, &mut rounds.borrow_mut()[at].batch);
+        });
+}
+
+fn rounds(states: u32, make: impl Fn(u32) -> Vec<u8>) -> Vec<Round> {
+    (0..128)
+        .map(|round| Round::new(Direction::In, spread(states, round).map(&make).collect()))
+        .collect()
+}
+
+fn all_are(rig: &mut Rig, octets: &[u8], expected: Verdict) {
+    assert_eq!(rig.send(Direction::In, octets).verdict, expected);
+}
+
+#[divan::bench(args = STATES)]
+fn tcp_state_hit(bencher: Bencher, states: u32) {
+    let mut rig = established(states, false);
+    all_are(&mut rig, &data(0), Verdict::Pass);
+    measure(bencher, &mut rig, &mut rounds(states, data));
+}
+
+/// Each packet passes twice: in by one interface, out by the other.
+#[divan::bench(args = STATES)]
+fn tcp_state_hit_in_and_out(bencher: Bencher, states: u32) {
+    let mut rig = established(states, true);
+    all_are(&mut rig, &data(0), Verdict::Pass);
+    let now = rig.now;
+    let rounds = core::cell::RefCell::new(rounds(states, data));
+    let next = core::cell::Cell::new(0);
+    bencher
+        .counter(ItemsCount::new(SIZE))
+        .with_inputs(|| {
+            let at = next.get();
+            next.set((at + 1) % 128);
+            rounds.borrow_mut()[at].refill();
+            at
+        })
+        .bench_local_values(|at| {
+            let batch = &mut rounds.borrow_mut()[at].batch;
+            rig.worker.process(now, batch);
+            for packet in &mut batch.packets {
+                packet.meta.direction = Direction::Out;
+                packet.meta.interface = IfIndex(1);
+            }
+            rig.worker.process(now, batch);
+        });
+}
+
+#[divan::bench(args = STATES)]
+fn udp_state_hit(bencher: Bencher, states: u32) {
+    let mut rig = Rig::new(options(false), pass());
+    let datagram = |n| {
+        let ends = V4.client(n);
+        ip(ends, proto::UDP, &udp(ends, 53, 53, b"query"))
+    };
+    for n in 0..states {
+        rig.send(Direction::In, &datagram(n));
+    }
+    measure(bencher, &mut rig, &mut rounds(states, datagram));
+}
+
+/// Every round makes 64 states; the store is emptied between rounds, outside the measured time.
+#[divan::bench]
+fn new_tcp_state(bencher: Bencher) {
+    let mut rig = Rig::new(options(false), pass());
+    let mut round = Round::new(Direction::In, spread(100_000, 0).map(syn).collect());
+    let now = rig.now;
+    let engine = rig.engine.clone();
+    let round = core::cell::RefCell::new(&mut round);
+    bencher
+        .counter(ItemsCount::new(SIZE))
+        .with_inputs(|| {
+            let all = pfapi::control::Flush::States { interface: None };
+            let _ = engine.flush(&all, now);
+            round.borrow_mut().refill();
+        })
+        .bench_local_values(|()| rig.worker.process(now, &mut round.borrow_mut().batch));
+}
+
+#[divan::bench]
+fn block_return_rst(bencher: Bencher) {
+    let mut rig = Rig::new(options(false), vec![Rule::new(Action::Block(BlockAnswer::Return))]);
+    all_are(&mut rig, &syn(0), Verdict::Answer);
+    measure(bencher, &mut rig, &mut rounds(100_000, syn));
+}
+
+#[divan::bench]
+fn syn_to_cookie(bencher: Bencher) {
+    let mut rig = Rig::new(options(true), pass());
+    all_are(&mut rig, &syn(0), Verdict::Answer);
+    measure(bencher, &mut rig, &mut rounds(100_000, syn));
+}
+
+/// Rules that differ in the source network, none of which matches; then one that blocks.
+#[divan::bench(args = [10_u32, 100, 1_000])]
+fn rules_that_miss(bencher: Bencher, count: u32) {
+    let mut rules = vec![Rule::new(Action::Block(BlockAnswer::Drop))];
+    rules.extend((0..count).map(|n| {
+        let net = core::net::Ipv4Addr::from_bits(0xac10_0000 + n * 256);
+        let mut rule = Rule::new(Action::Pass);
+        rule.proto = Some(proto::TCP);
+        rule.from =
+            Endpoint { addr: AddrMatch::Net(Prefix::new(net.into(), 24)), ..Endpoint::default() };
+        rule
+    }));
+    let mut rig = Rig::new(options(false), rules);
+    measure(bencher, &mut rig, &mut rounds(100_000, syn));
+}

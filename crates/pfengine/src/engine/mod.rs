@@ -1,0 +1,298 @@
+//! The engine that all threads share: what is in force, and the control side.
+//!
+//! Packets never wait for the control side: they read one snapshot of the rules, and control
+//! operations on states lock one state at a time.
+
+mod end;
+mod report;
+mod tables;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use pfapi::check::CheckedRuleset;
+use pfapi::facts::Facts;
+use pfapi::limit::{Limit, Limits};
+use pfapi::ruleset::Syncookies as SyncookieSetting;
+use pfapi::timeout::Timeouts;
+use pfapi::units::Uptime;
+
+use crate::rng::Rng;
+use crate::rules::{LoadedRules, Tables};
+use crate::state::key::HashSecret;
+use crate::state::store::Store;
+use crate::stats::{LimitCounters, Stats, Totals};
+use crate::syncookie::Syncookies;
+use crate::table::Table;
+use crate::worker::Worker;
+
+/// What an engine must know when it is made.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Interfaces; an [`pfapi::units::IfIndex`] is a position in this list.
+    pub facts: Facts,
+    /// Seed of everything random: cookie keys, sequence numbers, hash secrets.
+    pub seed: [u8; 32],
+    /// This filter's id, not zero.
+    pub hostid: u32,
+}
+
+/// Who loads a ruleset; shown by `pfctl -vsr`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loader {
+    /// User id.
+    pub uid: u32,
+    /// Process id.
+    pub pid: u32,
+}
+
+/// Why a ruleset could not be put in force; the old one stays.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// A limit would fall below what is in use.
+    #[error("current pool size {in_use} exceeds requested {limit} limit {requested}")]
+    LimitInUse {
+        /// Which limit.
+        limit: Limit,
+        /// What the ruleset asked for.
+        requested: u32,
+        /// What is in use.
+        in_use: u64,
+    },
+}
+
+/// Why a table could not be changed or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// No such table.
+    #[error("Table does not exist")]
+    NotFound,
+    /// The table is `const`.
+    #[error("Operation not permitted")]
+    Constant,
+    /// `set limit tables` or `table-entries` would be exceeded.
+    #[error("Cannot allocate memory")]
+    Limit,
+}
+
+/// What a load puts in force as one step.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Rules and tables.
+    pub rules: LoadedRules,
+    /// Timeouts.
+    pub timeouts: Timeouts,
+    /// Limits.
+    pub limits: Limits,
+    /// Whether packets are filtered at all.
+    pub enabled: bool,
+}
+
+/// The filter that all threads share.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) store: Store,
+    pub(crate) syncookies: Syncookies,
+    limit_counters: LimitCounters,
+    /// One load or table change at a time; also the clock marks that only the control side needs.
+    control: Mutex<Control>,
+    stats: Mutex<Vec<Arc<Stats>>>,
+    /// What the control side counts: removals by flush and kill.
+    control_removals: AtomicU64,
+    /// Whether `classic` syncookies are set, for the packet path.
+    pub(crate) classic: AtomicBool,
+    rng: Mutex<Rng>,
+}
+
+#[derive(Debug)]
+struct Control {
+    epoch: u64,
+    status_since: Uptime,
+    counting_since: Uptime,
+    cleared: Totals,
+    cleared_removals: u64,
+}
+
+impl Engine {
+    /// A disabled engine with an empty ruleset.
+    #[must_use]
+    pub fn new(config: EngineConfig, now: Uptime) -> Arc<Self> {
+        let mut rng = Rng::new(config.seed);
+        let limits = Limits::default();
+        let snapshot = Snapshot {
+            rules: LoadedRules::empty(&config.facts, 0),
+            timeouts: Timeouts::default(),
+            limits,
+            enabled: false,
+        };
+        // pf's ids begin with the time of the first enable; here a random word keeps the ids of
+        // two runs apart.
+        let first_id = u64::from(rng.next_u32()) << 32 | 1;
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            store: Store::new(limits.get(Limit::States), HashSecret(rng.key()), first_id),
+            syncookies: Syncookies::new(rng.seed()),
+            limit_counters: LimitCounters::default(),
+            control: Mutex::new(Control {
+                epoch: 0,
+                status_since: now,
+                counting_since: now,
+                cleared: Totals::default(),
+                cleared_removals: 0,
+            }),
+            stats: Mutex::new(Vec::new()),
+            control_removals: AtomicU64::new(0),
+            classic: AtomicBool::new(false),
+            rng: Mutex::new(rng),
+            config,
+        })
+    }
+
+    /// A worker for one thread.
+    #[must_use]
+    pub fn worker(self: &Arc<Self>) -> Worker {
+        let stats = Arc::new(Stats::default());
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&stats));
+        let seed = self.rng.lock().unwrap_or_else(PoisonError::into_inner).seed();
+        Worker::new(Arc::clone(self), stats, Rng::new(seed))
+    }
+
+    /// Interfaces and their addresses.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.config.facts
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Half-open connections: the count that drives adaptive syncookies.
+    #[must_use]
+    pub fn half_open(&self) -> u64 {
+        let gauges = &self.store.half_open;
+        if self.classic.load(Ordering::Relaxed) {
+            gauges.pf_states.load(Ordering::Relaxed)
+        } else {
+            gauges.connections.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Puts a ruleset in force as one step; states stay.
+    ///
+    /// # Errors
+    /// When a limit falls below what is in use; nothing changes then.
+    pub fn load(
+        &self,
+        ruleset: &CheckedRuleset,
+        loader: Loader,
+        now: Uptime,
+    ) -> Result<(), LoadError> {
+        let mut control = self.control();
+        let old = self.snapshot.load_full();
+        let options = ruleset.options();
+        let requested = options.limits.get(Limit::States);
+        let in_use = self.store.count();
+        if in_use > u64::from(requested) {
+            return Err(LoadError::LimitInUse { limit: Limit::States, requested, in_use });
+        }
+        let mut tables = kept_tables(&old.rules.tables, ruleset);
+        for definition in ruleset.tables() {
+            let before = old.rules.tables.get(&definition.name).map(Arc::as_ref);
+            tables.insert(definition.name.clone(), Arc::new(Table::new(definition, before, now)));
+        }
+        // A table lives while rules name it, or by `persist`.
+        tables.retain(|name, table| table.is_persistent() || names_table(ruleset, name));
+        control.epoch += 1;
+        let rules = LoadedRules::new(ruleset, tables, self.facts(), control.epoch, loader);
+        self.store.set_limit(requested);
+        self.snapshot.store(Arc::new(Snapshot {
+            rules,
+            timeouts: options.timeouts,
+            limits: options.limits,
+            enabled: old.enabled,
+        }));
+        if let Some(setting) = options.syncookies {
+            self.configure_syncookies(setting, now);
+        }
+        Ok(())
+    }
+
+    fn configure_syncookies(&self, setting: SyncookieSetting, now: Uptime) {
+        self.classic.store(setting.classic, Ordering::Relaxed);
+        self.syncookies.configure(setting, now);
+    }
+
+    /// Replaces parts of the snapshot; the caller holds the control lock.
+    fn change(&self, _control: &Control, change: impl FnOnce(&Snapshot) -> Snapshot) {
+        let changed = change(&self.snapshot.load());
+        self.snapshot.store(Arc::new(changed));
+    }
+
+    /// Enables or disables filtering; false when that was so already.
+    #[must_use]
+    pub fn set_enabled(&self, enabled: bool, now: Uptime) -> bool {
+        let mut control = self.control();
+        if self.snapshot.load().enabled == enabled {
+            return false;
+        }
+        control.status_since = now;
+        if enabled {
+            control.counting_since = now;
+        }
+        self.change(&control, |old| Snapshot {
+            rules: old.rules.with_tables(old.rules.tables.clone()),
+            enabled,
+            ..*old
+        });
+        true
+    }
+
+    /// Compares every gauge with a recount. Not for a running packet path: the sweep sees states
+    /// at different moments.
+    ///
+    /// # Errors
+    /// Says what differs.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let (mut states, mut connections, mut pf_states) = (0, 0, 0);
+        for slot in 0..self.store.slots() {
+            if let Some(state) = self.store.lock(slot) {
+                let (connection, pf_state) = state.half_open_counts();
+                states += 1;
+                connections += u64::from(connection);
+                pf_states += u64::from(pf_state);
+            }
+        }
+        let gauges = &self.store.half_open;
+        let checks = [
+            ("states", self.store.count(), states),
+            ("half-open connections", gauges.connections.load(Ordering::Relaxed), connections),
+            ("half-open states of pf", gauges.pf_states.load(Ordering::Relaxed), pf_states),
+        ];
+        for (what, gauge, recount) in checks {
+            if gauge != recount {
+                return Err(format!("{what}: the gauge says {gauge}, a recount {recount}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a rule names the table.
+fn names_table(ruleset: &CheckedRuleset, name: &str) -> bool {
+    ruleset.rules().any(|rule| rule.tables().any(|other| other == name))
+}
+
+/// Tables that outlive a load without being defined in it: persistent ones, and those that the
+/// new rules name.
+fn kept_tables(old: &Tables, ruleset: &CheckedRuleset) -> Tables {
+    old.iter()
+        .filter(|(name, table)| {
+            table.is_persistent() || table.is_defined() && names_table(ruleset, name)
+        })
+        .map(|(name, table)| (name.clone(), Arc::clone(table)))
+        .collect()
+}

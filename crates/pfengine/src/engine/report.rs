@@ -1,0 +1,120 @@
+//! What the engine tells: status, rules and states with their counters.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use pfapi::control::{Info, RuleReport, StateReport, SyncookieInfo};
+use pfapi::limit::Limits;
+use pfapi::reason::{LimitCounter, TableCounter};
+use pfapi::timeout::Timeouts;
+use pfapi::units::Uptime;
+
+use super::Engine;
+use crate::rules::Live;
+use crate::state::expire::Population;
+use crate::stats::Totals;
+
+impl Engine {
+    pub(super) fn totals(&self) -> Totals {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        Totals::of(stats.iter().map(Arc::as_ref))
+    }
+
+    /// Everything that `pfctl -vsi` prints.
+    #[must_use]
+    pub fn info(&self, now: Uptime) -> Info {
+        let control = self.control();
+        let snapshot = self.snapshot.load();
+        let totals = self.totals().since(&control.cleared);
+        let mut state_table = totals.state_table();
+        state_table[TableCounter::Removals as usize].1 +=
+            self.control_removals.load(Ordering::Relaxed) - control.cleared_removals;
+        let empty = || TableCounter::ALL.into_iter().map(|counter| (counter, 0)).collect();
+        let cookies = self.syncookies.status();
+        let gauges = &self.store.half_open;
+        let pf_states = gauges.pf_states.load(Ordering::Relaxed);
+        Info {
+            enabled: snapshot.enabled,
+            status_since_s: now.secs_since(control.status_since),
+            counting_s: now.secs_since(control.counting_since),
+            hostid: self.config.hostid,
+            checksum: snapshot.rules.checksum.clone(),
+            states: self.store.count(),
+            half_open: self.half_open(),
+            half_open_pf: (!cookies.classic).then_some(pf_states),
+            state_table,
+            source_nodes: 0,
+            source_table: empty(),
+            fragments: 0,
+            fragment_table: empty(),
+            reasons: totals.reasons(),
+            limit_counters: self.limit_counters.list([
+                (LimitCounter::Synfloods, cookies.synfloods),
+                (LimitCounter::SyncookiesSent, cookies.sent),
+                (LimitCounter::SyncookiesValid, cookies.validated),
+            ]),
+            syncookies: SyncookieInfo {
+                mode: cookies.mode,
+                classic: cookies.classic,
+                active: cookies.active,
+                watermarks: cookies.watermarks,
+                in_flight: cookies.in_flight,
+            },
+        }
+    }
+
+    /// Rules `first..` with their counters, at most `most`.
+    #[must_use]
+    pub fn rules(&self, first: usize, most: usize) -> Vec<RuleReport> {
+        let snapshot = self.snapshot.load();
+        let mut live = vec![Live::default(); most.min(snapshot.rules.rules.len())];
+        for slot in 0..self.store.slots() {
+            let Some(state) = self.store.lock(slot) else { continue };
+            if state.rule.epoch == snapshot.rules.epoch
+                && let Some(number) = state.rule.number
+                && let Some(sum) =
+                    (number as usize).checked_sub(first).and_then(|at| live.get_mut(at))
+            {
+                sum.add(&state.counted());
+            }
+        }
+        snapshot.rules.report(first, most, |at| live.get(at - first).copied().unwrap_or_default())
+    }
+
+    /// States from slab position `*cursor` on, at most `most`; moves the cursor. An empty answer
+    /// ends the list.
+    #[must_use]
+    pub fn states(&self, cursor: &mut u32, most: usize, now: Uptime) -> Vec<StateReport> {
+        let snapshot = self.snapshot.load();
+        let population = Population(self.store.count());
+        let end = self.store.slots();
+        let mut reports = Vec::new();
+        while *cursor < end && reports.len() < most {
+            if let Some(state) = self.store.lock(*cursor)
+                && !state.purge
+            {
+                reports.push(state.report(
+                    now,
+                    &snapshot.timeouts,
+                    population,
+                    self.config.hostid,
+                    snapshot.rules.epoch,
+                ));
+            }
+            *cursor += 1;
+        }
+        reports
+    }
+
+    /// Timeouts in force.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.snapshot.load().timeouts
+    }
+
+    /// Limits in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.snapshot.load().limits
+    }
+}

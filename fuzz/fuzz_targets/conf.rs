@@ -1,0 +1,33 @@
+//! Any text as pf.conf: it is refused with a message for a place in it, or it is accepted and its
+//! printed rules are a ruleset that prints the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pfapi::facts::Facts;
+use pfconf::{CompileOptions, Compiled, Input, NoSources, compile};
+
+fn read(text: &str, facts: &Facts) -> Compiled {
+    let options = CompileOptions { facts, sources: &NoSources, defines: &[], numeric_only: true };
+    compile(&Input { name: "fuzz", text }, &options)
+}
+
+fuzz_target!(|text: &str| {
+    let facts = Facts::default();
+    let compiled = read(text, &facts);
+    let Some(ruleset) = compiled.ruleset else {
+        assert!(!compiled.diagnostics.is_empty(), "refused without a word");
+        for diagnostic in &compiled.diagnostics {
+            assert!(!diagnostic.classic().is_empty());
+            let _ = diagnostic.pretty(&Input { name: "fuzz", text }, false);
+        }
+        return;
+    };
+    let print = |rules: &pfapi::check::CheckedRuleset| {
+        rules.rules().map(|rule| pfconf::print::rule(rule) + "\n").collect::<String>()
+    };
+    // Names of tables in rules need no definition, so the rules stand alone.
+    let printed = print(&ruleset);
+    let again = read(&printed, &facts);
+    let reread = again.ruleset.unwrap_or_else(|| panic!("its own print is refused:\n{printed}"));
+    assert_eq!(print(&reread), printed);
+});

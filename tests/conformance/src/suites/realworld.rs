@@ -1,0 +1,77 @@
+//! Rulesets of real users, with what the system that each is for prints.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{call, case, existing};
+use crate::case::{Case, Wanted};
+use crate::env::EnvFolder;
+
+/// Where each file says what it is for.
+const INDEX: &str = "expected.tsv";
+
+/// Adds the suites: every file on its own system, and those that both systems accept on the other.
+/// The optimizer is always off.
+pub fn add(root: &Path, cases: &mut Vec<Case>) -> Result<(), String> {
+    let path = root.join(INDEX);
+    if !root.exists() {
+        return Ok(());
+    }
+    let index =
+        fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    for line in index.lines().skip(1) {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let [file, system, outcome, args, ..] = columns.as_slice() else {
+            return Err(format!("{}: a line without its four first columns", path.display()));
+        };
+        let name = file.strip_suffix(".conf").unwrap_or(file);
+        let (own, other, services) = match system.split_once('+').unwrap_or((system, "")) {
+            ("openbsd", _) => ("openbsd", "freebsd", ""),
+            ("freebsd", services) => ("freebsd", "openbsd", services),
+            _ => return Err(format!("{}: unknown system {system}", path.display())),
+        };
+        let env = env(root, own, is_macos(name, services));
+        let suite = if own == "openbsd" { "realworld/openbsd" } else { "realworld/freebsd" };
+        let args = [&flags(own)[..], &words(args), &["-nvf", file]].concat();
+        let wanted = if *outcome == "rejected" {
+            Wanted::Failure(root.join(format!("{name}.err")))
+        } else {
+            Wanted::Output(unoptimized(root, name, own))
+        };
+        cases.push(case(suite, name, call(root, &env, &args, wanted)));
+        let alternative = root.join(format!("alt/{name}.{other}-none.ok"));
+        if let Some(alternative) = existing(alternative) {
+            let suite = if other == "openbsd" { "realworld/openbsd" } else { "realworld/freebsd" };
+            let args = [&flags(other)[..], &["-nvf", file]].concat();
+            let call =
+                call(root, &self::env(root, other, false), &args, Wanted::Output(alternative));
+            cases.push(case(suite, name, call));
+        }
+    }
+    Ok(())
+}
+
+fn flags(system: &'static str) -> [&'static str; 4] {
+    ["--dialect", system, "-o", "none"]
+}
+
+fn words(args: &str) -> Vec<&str> {
+    args.split_whitespace().collect()
+}
+
+/// The files of macOS are numbered from 042; they know further services.
+fn is_macos(name: &str, services: &str) -> bool {
+    let number = name.split('-').next().and_then(|number| number.parse::<u32>().ok());
+    services == "macos" || number.is_some_and(|number| number >= 42)
+}
+
+fn env(root: &Path, system: &str, macos: bool) -> EnvFolder {
+    let joined = (macos && system == "freebsd").then_some(("services.macos", "services.freebsd"));
+    EnvFolder { joined, ..EnvFolder::new(root.join("env")) }
+}
+
+/// The output without the optimizer, where FreeBSD's default was recorded with it.
+fn unoptimized(root: &Path, name: &str, system: &str) -> PathBuf {
+    let alternative = existing(root.join(format!("alt/{name}.{system}-none.ok")));
+    alternative.unwrap_or_else(|| root.join(format!("{name}.ok")))
+}
