@@ -171,8 +171,10 @@ fn explain(
         }
         _ => {}
     }
-    let expected_words =
-        expected.iter().filter_map(|word| word.strip_prefix('`')?.strip_suffix('`'));
+    let expected_words = expected
+        .iter()
+        .flat_map(|words| words.split(", "))
+        .filter_map(|word| word.strip_prefix('`')?.strip_suffix('`'));
     let suggestion = if entry == Rule::setting && before.ends_with("limit") {
         nearest(token, Limit::ALL.iter().map(|limit| limit.name()))
     } else if is_keyword(token) {

@@ -5,7 +5,8 @@
 //! [`pfapi::check`] has the last word. Every mistake becomes a [`Diagnostic`] at its place; the
 //! reader goes on with the next statement. [`print`] writes rules as pfctl does.
 //!
-//! What pf.conf(5) has and this version has not is an error at its place, never ignored.
+//! The language of OpenBSD is read as a whole, with pfctl's own texts and line numbers. Whether the
+//! engine can evaluate a ruleset is another question: see [`pfapi::check::unsupported`].
 //! The crate knows no file system, resolver or engine: see [`Sources`].
 #![forbid(unsafe_code)]
 

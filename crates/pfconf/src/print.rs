@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use pfapi::addr::Af;
 use pfapi::ruleset::{
-    Action, AddrMatch, BlockAnswer, Divert, DynamicPart, Endpoint, Flush, Log, RouteKind, Rule,
-    Scrub, SourceTrack, StatePolicy, proto,
+    Action, AddrMatch, BlockAnswer, Divert, DynamicAddr, DynamicPart, Endpoint, Flush, Log,
+    RouteKind, Rule, Scrub, SourceTrack, StatePolicy, proto,
 };
 
 use crate::names;
@@ -66,7 +66,7 @@ pub(crate) fn tree(
     let below = below.filter(|rules| !rules.is_empty());
     let brace = if below.is_some() { " {" } else { "" };
     let indent = "  ".repeat(depth);
-    numbered.push(format!("@{number} {line}{brace}"));
+    numbered.push(format!("@{number} {}{brace}", rule(&counted(shown))));
     plain.push(format!("{indent}{line}{brace}"));
     let Some(rules) = below else { return };
     for (number, rule) in rules.iter().enumerate() {
@@ -74,6 +74,37 @@ pub(crate) fn tree(
     }
     numbered.push(format!("{indent}}}"));
     plain.push(format!("{indent}}}"));
+}
+
+/// With the counts that `-vv` adds to tables and interfaces: before a load nothing is known.
+fn counted(shown: &Rule) -> Rule {
+    let mut rule = shown.clone();
+    let pools = [rule.nat.as_mut(), rule.rdr.as_mut(), rule.route.as_mut().map(|r| &mut r.pool)];
+    let pools = pools.into_iter().flatten().map(|pool| &mut pool.addr);
+    for addr in [&mut rule.from.addr, &mut rule.to.addr].into_iter().chain(pools) {
+        match addr {
+            AddrMatch::Table(name) => name.push_str(":0"),
+            AddrMatch::Dynamic(dynamic) => {
+                dynamic.interface = format!("{}:*", dynamic_name(dynamic));
+                dynamic.part = DynamicPart::Address;
+                dynamic.no_aliases = false;
+            }
+            _ => {}
+        }
+    }
+    rule
+}
+
+/// `interface:modifiers` of a dynamic address.
+fn dynamic_name(dynamic: &DynamicAddr) -> String {
+    let part = match dynamic.part {
+        DynamicPart::Address => "",
+        DynamicPart::Network => ":network",
+        DynamicPart::Broadcast => ":broadcast",
+        DynamicPart::Peer => ":peer",
+    };
+    let aliases = if dynamic.no_aliases { ":0" } else { "" };
+    format!("{}{part}{aliases}", dynamic.interface)
 }
 
 /// From the action to the protocol.
@@ -324,14 +355,7 @@ pub(crate) fn addr(addr: &AddrMatch, af: Option<Af>) -> String {
         AddrMatch::UrpfFailed => "urpf-failed".to_owned(),
         AddrMatch::RouteLabel(label) => format!("route {}", quoted(label)),
         AddrMatch::Dynamic(dynamic) => {
-            let part = match dynamic.part {
-                DynamicPart::Address => "",
-                DynamicPart::Network => ":network",
-                DynamicPart::Broadcast => ":broadcast",
-                DynamicPart::Peer => ":peer",
-            };
-            let aliases = if dynamic.no_aliases { ":0" } else { "" };
-            let name = word(&format!("{}{part}{aliases}", dynamic.interface));
+            let name = word(&dynamic_name(dynamic));
             let most = if af == Some(Af::Inet) { 32 } else { 128 };
             match dynamic.prefix_len.filter(|&len| len < most) {
                 None => format!("({name})"),

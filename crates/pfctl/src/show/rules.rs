@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use pfapi::addr::Af;
 use pfapi::control::{RuleReport, TableReport};
 use pfapi::facts::Facts;
-use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart, Endpoint, Rule};
+use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart, Rule};
 
 use pfconf::name_ports;
 
@@ -35,13 +35,20 @@ impl Sizes {
         let mut rule = rule.clone();
         let af = rule.af;
         for end in [&mut rule.from, &mut rule.to] {
-            self.annotate_end(end, af);
+            self.annotate_addr(&mut end.addr, af);
+        }
+        let translated = rule.af_to.or(af);
+        for pool in [&mut rule.nat, &mut rule.rdr].into_iter().flatten() {
+            self.annotate_addr(&mut pool.addr, translated);
+        }
+        if let Some(route) = &mut rule.route {
+            self.annotate_addr(&mut route.pool.addr, af);
         }
         rule
     }
 
-    fn annotate_end(&self, end: &mut Endpoint, af: Option<Af>) {
-        match &mut end.addr {
+    fn annotate_addr(&self, addr: &mut AddrMatch, af: Option<Af>) {
+        match addr {
             AddrMatch::Table(name) => {
                 *name = match self.tables.get(name.as_str()) {
                     Some(count) => format!("{name}:{count}"),

@@ -153,8 +153,10 @@ fn full_device_is_a_failure() {
 
 #[test]
 fn pretty_messages_have_a_blank_line_between_them() {
-    let outcome =
-        pfctl(&["-p", NOWHERE, "-n", "--errors", "pretty", "-f", "-"], "pass log\nblok\n");
+    let outcome = pfctl(
+        &["-p", NOWHERE, "-n", "--errors", "pretty", "-f", "-"],
+        "pass port\n\nblock in port\n",
+    );
     let starts: Vec<_> = outcome.err.match_indices("error[").map(|(at, _)| at).collect();
     assert_eq!((outcome.code, starts.len(), starts.first()), (1, 2, Some(&0)), "{}", outcome.err);
     assert!(outcome.err[..starts[1]].ends_with("\n\n"), "{}", outcome.err);
