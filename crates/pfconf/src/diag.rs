@@ -250,6 +250,12 @@ impl Diagnostic {
         self
     }
 
+    /// Without the lines that follow from it.
+    pub(crate) fn alone(mut self) -> Self {
+        self.after.clear();
+        self
+    }
+
     pub(crate) fn note(mut self, text: impl Into<String>) -> Self {
         self.notes.push(text.into());
         self

@@ -30,6 +30,8 @@ use crate::tables::table;
 
 /// Words and newlines that must be understood before the next message about a word.
 const QUIET: usize = 3;
+/// Most words that are taken away to find the part of a statement that makes sense.
+const FRONTS_MAX: usize = 6;
 /// Deepest nesting of included files.
 const INCLUDES_MAX: usize = 16;
 
@@ -147,8 +149,14 @@ impl<'a> Reader<'a> {
         while !self.stopped {
             let mut reported = Vec::new();
             let next = scanner.next(&mut self.macros, &mut |found| reported.push(found));
+            let before = next
+                .as_ref()
+                .filter(|statement| statement.undefined)
+                .map(|statement| tokens(&statement.text[..statement.failed_at]).count());
             for diagnostic in reported {
-                self.report(diagnostic);
+                // Soon after a mistake the unknown macro is told, and nothing of its place.
+                let quiet = before.is_some_and(|words| words < self.quiet);
+                self.report(if quiet { diagnostic.alone() } else { diagnostic });
             }
             let Some(statement) = next else { break };
             let resume = if statement.failed {
@@ -286,10 +294,22 @@ impl<'a> Reader<'a> {
     fn front(&mut self, statement: &Statement, entry: Rule, at: usize) -> Option<Diagnostic> {
         if entry == Rule::setting {
             let parts = parse_front(statement, Rule::setting_prefix, statement.text.len())?;
+            // Without a list pfctl waits for the end of the line.
+            let bare = |part: &Pair| {
+                part.as_rule() == Rule::set_skip
+                    && !part.clone().into_inner().any(|part| part.as_rule() == Rule::on)
+            };
+            if parts.iter().any(bare) {
+                return None;
+            }
             let done = self.set(statement, &parts);
             return done.err().map(|diagnostic| *diagnostic);
         }
-        let parts = parse_front(statement, entry, at)?;
+        // The longest front that is a statement of its own; few words back are enough.
+        let ends: Vec<usize> =
+            tokens(&statement.text).map(|token| token.end).take_while(|&end| end <= at).collect();
+        let mut fronts = ends.iter().rev().take(FRONTS_MAX);
+        let parts = fronts.find_map(|&end| parse_front(statement, entry, end))?;
         let found = match entry {
             Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
             Rule::table => table(self.world, statement, &parts).err(),

@@ -295,6 +295,7 @@ impl<'a> Scanner<'a> {
             if !statement.failed {
                 statement.failed = true;
                 statement.undefined = true;
+                statement.failed_at = statement.text.len();
                 report(undefined(name, span, macros).after("syntax error"));
             }
             inside.in_word = true;

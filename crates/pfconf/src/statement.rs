@@ -22,6 +22,8 @@ pub(crate) struct Statement {
     pub(crate) open_brace: Option<usize>,
     /// A mistake has been reported; the statement is not to be looked at.
     pub(crate) failed: bool,
+    /// Where in the text that was.
+    pub(crate) failed_at: usize,
     /// The mistake is a macro without a definition, with which pfctl loses the newline.
     pub(crate) undefined: bool,
 }
