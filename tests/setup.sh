@@ -8,8 +8,8 @@
 # each with a line.
 set -eu
 
-# program:package
-base='cc:gcc ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount'
+# program or file:package
+base='cc:gcc /usr/include/stdio.h:libc6-dev ip:iproute2 unshare:util-linux nsenter:util-linux mount:mount'
 case "${1:-}" in
 demo) wanted="$base" ;;
 bench) wanted="$base nft:nftables iperf3:iperf3 taskset:util-linux" ;;
@@ -32,7 +32,8 @@ fi
 PATH="$PATH:/usr/sbin:/sbin"
 packages=''
 for pair in $wanted; do
-    if ! command -v "${pair%%:*}" >/dev/null 2>&1; then
+    # `command -v` takes a path only when it can be executed.
+    if ! command -v "${pair%%:*}" >/dev/null 2>&1 && ! [ -e "${pair%%:*}" ]; then
         case " $packages " in
         *" ${pair#*:} "*) ;;
         *) packages="$packages ${pair#*:}" ;;
