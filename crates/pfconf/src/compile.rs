@@ -82,7 +82,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             return compiled;
         }
     }
-    compiled.rules(&main.rules);
+    compiled.rules(&main.rules, options.sources);
     let mut anchors = Vec::new();
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
@@ -181,7 +181,7 @@ fn load_anchor(
     if failed {
         return None;
     }
-    compiled.rules(&found.rules);
+    compiled.rules(&found.rules, world.sources);
     let tables = unique(found.tables).into_iter().map(|(_, table)| table).collect();
     Some(AnchorRuleset { path, tables, rules: found.rules })
 }
@@ -192,9 +192,9 @@ impl Compiled {
         self.listing.extend(lines);
     }
 
-    fn rules(&mut self, rules: &[Rule]) {
+    fn rules(&mut self, rules: &[Rule], sources: &dyn Sources) {
         for (number, rule) in rules.iter().enumerate() {
-            print::tree(rule, number, 0, &mut self.listing, &mut self.numbered);
+            print::tree(rule, (number, 0), sources, &mut self.listing, &mut self.numbered);
         }
     }
 }

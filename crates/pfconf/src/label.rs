@@ -6,14 +6,16 @@ use pfapi::port::PortMatch;
 use pfapi::ruleset::{AddrMatch, Endpoint, Rule};
 
 use crate::print;
+use crate::source::Sources;
 
 /// Replaces the macros by what the rule has.
-pub(crate) fn fill(template: &str, rule: &Rule, number: usize) -> String {
+pub(crate) fn fill(template: &str, rule: &Rule, number: usize, sources: &dyn Sources) -> String {
     if !template.contains('$') {
         return template.to_owned();
     }
     let interface = rule.interface.as_ref().map_or("any", |interface| interface.name.as_str());
-    let protocol = rule.proto.map_or_else(|| "ip".to_owned(), print::protocol);
+    let protocol =
+        rule.proto.map_or_else(|| "ip".to_owned(), |number| print::protocol_on(number, sources));
     let replacements = [
         ("$if", interface.to_owned()),
         ("$srcaddr", address(&rule.from)),

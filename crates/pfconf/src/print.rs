@@ -8,15 +8,16 @@ use std::fmt::Write;
 use pfapi::addr::Af;
 use pfapi::ruleset::{
     Action, AddrMatch, BlockAnswer, Divert, DynamicAddr, DynamicPart, Endpoint, Flush, Log,
-    RouteKind, Rule, Scrub, SourceTrack, StatePolicy, proto,
+    RouteKind, Rule, SourceTrack, StatePolicy, proto,
 };
 
 use crate::names;
 use crate::parser::is_keyword;
-use crate::print_parts::{PoolWord, pool};
+use crate::print_parts::{PoolWord, pool, scrub};
 pub use crate::print_parts::{queue, table};
 pub(crate) use crate::print_parts::{syncookies, table_head};
 use crate::scan::is_word_char;
+use crate::source::Sources;
 
 /// A rule as `pfctl -s rules` shows it; the rules of an inline anchor are left out.
 #[must_use]
@@ -56,24 +57,40 @@ pub fn rule(rule: &Rule) -> String {
 /// A rule and those below it, as `pfctl -nv` and `pfctl -nvv` print them.
 pub(crate) fn tree(
     shown: &Rule,
-    number: usize,
-    depth: usize,
+    (number, depth): (usize, usize),
+    sources: &dyn Sources,
     plain: &mut Vec<String>,
     numbered: &mut Vec<String>,
 ) {
-    let line = rule(shown);
+    let line = with_protocol(rule(shown), shown.proto, sources);
     let below = shown.anchor.as_ref().and_then(|anchor| anchor.rules.as_deref());
     let below = below.filter(|rules| !rules.is_empty());
     let brace = if below.is_some() { " {" } else { "" };
     let indent = "  ".repeat(depth);
-    numbered.push(format!("@{number} {}{brace}", rule(&counted(shown))));
+    let counts = with_protocol(rule(&counted(shown)), shown.proto, sources);
+    numbered.push(format!("@{number} {counts}{brace}"));
     plain.push(format!("{indent}{line}{brace}"));
     let Some(rules) = below else { return };
     for (number, rule) in rules.iter().enumerate() {
-        tree(rule, number, depth + 1, plain, numbered);
+        tree(rule, (number, depth + 1), sources, plain, numbered);
     }
     numbered.push(format!("{indent}}}"));
     plain.push(format!("{indent}}}"));
+}
+
+/// With the name that the protocol has on this machine.
+fn with_protocol(line: String, number: Option<u8>, sources: &dyn Sources) -> String {
+    let Some(number) = number else { return line };
+    let (usual, here) = (protocol(number), protocol_on(number, sources));
+    if usual == here {
+        return line;
+    }
+    line.replacen(&format!(" proto {usual}"), &format!(" proto {here}"), 1)
+}
+
+/// Name of a protocol on a machine, or its number where it has none.
+pub(crate) fn protocol_on(number: u8, sources: &dyn Sources) -> String {
+    sources.protocol_name(number).unwrap_or_else(|| number.to_string())
 }
 
 /// With the counts that `-vv` adds to tables and interfaces: before a load nothing is known.
@@ -276,19 +293,6 @@ fn state(line: &mut String, rule: &Rule) {
     words.extend(options.pflow.then(|| "pflow".to_owned()));
     words.extend(options.timeouts.iter().map(|(timeout, value)| format!("{timeout} {value}")));
     put(line, format_args!(" ({})", words.join(", ")));
-}
-
-fn scrub(line: &mut String, rule: &Rule) {
-    let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss } = rule.scrub;
-    let mut words = Vec::new();
-    words.extend(no_df.then(|| "no-df".to_owned()));
-    words.extend(random_id.then(|| "random-id".to_owned()));
-    words.extend((min_ttl > 0).then(|| format!("min-ttl {min_ttl}")));
-    words.extend(reassemble_tcp.then(|| "reassemble tcp".to_owned()));
-    words.extend((max_mss > 0).then(|| format!("max-mss {max_mss}")));
-    if !words.is_empty() {
-        put(line, format_args!(" scrub ({})", words.join(" ")));
-    }
 }
 
 /// Diversion, translation and routing.

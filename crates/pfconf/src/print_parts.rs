@@ -5,7 +5,8 @@
 
 use pfapi::addr::Af;
 use pfapi::ruleset::{
-    Pool, PoolKind, PoolPorts, QueueDef, ServiceCurve, SyncookieMode, Syncookies, TableDef,
+    Pool, PoolKind, PoolPorts, QueueDef, Rule, Scrub, ServiceCurve, SyncookieMode, Syncookies,
+    TableDef,
 };
 
 use crate::print::{addr, put, word};
@@ -54,6 +55,20 @@ pub(crate) fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
         text.push_str(" static-port");
     }
     text
+}
+
+/// `scrub` with its options, where there are some.
+pub(crate) fn scrub(line: &mut String, rule: &Rule) {
+    let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss } = rule.scrub;
+    let mut words = Vec::new();
+    words.extend(no_df.then(|| "no-df".to_owned()));
+    words.extend(random_id.then(|| "random-id".to_owned()));
+    words.extend((min_ttl > 0).then(|| format!("min-ttl {min_ttl}")));
+    words.extend(reassemble_tcp.then(|| "reassemble tcp".to_owned()));
+    words.extend((max_mss > 0).then(|| format!("max-mss {max_mss}")));
+    if !words.is_empty() {
+        put(line, format_args!(" scrub ({})", words.join(" ")));
+    }
 }
 
 /// A queue definition.
