@@ -68,9 +68,10 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
         hostid,
         log_interface,
     } = options;
+    // Fragments are never put together, which is what `no` says.
     match reassemble {
-        None | Some(Reassemble::Yes) => {}
-        Some(Reassemble::No) => report("set reassemble no"),
+        None | Some(Reassemble::No) => {}
+        Some(Reassemble::Yes) => report("set reassemble yes"),
         Some(Reassemble::NoDf) => report("set reassemble yes no-df"),
     }
     if hostid.is_some() {

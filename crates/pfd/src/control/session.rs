@@ -275,6 +275,7 @@ impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         let kind = match error {
             LoadError::LimitInUse { .. } => FailureKind::Limit,
+            LoadError::Unsupported(_) => FailureKind::Invalid,
         };
         Self::new(kind, error.to_string())
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use pfapi::check::CheckedRuleset;
+use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
 use pfapi::ruleset::Syncookies as SyncookieSetting;
@@ -60,6 +60,9 @@ pub enum LoadError {
         /// What is in use.
         in_use: u64,
     },
+    /// The ruleset has what this engine cannot evaluate as written.
+    #[error("{0}")]
+    Unsupported(Unsupported),
 }
 
 /// Why a table could not be changed or read.
@@ -184,13 +187,17 @@ impl Engine {
     /// Puts a ruleset in force as one step; states stay.
     ///
     /// # Errors
-    /// When a limit falls below what is in use; nothing changes then.
+    /// When a limit falls below what is in use, and when the ruleset has what this engine cannot
+    /// evaluate; nothing changes then.
     pub fn load(
         &self,
         ruleset: &CheckedRuleset,
         loader: Loader,
         now: Uptime,
     ) -> Result<(), LoadError> {
+        if let Some(feature) = unsupported(ruleset).into_iter().next() {
+            return Err(LoadError::Unsupported(feature));
+        }
         let mut control = self.control();
         let old = self.snapshot.load_full();
         let options = ruleset.options();
