@@ -170,7 +170,11 @@ fn head(line: &mut String, rule: &Rule) {
 }
 
 fn interface_word(name: &str) -> String {
-    if name == "any" { name.to_owned() } else { word(name) }
+    match name {
+        "any" => name.to_owned(),
+        _ if is_number(name) => quoted(name),
+        _ => word(name),
+    }
 }
 
 fn log_words(log: Log) -> String {
@@ -432,8 +436,12 @@ pub(crate) fn word(name: &str) -> String {
 /// A name of several words, bare where the parser puts them together again.
 fn words(name: &str) -> String {
     let bare = name.split(' ').all(|part| !part.is_empty() && word(part) == part);
-    let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if bare && !name.split(' ').any(number) { name.to_owned() } else { quoted(name) }
+    if bare && !name.split(' ').any(is_number) { name.to_owned() } else { quoted(name) }
+}
+
+/// Whether the parser takes a word for a number.
+fn is_number(word: &str) -> bool {
+    word.bytes().all(|octet| octet.is_ascii_digit())
 }
 
 /// In quotes that the parser takes off again.

@@ -70,9 +70,9 @@ pub(crate) fn queue(
         let help = "add `on interface` for a root queue, `parent name` for the others";
         return Err(end("root queue without interface", "this queue", help));
     }
-    if let Some(On::Interface(first)) = on.first()
-        && world.facts.interface(&first.name).is_none()
-    {
+    // pfctl looks at the first of a list only; the queue would be missing on the others.
+    let is_missing = |on: &On| matches!(on, On::Interface(interface) if world.facts.interface(&interface.name).is_none());
+    if on.iter().any(is_missing) {
         let help = "queues need an interface that exists, and no group";
         return Err(end("not an interface", "on this machine", help));
     }

@@ -466,7 +466,8 @@ impl<'a> Reader<'a> {
         let values: Vec<String> =
             parts.iter().filter(|part| part.as_rule() == Rule::value).map(number_value).collect();
         let value = values.join(" ");
-        self.listing.push(format!("{name} = \"{value}\""));
+        // pfctl prints quotes in a value as they are, and cannot read that again.
+        self.listing.push(format!("{name} = {}", crate::print::quoted(&value)));
         if name.chars().skip(1).any(char::is_whitespace) {
             return Err(Box::new(
                 Diagnostic::error(Code::MacroName, "macro name cannot contain whitespace")
