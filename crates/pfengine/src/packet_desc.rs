@@ -10,14 +10,10 @@ use pfapi::reason::Reason;
 use pfapi::ruleset::proto;
 
 use crate::addr::Addr;
+use crate::wire::build::TCP_HEADER;
 use crate::wire::checksum;
+use crate::wire::ip::{IPV4_HEADER, IPV6_HEADER};
 
-/// IPv4 header without options, in octets.
-pub const IPV4_HEADER: usize = 20;
-/// IPv6 header, in octets.
-pub const IPV6_HEADER: usize = 40;
-/// TCP header without options, in octets.
-pub const TCP_HEADER: usize = 20;
 /// Headers that may follow an IPv6 header before the packet is refused.
 const HEADERS_MAX: usize = 20;
 

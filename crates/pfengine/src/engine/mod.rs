@@ -7,6 +7,7 @@ mod end;
 mod report;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,12 +15,12 @@ use arc_swap::ArcSwap;
 use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::Syncookies as SyncookieSetting;
+use pfapi::ruleset::{Rule, Syncookies as SyncookieSetting};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use crate::rng::Rng;
-use crate::rules::{LoadedRules, Tables};
+use crate::rules::LoadedRules;
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
 use crate::stats::{LimitCounters, Stats, Totals};
@@ -206,13 +207,15 @@ impl Engine {
         if in_use > u64::from(requested) {
             return Err(LoadError::LimitInUse { limit: Limit::States, requested, in_use });
         }
-        let mut tables = kept_tables(&old.rules.tables, ruleset);
+        let mut tables = old.rules.tables.clone();
+        tables.retain(|_, table| table.is_defined());
         for definition in ruleset.tables() {
             let before = old.rules.tables.get(&definition.name).map(Arc::as_ref);
             tables.insert(definition.name.clone(), Arc::new(Table::new(definition, before, now)));
         }
         // A table lives while rules name it, or by `persist`.
-        tables.retain(|name, table| table.is_persistent() || names_table(ruleset, name));
+        let named: BTreeSet<&str> = ruleset.rules().flat_map(Rule::tables).collect();
+        tables.retain(|name, table| table.is_persistent() || named.contains(name.as_str()));
         control.epoch += 1;
         let rules = LoadedRules::new(ruleset, tables, self.facts(), control.epoch, loader);
         self.store.set_limit(requested);
@@ -286,20 +289,4 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Whether a rule names the table.
-fn names_table(ruleset: &CheckedRuleset, name: &str) -> bool {
-    ruleset.rules().any(|rule| rule.tables().any(|other| other == name))
-}
-
-/// Tables that outlive a load without being defined in it: persistent ones, and those that the
-/// new rules name.
-fn kept_tables(old: &Tables, ruleset: &CheckedRuleset) -> Tables {
-    old.iter()
-        .filter(|(name, table)| {
-            table.is_persistent() || table.is_defined() && names_table(ruleset, name)
-        })
-        .map(|(name, table)| (name.clone(), Arc::clone(table)))
-        .collect()
 }

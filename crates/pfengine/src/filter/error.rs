@@ -9,12 +9,13 @@ use pfapi::ruleset::proto;
 use super::Filter;
 use crate::addr::Addr;
 use crate::packet::{Packet, Verdict};
-use crate::packet_desc::{IPV4_HEADER, IPV6_HEADER, PacketDesc, u16_at, u32_at};
+use crate::packet_desc::{PacketDesc, u16_at, u32_at};
 use crate::seq::SeqNum;
 use crate::state::entry::Body;
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::Key;
 use crate::wire::checksum::Delta;
+use crate::wire::ip::{IPV4_HEADER, IPV6_HEADER};
 
 /// Octets of an ICMP header before the quoted packet.
 const ICMP_HEADER: usize = 8;

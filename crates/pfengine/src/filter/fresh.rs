@@ -9,8 +9,8 @@ use pfapi::ruleset::{Action, BlockAnswer, StatePolicy};
 use pfapi::timeout::Timeout;
 use pfapi::units::IfIndex;
 
-use super::{Filter, Flow};
-use crate::packet::{Packet, StateRef, Verdict};
+use super::{Filter, Flow, wscale_offer};
+use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
 use crate::rules::{Live, LoadedRule, PacketView};
@@ -20,16 +20,15 @@ use crate::state::key::Key;
 use crate::state::store::InsertError;
 use crate::state::tcp::TcpState;
 use crate::wire::build::TTL_DEFAULT;
-use crate::wire::build::flags::{RST, SYN};
-use crate::wire::tcp_options;
+use crate::wire::build::flags::RST;
 
 impl Filter<'_> {
-    /// Lets the rules decide. Gives the verdict and the state that was made.
+    /// Lets the rules decide; a state that was made is in `packet.meta.link`.
     pub(super) fn decide_by_rules(
         &mut self,
         packet: &mut Packet,
         flow: &Flow,
-    ) -> Result<(Verdict, Option<StateRef>), Reason> {
+    ) -> Result<Verdict, Reason> {
         let snapshot = self.snapshot;
         let place = Self::place(packet);
         let rule = snapshot
@@ -47,7 +46,7 @@ impl Filter<'_> {
                 if flow.desc.transport == Transport::Fragment {
                     return Err(Reason::Fragment);
                 }
-                Ok((self.answer_block(packet, &flow.desc, answer)?, None))
+                self.answer_block(packet, &flow.desc, answer)
             }
             Action::Pass | Action::Match => {
                 if flow.desc.has_options {
@@ -55,11 +54,11 @@ impl Filter<'_> {
                 }
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
                     let state = self.new_state(packet, &flow.desc, rule, key);
-                    let made = self.insert(packet, state, flow.desc.total)?;
-                    return Ok((Verdict::Pass, Some(made)));
+                    self.insert(packet, state, flow.desc.total)?;
+                    return Ok(Verdict::Pass);
                 }
                 rule.counters.count(place.direction, flow.desc.total);
-                Ok((Verdict::Pass, None))
+                Ok(Verdict::Pass)
             }
         }
     }
@@ -74,11 +73,8 @@ impl Filter<'_> {
     ) -> State {
         let (body, timeout) = match desc.transport {
             Transport::Tcp(tcp) => {
-                let wscale = tcp.has(SYN).then(|| {
-                    let options = &packet.data()[desc.l4 + 20..desc.l4 + tcp.header];
-                    tcp_options::scan(options).wscale
-                });
-                (Body::Tcp(TcpState::new(&tcp, wscale.flatten())), Timeout::TcpFirst)
+                let wscale = wscale_offer(packet, desc.l4, &tcp);
+                (Body::Tcp(TcpState::new(&tcp, wscale)), Timeout::TcpFirst)
             }
             Transport::Udp { .. } => (Body::Datagram(DatagramState::new(true)), Timeout::UdpFirst),
             Transport::Icmp { .. } => (Body::Icmp, Timeout::IcmpFirst),
@@ -111,7 +107,7 @@ impl Filter<'_> {
         packet: &mut Packet,
         mut state: State,
         octets: usize,
-    ) -> Result<StateRef, Reason> {
+    ) -> Result<(), Reason> {
         state.count(true, octets);
         let rule = Arc::clone(&state.rule);
         let mut removed = 0;
@@ -138,7 +134,7 @@ impl Filter<'_> {
         }
         packet.meta.link = Some(made);
         packet.meta.pair = None;
-        Ok(made)
+        Ok(())
     }
 
     /// Answers a blocked packet in place. Source: rules of `block return` in pf.conf(5); OpenBSD

@@ -5,7 +5,7 @@
 use pfapi::reason::Reason;
 use pfapi::units::Direction;
 
-use super::{Arrival, Filter, Flow, Origin, replace};
+use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
 use crate::output::{Output, SmallPacket};
 use crate::packet::{Packet, StateRef, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
@@ -17,7 +17,7 @@ use crate::state::store::Held;
 use crate::syncookie::{Decoded, Tuple, announced_mss};
 use crate::wire::build::flags::{ACK, RST, SYN};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
-use crate::wire::tcp_options::{self, SynOptions};
+use crate::wire::tcp_options::SynOptions;
 
 impl<'a> Filter<'a> {
     /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie. Nothing is
@@ -47,7 +47,7 @@ impl<'a> Filter<'a> {
         if !self.classic && self.find(packet, flow).is_some_and(|state| !is_over(&state)) {
             return None;
         }
-        let options = tcp_options::scan(&packet.data()[desc.l4 + 20..desc.l4 + tcp.header]);
+        let options = tcp_options_of(packet, desc.l4, tcp);
         let mss = announced_mss(options.mss);
         // What the SYN|ACK does not offer must not be remembered: it has the MSS option alone.
         let offered = SynOptions { sack_permitted: false, timestamps: None, ..options };

@@ -4,16 +4,15 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
-use super::{Filter, Flow, replace};
+use super::{Filter, Flow, replace, wscale_offer};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::TcpDesc;
 use crate::rewrite;
 use crate::state::entry::Body;
 use crate::state::store::Held;
 use crate::state::tcp::{Segment, Tracked};
-use crate::wire::build::flags::{ACK, RST, SYN};
+use crate::wire::build::flags::{ACK, RST};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
-use crate::wire::tcp_options;
 
 impl<'a> Filter<'a> {
     /// A packet of UDP, an ICMP query, or a protocol without ports.
@@ -53,11 +52,8 @@ impl<'a> Filter<'a> {
         if body.is_proxying() {
             return self.proxy(packet, flow, tcp, state, forward);
         }
-        let wscale = tcp.has(SYN).then(|| {
-            let options = &packet.data()[flow.desc.l4 + 20..flow.desc.l4 + tcp.header];
-            tcp_options::scan(options).wscale
-        });
-        let segment = Segment { tcp, wscale: wscale.flatten(), forward };
+        let wscale = wscale_offer(packet, flow.desc.l4, tcp);
+        let segment = Segment { tcp, wscale, forward };
         let tracked = body.track(&segment);
         state.update_half_open(&self.engine.store.half_open);
         match tracked {
@@ -94,7 +90,7 @@ impl<'a> Filter<'a> {
                 if let Some(old) = self.view.remove_if(slot, |state| state.id == id) {
                     self.count_removed(&old);
                 }
-                self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict)
+                self.decide_by_rules(packet, flow)
             }
         }
     }

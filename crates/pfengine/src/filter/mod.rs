@@ -20,7 +20,9 @@ use crate::reply;
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::Key;
 use crate::state::store::{Held, View};
-use crate::wire::build::TcpSegment;
+use crate::wire::build::flags::SYN;
+use crate::wire::build::{TCP_HEADER, TcpSegment};
+use crate::wire::tcp_options::{self, SynOptions};
 use crate::worker::{Parsed, Parts};
 
 /// Filter of one batch: one moment, one snapshot of the rules, one hold on the index.
@@ -166,13 +168,13 @@ impl<'a> Filter<'a> {
             {
                 match self.match_icmp_error(packet, &flow.desc)? {
                     Some(verdict) => Ok(verdict),
-                    None => self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict),
+                    None => self.decide_by_rules(packet, flow),
                 }
             }
             Transport::Fragment if has_dont_fragment(packet, &flow.desc) => Err(Reason::Fragment),
             _ => match self.find(packet, flow) {
                 Some(state) => self.pass_datagram(packet, flow, state),
-                None => self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict),
+                None => self.decide_by_rules(packet, flow),
             },
         }
     }
@@ -191,20 +193,17 @@ impl<'a> Filter<'a> {
         }
         normalize::tcp(packet, flow.desc.l4, &mut tcp)?;
         flow.desc.transport = Transport::Tcp(tcp);
-        let state = self.find(packet, flow);
+        let mut state = self.find(packet, flow);
         if Self::may_return_cookie(packet, &tcp, state.as_deref()) {
             drop(state);
             if let Some(outcome) = self.accept_cookie(packet, flow, &tcp) {
                 return outcome;
             }
-            return match self.find(packet, flow) {
-                Some(state) => self.pass_tcp(packet, flow, &tcp, state),
-                None => self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict),
-            };
+            state = self.find(packet, flow);
         }
         match state {
             Some(state) => self.pass_tcp(packet, flow, &tcp, state),
-            None => self.decide_by_rules(packet, flow).map(|(verdict, _)| verdict),
+            None => self.decide_by_rules(packet, flow),
         }
     }
 
@@ -229,6 +228,16 @@ impl<'a> Filter<'a> {
 /// Whether the packet is an IPv4 fragment that says it must not be one.
 fn has_dont_fragment(packet: &Packet, desc: &PacketDesc) -> bool {
     desc.af == pfapi::addr::Af::Inet && packet.data()[6] & 0x40 != 0
+}
+
+/// What the options of a TCP header say; `l4` is where the header starts.
+pub(super) fn tcp_options_of(packet: &Packet, l4: usize, tcp: &TcpDesc) -> SynOptions {
+    tcp_options::scan(&packet.data()[l4 + TCP_HEADER..l4 + tcp.header])
+}
+
+/// The window scale that a segment offers; only SYNs do.
+pub(super) fn wscale_offer(packet: &Packet, l4: usize, tcp: &TcpDesc) -> Option<u8> {
+    tcp.has(SYN).then(|| tcp_options_of(packet, l4, tcp).wscale).flatten()
 }
 
 /// Writes a segment into the buffer of the packet that it replaces.
