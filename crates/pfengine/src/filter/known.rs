@@ -108,6 +108,7 @@ impl<'a> Filter<'a> {
         }
         state.count(forward, flow.desc.total);
         let (link, pair) = (state.reference(), state.pair);
+        packet.meta.tag = state.actions.tag.or(packet.meta.tag);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {
             self.join(packet, link);

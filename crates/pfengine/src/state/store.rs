@@ -243,6 +243,7 @@ impl<'a> View<'a> {
         let id = self.store.next_id.fetch_add(1, Ordering::Relaxed);
         state.id = id;
         state.update_half_open(&self.store.half_open);
+        state.begin();
         let place = self.store.slot(slot).expect("an allocated slot exists");
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         if writer.insert(slot) {
@@ -251,6 +252,7 @@ impl<'a> View<'a> {
         // Every bucket is full, which the size of the index rules out below its limit.
         if let Some(mut state) = self.store.lock(slot).and_then(|mut held| held.guard.take()) {
             state.leave_half_open(&self.store.half_open);
+            state.retire();
         }
         self.store.release(slot);
         Err(InsertError::Limit)
