@@ -16,7 +16,7 @@ use crate::reply::{self, IcmpError};
 use crate::rules::{Evaluation, Live, NoTranslation, PacketView};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
-use crate::state::key::Key;
+use crate::state::key::Keys;
 use crate::state::store::InsertError;
 use crate::state::tcp::TcpState;
 use crate::wire::build::TTL_DEFAULT;
@@ -54,7 +54,7 @@ impl Filter<'_> {
                 }
                 packet.meta.tag = found.tag;
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
-                    let state = self.new_state(packet, &flow.desc, &found, key);
+                    let state = self.new_state(packet, &flow.desc, &found, Keys::new(key, key));
                     self.insert(packet, state, flow.desc.total)?;
                     return Ok(Verdict::Pass);
                 }
@@ -78,7 +78,7 @@ impl Filter<'_> {
         packet: &Packet,
         desc: &PacketDesc,
         found: &Evaluation<'_>,
-        (key, hash): (Key, u64),
+        keys: Keys,
     ) -> State {
         let (body, timeout) = match desc.transport {
             Transport::Tcp(tcp) => {
@@ -93,9 +93,9 @@ impl Filter<'_> {
         };
         State {
             id: 0,
-            key,
-            hash,
+            keys,
             direction: packet.meta.direction,
+            interface: found.rule.rule.state_options.if_bound.then_some(packet.meta.interface),
             rule: Arc::clone(found.rule),
             anchor: found.anchor.map(Arc::clone),
             matches: self.parts.match_lists.get(&self.snapshot.rules, &self.parts.scratch.matches),
