@@ -39,6 +39,7 @@ mod reader;
 mod redirect;
 mod rules;
 mod scan;
+mod shape;
 mod source;
 mod span;
 mod state;
@@ -46,6 +47,7 @@ mod statement;
 mod suggest;
 mod tables;
 mod translate;
+mod tree;
 
 pub use compile::{CompileOptions, Compiled, compile};
 pub use diag::{Code, Diagnostic, Severity};

@@ -24,6 +24,7 @@ use crate::queues;
 use crate::redirect::AutoTables;
 use crate::rules::{Context, RuleSpec, rule};
 use crate::scan::{Macro, Macros, Scanner, Statement, VALUE_MAX, tokens};
+use crate::shape::Shapes;
 use crate::span::{LineIndex, Span};
 use crate::state::StateItem;
 use crate::tables::table;
@@ -91,6 +92,7 @@ pub(crate) struct Reader<'a> {
     /// What is left of [`QUIET`].
     quiet: usize,
     stopped: bool,
+    shapes: Shapes,
 }
 
 impl<'a> Reader<'a> {
@@ -124,6 +126,7 @@ impl<'a> Reader<'a> {
             diagnostics: Vec::new(),
             quiet: 0,
             stopped: false,
+            shapes: Shapes::default(),
         }
     }
 
@@ -241,8 +244,8 @@ impl<'a> Reader<'a> {
             let misfit = Misfit { diagnostic: Box::new(diagnostic), at: start };
             return Some(self.misfit(statement, misfit));
         }
-        let parts = match parse(statement, entry) {
-            Ok(parts) => parts,
+        let tree = match parse(statement, entry, &mut self.shapes) {
+            Ok(tree) => tree,
             Err(misfit) => {
                 let found = self.front(statement, entry, misfit.at);
                 return Some(match found {
@@ -251,7 +254,7 @@ impl<'a> Reader<'a> {
                 });
             }
         };
-        match self.carry_out(statement, entry, &parts) {
+        match self.carry_out(statement, entry, &tree.parts()) {
             Ok(()) => {
                 let words = tokens(&statement.text).count();
                 self.quiet = self.quiet.saturating_sub(words + 1);
@@ -293,7 +296,8 @@ impl<'a> Reader<'a> {
     /// What is carried out, or wrong, in front of a word that does not fit.
     fn front(&mut self, statement: &Statement, entry: Rule, at: usize) -> Option<Diagnostic> {
         if entry == Rule::setting {
-            let parts = parse_front(statement, Rule::setting_prefix, statement.text.len())?;
+            let tree = parse_front(statement, Rule::setting_prefix, statement.text.len())?;
+            let parts = tree.parts();
             // Without a list pfctl waits for the end of the line.
             let bare = |part: &Pair| {
                 part.as_rule() == Rule::set_skip
@@ -309,7 +313,8 @@ impl<'a> Reader<'a> {
         let ends: Vec<usize> =
             tokens(&statement.text).map(|token| token.end).take_while(|&end| end <= at).collect();
         let mut fronts = ends.iter().rev().take(FRONTS_MAX);
-        let parts = fronts.find_map(|&end| parse_front(statement, entry, end))?;
+        let tree = fronts.find_map(|&end| parse_front(statement, entry, end))?;
+        let parts = tree.parts();
         let found = match entry {
             Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
             Rule::table => table(self.world, statement, &parts).err(),
