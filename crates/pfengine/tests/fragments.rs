@@ -20,9 +20,9 @@ fn cut_v4(whole: &[u8], step: usize) -> Vec<Vec<u8>> {
 fn part_v4(whole: &[u8], start: usize, end: usize, more: bool) -> Vec<u8> {
     let mut part = whole[..20].to_vec();
     part.extend(&whole[20 + start..20 + end]);
-    let len = u16::try_from(part.len()).unwrap();
+    let len = u16::try_from(part.len()).expect("short");
     part[2..4].copy_from_slice(&len.to_be_bytes());
-    let word = u16::try_from(start / 8).unwrap() | u16::from(more) << 13;
+    let word = u16::try_from(start / 8).expect("inside a packet") | u16::from(more) << 13;
     part[6..8].copy_from_slice(&word.to_be_bytes());
     fix_ipv4(&mut part);
     part
@@ -37,13 +37,13 @@ fn cut_v6(whole: &[u8], step: usize) -> Vec<Vec<u8>> {
 
 fn part_v6(whole: &[u8], start: usize, end: usize, more: bool) -> Vec<u8> {
     let mut part = whole[..40].to_vec();
-    let word = u16::try_from(start).unwrap() | u16::from(more);
+    let word = u16::try_from(start).expect("inside a packet") | u16::from(more);
     part.extend([whole[6], 0]);
     part.extend(word.to_be_bytes());
     part.extend([0, 0, 0x12, 0x34]);
     part.extend(&whole[40 + start..40 + end]);
     part[6] = proto::FRAGMENT;
-    let len = u16::try_from(part.len() - 40).unwrap();
+    let len = u16::try_from(part.len() - 40).expect("short");
     part[4..6].copy_from_slice(&len.to_be_bytes());
     part
 }
@@ -61,7 +61,8 @@ fn cut(whole: &[u8], step: usize) -> Vec<Vec<u8>> {
 }
 
 fn datagram(ends: Ends, octets: usize) -> Vec<u8> {
-    let payload: Vec<u8> = (0..octets).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let payload: Vec<u8> =
+        (0..octets).map(|at| u8::try_from(at % 251).expect("less than 251")).collect();
     ip(ends, proto::UDP, &udp(ends, 4_000, 53, &payload))
 }
 
@@ -79,7 +80,7 @@ fn send(rig: &mut Rig, octets: &[u8]) -> (Outcome, Option<Refragment>) {
     packet.fill(octets);
     let mut batch = Batch { packets: vec![packet] };
     rig.worker.process(rig.now, &mut batch);
-    rig.engine.check_invariants().unwrap();
+    rig.engine.check_invariants().expect("the gauges agree");
     let packet = &batch.packets[0];
     assert_eq!(packet.meta.offload, Offload::default());
     let outcome = Outcome {

@@ -44,12 +44,13 @@ impl<'a> Arriving<'a> {
             Af::Inet => {
                 let header = usize::from(data[0] & 0x0f) * 4;
                 let word = u16_at(data, 6);
+                let start = usize::from(word & 0x1fff) * 8;
                 Self {
                     key: Key::new(desc, desc.proto, u32::from(u16_at(data, 4))),
-                    start: usize::from(word & 0x1fff) * 8,
+                    start,
                     more: word & MORE_V4 != 0,
                     data: &data[header..],
-                    head: (word & 0x1fff == 0).then_some(&data[..header]),
+                    head: (start == 0).then_some(&data[..header]),
                     next_at: 0,
                     next: 0,
                 }
@@ -57,13 +58,14 @@ impl<'a> Arriving<'a> {
             Af::Inet6 => {
                 let header = data.get(desc.l4..desc.l4 + FRAGMENT_HEADER)?;
                 let word = u16_at(header, 2);
+                let start = usize::from(word & 0xfff8);
                 Self {
                     // The next header of later fragments means nothing, so it is not in the key.
                     key: Key::new(desc, 0, u32_at(header, 4)),
-                    start: usize::from(word & 0xfff8),
+                    start,
                     more: word & MORE_V6 != 0,
                     data: &data[desc.l4 + FRAGMENT_HEADER..],
-                    head: (word & 0xfff8 == 0).then_some(&data[..desc.l4]),
+                    head: (start == 0).then_some(&data[..desc.l4]),
                     next_at: next_header_at(data, desc.l4)?,
                     next: header[0],
                 }
