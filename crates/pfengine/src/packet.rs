@@ -7,6 +7,7 @@ use pfapi::reason::Reason;
 use pfapi::units::{Direction, IfIndex};
 
 use crate::normalize::fragment::cut::Refragment;
+use crate::rules::Tag;
 
 /// An IP packet in a buffer with room in front of it.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct PacketMeta {
     pub refragment: Option<Refragment>,
     /// State on the other interface that goes with `link`.
     pub(crate) pair: Option<StateRef>,
+    /// Tag that rules wrote onto the packet; cleared by the inbound pass.
+    pub(crate) tag: Option<Tag>,
     /// The engine's decision.
     pub verdict: Verdict,
     /// The caller's own mark (a buffer index, say); the engine leaves it alone.
@@ -132,6 +135,7 @@ impl Packet {
                 link: None,
                 refragment: None,
                 pair: None,
+                tag: None,
                 verdict: Verdict::Pass,
                 mark: 0,
             },

@@ -93,6 +93,7 @@ impl<'a> Filter<'a> {
             packet.meta.link = None;
             packet.meta.pair = None;
             packet.meta.refragment = None;
+            packet.meta.tag = None;
         }
         if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
