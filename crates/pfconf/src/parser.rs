@@ -6,13 +6,14 @@ use pest::error::InputLocation;
 use crate::diag::Diagnostic;
 use crate::explain::{misfit, word_start};
 use crate::scan::{Place, Statement, is_word_char, quoted_len};
+use crate::shape::Shapes;
+use crate::tree::Tree;
 
 #[derive(pest_derive::Parser)]
 #[grammar = "pf.pest"]
 struct Grammar;
 
-/// A node of the parse tree of one statement.
-pub(crate) type Pair<'s> = pest::iterators::Pair<'s, Rule>;
+pub(crate) use crate::tree::Pair;
 
 /// A value, or the one message about why there is none.
 pub(crate) type Fallible<T> = Result<T, Box<Diagnostic>>;
@@ -187,15 +188,27 @@ pub(crate) fn kind(statement: &Statement) -> Kind {
     }
 }
 
-/// Parses a statement by its entry rule and gives its parts.
+/// Parses a statement by its entry rule.
 ///
 /// # Errors
 /// The first thing that does not fit.
-pub(crate) fn parse(statement: &Statement, entry: Rule) -> Result<Vec<Pair<'_>>, Misfit> {
-    match Grammar::parse(entry, &statement.text) {
-        Ok(mut pairs) => {
-            let parts = pairs.next().map(|pair| pair.into_inner().collect());
-            Ok(parts.unwrap_or_default())
+pub(crate) fn parse<'s>(
+    statement: &'s Statement,
+    entry: Rule,
+    shapes: &mut Shapes,
+) -> Result<Tree<'s>, Misfit> {
+    let text = statement.text.as_str();
+    if let Some(tree) = shapes.find(entry, text) {
+        debug_assert!(
+            Grammar::parse(entry, text).is_ok_and(|pairs| Tree::alone(text, pairs).is_like(&tree)),
+            "the outline of {text:?} says something else than the grammar"
+        );
+        return Ok(tree);
+    }
+    match Grammar::parse(entry, text) {
+        Ok(pairs) => {
+            shapes.learn(pairs.clone());
+            Ok(Tree::alone(text, pairs))
         }
         Err(error) => {
             let at = failed_at(&statement.text, &error);
@@ -211,10 +224,10 @@ pub(crate) struct Misfit {
     pub(crate) at: usize,
 }
 
-/// The parts of what stands in front of `end`, if it is a statement of its own.
-pub(crate) fn parse_front(statement: &Statement, entry: Rule, end: usize) -> Option<Vec<Pair<'_>>> {
-    let mut pairs = Grammar::parse(entry, statement.text.get(..end)?).ok()?;
-    Some(pairs.next()?.into_inner().collect())
+/// What stands in front of `end`, if it is a statement of its own.
+pub(crate) fn parse_front(statement: &Statement, entry: Rule, end: usize) -> Option<Tree<'_>> {
+    let text = statement.text.get(..end)?;
+    Grammar::parse(entry, text).ok().map(|pairs| Tree::alone(text, pairs))
 }
 
 /// Where the word starts that does not fit.
@@ -227,9 +240,8 @@ pub(crate) fn failed_at(text: &str, error: &pest::error::Error<Rule>) -> usize {
 
 /// Where a node comes from.
 pub(crate) fn place(statement: &Statement, pair: &Pair) -> Place {
-    let span = pair.as_span();
-    let text = span.as_str();
-    statement.locate(span.start(), span.start() + text.trim_end().len())
+    let start = pair.as_span().start();
+    statement.locate(start, start + pair.as_str().trim_end().len())
 }
 
 /// The value of a `string` or of a node that holds one: without quotes, escapes resolved.
