@@ -15,7 +15,7 @@ use crate::diag::{Diagnostic, Severity};
 use crate::dialect::Dialect;
 use crate::explain::unknown_statement;
 use crate::parser::{
-    Kind, Pair, Rule, kind, number_value, parse as parse_statement, place, string,
+    Fallible, Kind, Pair, Rule, kind, number_value, parse as parse_statement, place, string,
 };
 use crate::scan::{Macro, Macros, Scanner, Statement as Scanned};
 use crate::shape::Shapes;
@@ -191,7 +191,7 @@ impl Walk<'_> {
                 }
                 Err(found) => {
                     lost = scanned.open_brace.is_some();
-                    self.report(vec![found], input, &lines, depth);
+                    self.report(vec![*found], input, &lines, depth);
                 }
             }
         }
@@ -221,12 +221,7 @@ impl Walk<'_> {
         }
     }
 
-    fn statement(
-        &mut self,
-        scanned: &Scanned,
-        anchors: &mut usize,
-        depth: usize,
-    ) -> Result<(), Diagnostic> {
+    fn statement(&mut self, scanned: &Scanned, anchors: &mut usize, depth: usize) -> Fallible<()> {
         let main = depth == 0;
         if main {
             self.parsed.outline.uses.extend(scanned.uses());
@@ -239,13 +234,13 @@ impl Walk<'_> {
                 return Ok(());
             }
             Kind::Entry(Rule::closing) if *anchors == 0 => {
-                return Err(unknown_statement(scanned));
+                return Err(Box::new(unknown_statement(scanned)));
             }
             Kind::Entry(entry) => entry,
-            Kind::Unknown => return Err(unknown_statement(scanned)),
+            Kind::Unknown => return Err(Box::new(unknown_statement(scanned))),
         };
         let tree = parse_statement(scanned, entry, &mut self.shapes)
-            .map_err(|misfit| *misfit.diagnostic)?;
+            .map_err(|misfit| misfit.diagnostic)?;
         let parts = tree.parts();
         let opens = parts.iter().any(|part| part.as_rule() == Rule::anchor_open);
         let end = match entry {

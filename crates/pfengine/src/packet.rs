@@ -55,6 +55,15 @@ pub struct Offload {
     pub checksum: Checksum,
 }
 
+impl Offload {
+    /// Whether the checksum of the transport header at `l4` is still to be summed up. A partial
+    /// checksum elsewhere is that of a packet inside this one.
+    #[must_use]
+    pub fn is_partial_at(&self, l4: usize) -> bool {
+        matches!(self.checksum, Checksum::Partial { start, .. } if usize::from(start) == l4)
+    }
+}
+
 /// Kind of super-packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gso {

@@ -174,8 +174,7 @@ fn one(tokens: &[Token], nesting: &mut Nesting, context: &mut Context) -> Line {
             && next(2).is_some_and(|sign| is(sign, ">"));
         let closes = brackets && is(token, ">");
         if let Some(before) = index.checked_sub(1).and_then(|before| tokens.get(before)) {
-            let tight =
-                closes || (brackets && !closes && is(before, "<")) || is_tight(before, token);
+            let tight = closes || (brackets && is(before, "<")) || is_tight(before, token);
             if !tight || would_join(before, token) {
                 line.code.push(' ');
             }

@@ -171,7 +171,7 @@ fn failed(file: &str, error: &io::Error, console: &mut Console<'_>) -> Outcome {
 fn utf8(octets: Vec<u8>) -> io::Result<String> {
     String::from_utf8(octets).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|&&octet| octet == b'\n').count() + 1;
+        let line = error.as_bytes()[..at].split(|&octet| octet == b'\n').count();
         io::Error::other(format!("line {line} is no UTF-8; convert the file, as with iconv"))
     })
 }

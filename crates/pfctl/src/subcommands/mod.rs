@@ -43,9 +43,9 @@ pub fn run(args: &[OsString], console: &mut Console<'_>) -> Exit {
         ));
         return Exit::Usage;
     };
-    let mut command = (found.command)().no_binary_name(true);
-    command = command.bin_name(format!("pfctl {}", command.get_name()));
-    match command.try_get_matches_from(rest) {
+    let command = (found.command)();
+    let called = format!("pfctl {}", command.get_name());
+    match command.no_binary_name(true).bin_name(called).try_get_matches_from(rest) {
         Ok(matches) => (found.run)(&matches, console),
         Err(error) if error.exit_code() == 0 => {
             // A failure to write is found when the console is flushed.

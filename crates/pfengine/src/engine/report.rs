@@ -7,7 +7,7 @@ use pfapi::control::{Info, RuleReport, StateReport, SyncookieInfo};
 use pfapi::limit::Limits;
 use pfapi::reason::{LimitCounter, TableCounter};
 use pfapi::timeout::Timeouts;
-use pfapi::units::Uptime;
+use pfapi::units::{IfIndex, Uptime};
 
 use super::Engine;
 use crate::rules::Live;
@@ -93,7 +93,9 @@ impl Engine {
             if let Some(state) = self.store.lock(*cursor)
                 && !state.purge
             {
+                let interface = self.interface_name(state.interface);
                 reports.push(state.report(
+                    interface,
                     now,
                     &snapshot.timeouts,
                     population,
@@ -104,6 +106,13 @@ impl Engine {
             *cursor += 1;
         }
         reports
+    }
+
+    /// Name of the interface that a state is bound to; `all` for floating states.
+    pub(super) fn interface_name(&self, interface: Option<IfIndex>) -> &str {
+        interface
+            .and_then(|index| self.config.facts.interfaces.get(usize::from(index.0)))
+            .map_or("all", |interface| interface.name.as_str())
     }
 
     /// Timeouts in force.

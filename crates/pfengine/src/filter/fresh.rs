@@ -16,7 +16,7 @@ use crate::reply::{self, IcmpError};
 use crate::rules::{Live, LoadedRule, PacketView};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
-use crate::state::key::Key;
+use crate::state::key::Keys;
 use crate::state::store::InsertError;
 use crate::state::tcp::TcpState;
 use crate::wire::build::TTL_DEFAULT;
@@ -53,7 +53,7 @@ impl Filter<'_> {
                     return Err(Reason::IpOption);
                 }
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
-                    let state = self.new_state(packet, &flow.desc, rule, key);
+                    let state = self.new_state(packet, &flow.desc, rule, Keys::new(key, key));
                     self.insert(packet, state, flow.desc.total)?;
                     return Ok(Verdict::Pass);
                 }
@@ -69,7 +69,7 @@ impl Filter<'_> {
         packet: &Packet,
         desc: &PacketDesc,
         rule: &Arc<LoadedRule>,
-        (key, hash): (Key, u64),
+        keys: Keys,
     ) -> State {
         let (body, timeout) = match desc.transport {
             Transport::Tcp(tcp) => {
@@ -84,9 +84,9 @@ impl Filter<'_> {
         };
         State {
             id: 0,
-            key,
-            hash,
+            keys,
             direction: packet.meta.direction,
+            interface: rule.rule.state_options.if_bound.then_some(packet.meta.interface),
             rule: Arc::clone(rule),
             created: self.now,
             last_used: self.now,
