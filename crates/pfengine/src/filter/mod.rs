@@ -88,6 +88,7 @@ impl<'a> Filter<'a> {
         if packet.meta.direction == Direction::In {
             packet.meta.link = None;
             packet.meta.pair = None;
+            packet.meta.tag = None;
         }
         if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
