@@ -344,7 +344,7 @@ impl<'a> Play<'a> {
                     let place = format!("{word} {}", self.scenario.world.name(link));
                     self.drops.push_back((place, reason));
                 }
-                (Verdict::Consumed, _) => self.consumed += 1,
+                (Verdict::Held, _) => self.consumed += 1,
             }
         }
         Ok(())
