@@ -28,6 +28,7 @@ mod worker;
 
 pub use engine::{Engine, EngineConfig, LoadError, Loader, TableError};
 pub use environment::{Owner, Routes, Sockets, Way};
+pub use normalize::fragment::cut::Refragment;
 pub use output::{Event, Output, SmallPacket};
 pub use packet::{Batch, Checksum, Gso, Offload, Packet, PacketMeta, StateRef, Verdict};
 pub use worker::Worker;

@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, Options, Reassemble, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, Options, Rule, StatePolicy};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -42,7 +42,8 @@ impl fmt::Display for Unsupported {
 #[must_use]
 pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     let mut found = Vec::new();
-    let mut settings = |what: &str| found.push(Unsupported { what: what.to_owned(), rule: None, why: None });
+    let mut settings =
+        |what: &str| found.push(Unsupported { what: what.to_owned(), rule: None, why: None });
     options(ruleset.options(), &mut settings);
     if !ruleset.queues().is_empty() {
         settings("queue");
@@ -74,17 +75,11 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
         timeouts: _,
         skip: _,
         syncookies: _,
-        reassemble,
+        reassemble: _,
         debug: _,
         hostid,
         log_interface,
     } = options;
-    // Fragments are never put together, which is what `no` says.
-    match reassemble {
-        None | Some(Reassemble::No) => {}
-        Some(Reassemble::Yes) => report("set reassemble yes"),
-        Some(Reassemble::NoDf) => report("set reassemble yes no-df"),
-    }
     if hostid.is_some() {
         report("set hostid");
     }
@@ -106,7 +101,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         af: _,
         proto: _,
         from,
-        os: _,
+        os,
         to,
         received_on: _,
         user: _,
@@ -161,6 +156,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     };
     let given = [
         (log.is_some(), "log"),
+        (os.is_some(), "os"),
         (set.queue.is_some(), "set queue"),
         (set.tos.is_some(), "set tos"),
         (set.delay.is_some(), "set delay"),
@@ -190,8 +186,8 @@ mod tests {
         let mut logged = plain.clone();
         logged.log = Some(crate::ruleset::Log::default());
         logged.rtable = Some(1);
-        let rules = vec![(0, plain), (1, logged)];
-        let checked = check(Draft { rules, ..Draft::default() }).unwrap();
+        let rules = vec![plain, logged];
+        let checked = check(Draft::<()> { rules, ..Draft::default() }).unwrap();
         let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,

@@ -15,11 +15,13 @@ use arc_swap::ArcSwap;
 use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{Rule, Syncookies as SyncookieSetting};
+use pfapi::ruleset::{Reassemble, Rule, Syncookies as SyncookieSetting};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use crate::environment::{Routes, Sockets};
+use crate::normalize::fragment::cache::Cache;
+use crate::normalize::fragment::shared::Fragments;
 use crate::rng::Rng;
 use crate::rules::{LoadedRules, Parts, Ruleset, Tag, Tags, add_named_tables, skipped};
 use crate::state::key::HashSecret;
@@ -96,6 +98,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// Limits.
     pub limits: Limits,
+    /// What becomes of fragments.
+    pub reassemble: Reassemble,
     /// Whether packets are filtered at all.
     pub enabled: bool,
     /// Interfaces and their addresses.
@@ -116,6 +120,7 @@ pub struct Engine {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) store: Store,
     pub(crate) syncookies: Syncookies,
+    pub(crate) fragments: Fragments,
     limit_counters: LimitCounters,
     /// One load or table change at a time; also the clock marks that only the control side needs.
     control: Mutex<Control>,
@@ -148,6 +153,7 @@ impl Engine {
             rules: LoadedRules::empty(&config.facts, 0),
             timeouts: Timeouts::default(),
             limits,
+            reassemble: Reassemble::Yes,
             enabled: false,
             facts: Arc::new(config.facts.clone()),
         };
@@ -158,6 +164,7 @@ impl Engine {
             snapshot: ArcSwap::from_pointee(snapshot),
             store: Store::new(limits.get(Limit::States), HashSecret(rng.key()), first_id),
             syncookies: Syncookies::new(rng.seed()),
+            fragments: Fragments::new(limits.get(Limit::Frags)),
             limit_counters: LimitCounters::default(),
             control: Mutex::new(Control {
                 epoch: 0,
@@ -289,10 +296,12 @@ impl Engine {
         let parts = Parts { rulesets, tables, tags, fingerprints, skip };
         let rules = LoadedRules::new(parts, &old.facts, control.epoch);
         self.store.set_limit(requested);
+        self.fragments.with(|cache| cache.set_limit(options.limits.get(Limit::Frags)));
         self.snapshot.store(Arc::new(Snapshot {
             rules,
             timeouts: options.timeouts,
             limits: options.limits,
+            reassemble: options.reassemble.unwrap_or(old.reassemble),
             enabled: old.enabled,
             facts: Arc::clone(&old.facts),
         }));
@@ -364,6 +373,7 @@ impl Engine {
                 pf_states += u64::from(pf_state);
             }
         }
+        self.fragments.with(|cache| Cache::check_invariants(cache))?;
         let gauges = &self.store.half_open;
         let checks = [
             ("states", self.store.count(), states),

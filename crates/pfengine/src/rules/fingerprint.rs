@@ -126,7 +126,7 @@ fn is(wanted: Quantity, found: u16) -> bool {
     match wanted {
         Quantity::Any => true,
         Quantity::Is(value) => found == value,
-        Quantity::MultipleOf(unit) => unit != 0 && found % unit == 0,
+        Quantity::MultipleOf(unit) => unit != 0 && found.is_multiple_of(unit),
     }
 }
 
@@ -135,16 +135,6 @@ fn is(wanted: Quantity, found: u16) -> bool {
 pub struct Fingerprints(Vec<Fingerprint>);
 
 impl Fingerprints {
-    /// Entries in the order of the file.
-    pub const fn new(entries: Vec<Fingerprint>) -> Self {
-        Self(entries)
-    }
-
-    /// How many entries there are.
-    pub const fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// The first entry that fits.
     pub(super) fn find(&self, facts: &SynFacts) -> Option<u32> {
         let at = self.0.iter().position(|entry| facts.fits(entry))?;

@@ -3,6 +3,8 @@
 //! Order of the tests: OpenBSD sys/net/pf.c `pf_match_rule`. Addresses and ports are those that
 //! the rules before have left, everything else is the packet's own.
 
+use core::cell::OnceCell;
+
 use pfapi::ruleset::{Id, IdMatch, proto};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
@@ -64,9 +66,9 @@ pub(super) struct Subject<'p> {
     surroundings: Surroundings<'p>,
     fingerprints: &'p Fingerprints,
     /// The entry of the sender's system, once a rule has asked.
-    system: Option<Option<u32>>,
+    system: OnceCell<Option<u32>>,
     /// Owner of the socket, once a rule has asked.
-    owner: Option<Option<Owner>>,
+    owner: OnceCell<Option<Owner>>,
 }
 
 impl<'p> Subject<'p> {
@@ -76,19 +78,26 @@ impl<'p> Subject<'p> {
         fingerprints: &'p Fingerprints,
     ) -> Self {
         let working = Working { addresses: Addresses::of(packet.desc), tag: packet.tag };
-        Self { packet, working, surroundings, fingerprints, system: None, owner: None }
+        Self {
+            packet,
+            working,
+            surroundings,
+            fingerprints,
+            system: OnceCell::new(),
+            owner: OnceCell::new(),
+        }
     }
 
-    fn system(&mut self) -> Option<u32> {
+    fn system(&self) -> Option<u32> {
         let (packet, fingerprints) = (self.packet, self.fingerprints);
-        *self.system.get_or_insert_with(|| {
+        *self.system.get_or_init(|| {
             SynFacts::read(packet.data, packet.desc).and_then(|facts| fingerprints.find(&facts))
         })
     }
 
-    fn owner(&mut self) -> Option<Owner> {
+    fn owner(&self) -> Option<Owner> {
         let (packet, sockets) = (self.packet, self.surroundings.sockets);
-        *self.owner.get_or_insert_with(|| {
+        *self.owner.get_or_init(|| {
             // A packet that came in and goes out belongs to no socket of this host.
             if packet.direction == Direction::Out && packet.received_on.is_some() {
                 return None;
@@ -184,7 +193,7 @@ impl Rest {
     }
 
     /// Who sends or gets the packet: `os`, `user`, `group`. Only TCP and UDP rules have them.
-    fn matches_ends(&self, subject: &mut Subject<'_>) -> bool {
+    fn matches_ends(&self, subject: &Subject<'_>) -> bool {
         let Self { os, user, group, .. } = self;
         if os.is_none() && user.is_none() && group.is_none() {
             return true;

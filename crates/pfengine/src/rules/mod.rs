@@ -20,7 +20,6 @@ mod walk;
 
 pub use actions::Actions;
 pub use compile::Tables;
-pub use fingerprint::Fingerprints;
 pub use load::{LoadedRules, Parts, add_named_tables, skipped};
 pub use match_list::{MatchList, MatchLists};
 pub use matcher::{PacketView, Surroundings};
