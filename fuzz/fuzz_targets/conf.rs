@@ -7,7 +7,9 @@ use pfapi::facts::Facts;
 use pfconf::{CompileOptions, Compiled, Input, NoSources, compile};
 
 fn read(text: &str, facts: &Facts) -> Compiled {
-    let options = CompileOptions { facts, sources: &NoSources, defines: &[], numeric_only: true };
+    let dialect = pfconf::detect(text).0;
+    let options =
+        CompileOptions { facts, sources: &NoSources, defines: &[], numeric_only: true, dialect };
     compile(&Input { name: "fuzz", text }, &options)
 }
 

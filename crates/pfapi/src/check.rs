@@ -3,9 +3,11 @@
 //! The daemon runs them again on everything that arrives on the control socket. Texts follow
 //! OpenBSD sbin/pfctl/parse.y `rule_consistent` where that function has one.
 
+use crate::dialect::Dialect;
 use crate::limit::Limit;
 use crate::ruleset::{AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
 
+mod freebsd;
 mod mistake;
 mod rule;
 mod unsupported;
@@ -40,6 +42,12 @@ pub const RULES_MAX: usize = 1_000_000;
 pub struct CheckedRuleset(Draft<()>);
 
 impl CheckedRuleset {
+    /// Whose pf.conf it comes from.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.0.dialect
+    }
+
     /// Settings of the whole filter.
     #[must_use]
     pub const fn options(&self) -> &Options {
@@ -99,7 +107,7 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
     check_options(&draft, &mut errors);
     check_tables(&draft, &mut errors);
     for (at, rule) in &draft.rules {
-        check_tree(rule, 0, &mut |mistake| {
+        check_tree(rule, draft.dialect, 0, &mut |mistake| {
             errors.push(RuleError { at: Some(at.clone()), mistake });
         });
     }
@@ -107,13 +115,14 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
         let mut report = |mistake| errors.push(RuleError { at: None, mistake });
         check_name("anchor", &anchor.path, ANCHOR_PATH_MAX, &mut report);
         for rule in &anchor.rules {
-            check_tree(rule, 0, &mut report);
+            check_tree(rule, draft.dialect, 0, &mut report);
         }
     }
     if !errors.is_empty() {
         return Err(errors);
     }
     Ok(CheckedRuleset(Draft {
+        dialect: draft.dialect,
         options: draft.options,
         queues: draft.queues,
         anchors: draft.anchors,
@@ -123,15 +132,15 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
 }
 
 /// Checks a rule and those in its inline anchor.
-fn check_tree(rule: &Rule, depth: usize, report: &mut impl FnMut(Mistake)) {
-    check_rule(rule, report);
+fn check_tree(rule: &Rule, dialect: Dialect, depth: usize, report: &mut impl FnMut(Mistake)) {
+    check_rule(rule, dialect, report);
     let Some(rules) = rule.anchor.as_ref().and_then(|anchor| anchor.rules.as_ref()) else { return };
     if depth == ANCHOR_DEPTH_MAX {
         report(Mistake::AnchorDepth);
         return;
     }
     for rule in rules {
-        check_tree(rule, depth + 1, report);
+        check_tree(rule, dialect, depth + 1, report);
     }
 }
 

@@ -12,6 +12,7 @@ use pfapi::ruleset::{AnchorRuleset, Draft, Rule, TableDef};
 use crate::Input;
 use crate::address::World;
 use crate::diag::{Code, Diagnostic, Severity, SourceText};
+use crate::dialect::Dialect;
 use crate::print;
 use crate::queues;
 use crate::reader::{Reader, Shared};
@@ -32,6 +33,8 @@ pub struct CompileOptions<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`: host names are not resolved.
     pub numeric_only: bool,
+    /// Whose pf.conf it is: grammar, checks and form of the listing.
+    pub dialect: Dialect,
 }
 
 /// What became of a file.
@@ -61,16 +64,17 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         facts: options.facts,
         sources: options.sources,
         numeric_only: options.numeric_only,
+        dialect: options.dialect,
     };
     let mut reader = Reader::new(world, &mut shared, options.defines);
     reader.file(input.name, input.text, None);
-    let main = reader.finish();
+    let mut main = reader.finish();
     let mut compiled = Compiled {
         ruleset: None,
         listing: main.listing.clone(),
-        numbered: main.listing,
+        numbered: std::mem::take(&mut main.listing),
         progress: Vec::new(),
-        diagnostics: main.diagnostics,
+        diagnostics: std::mem::take(&mut main.diagnostics),
     };
     if has_errors(&compiled) {
         return compiled;
@@ -82,7 +86,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             return compiled;
         }
     }
-    compiled.rules(&main.rules, options.sources);
+    compiled.rules(&mut main.rules, world);
     let mut anchors = Vec::new();
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
@@ -97,6 +101,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let tables = unique(main.tables);
     let automatic = std::mem::take(&mut shared.automatic.made);
     let draft = Draft {
+        dialect: options.dialect,
         options: main.settings.finish(),
         queues: shared.queues,
         tables: tables
@@ -174,14 +179,14 @@ fn load_anchor(
     let mut reader = Reader::new(world, shared, &[]);
     reader.in_anchor = true;
     reader.file(file, &source.text, Some(&source));
-    let found = reader.finish();
-    compiled.both(found.listing);
+    let mut found = reader.finish();
+    compiled.both(std::mem::take(&mut found.listing));
     let failed = found.diagnostics.iter().any(|found| found.severity() == Severity::Error);
     compiled.diagnostics.extend(found.diagnostics);
     if failed {
         return None;
     }
-    compiled.rules(&found.rules, world.sources);
+    compiled.rules(&mut found.rules, world);
     let tables = unique(found.tables).into_iter().map(|(_, table)| table).collect();
     Some(AnchorRuleset { path, tables, rules: found.rules })
 }
@@ -192,9 +197,15 @@ impl Compiled {
         self.listing.extend(lines);
     }
 
-    fn rules(&mut self, rules: &[Rule], sources: &dyn Sources) {
-        for (number, rule) in rules.iter().enumerate() {
-            print::tree(rule, (number, 0), sources, &mut self.listing, &mut self.numbered);
+    /// Lists rules, after they have been put in the order of their kinds. Each kind has numbers of
+    /// its own.
+    fn rules(&mut self, rules: &mut [Rule], world: World) {
+        rules.sort_by_key(|rule| rule.kind);
+        for kind in rules.chunk_by(|one, next| one.kind == next.kind) {
+            for (number, rule) in kind.iter().enumerate() {
+                let lines = (&mut self.listing, &mut self.numbered);
+                print::tree(rule, (number, 0), world.dialect, world.sources, lines.0, lines.1);
+            }
         }
     }
 }

@@ -8,11 +8,13 @@ use std::fmt::Write;
 use pfapi::addr::Af;
 use pfapi::ruleset::{
     Action, AddrMatch, BlockAnswer, Divert, DynamicAddr, DynamicPart, Endpoint, Flush, Log,
-    RouteKind, Rule, SourceTrack, StatePolicy, proto,
+    RouteKind, Rule, SourceTrack, StateOptions, StatePolicy, proto,
 };
 
+use crate::dialect::Dialect;
+use crate::keywords::is_keyword;
 use crate::names;
-use crate::parser::is_keyword;
+use crate::print_freebsd;
 use crate::print_parts::{PoolWord, pool, scrub};
 pub use crate::print_parts::{queue, table};
 pub(crate) use crate::print_parts::{syncookies, table_head};
@@ -41,11 +43,11 @@ pub fn rule(rule: &Rule) -> String {
         line.push_str(" once");
     }
     if let Some(tag) = &rule.tag {
-        put(&mut line, format_args!(" tag {}", words(tag)));
+        put(&mut line, format_args!(" tag {}", words(tag, Dialect::OpenBsd)));
     }
     if let Some(tagged) = &rule.tagged {
         let not = if tagged.negated { " !" } else { "" };
-        put(&mut line, format_args!("{not} tagged {}", words(&tagged.name)));
+        put(&mut line, format_args!("{not} tagged {}", words(&tagged.name, Dialect::OpenBsd)));
     }
     if let Some(rtable) = rule.rtable {
         put(&mut line, format_args!(" rtable {rtable}"));
@@ -54,25 +56,35 @@ pub fn rule(rule: &Rule) -> String {
     line
 }
 
+/// A rule in the form of a dialect.
+#[must_use]
+pub fn rule_in(shown: &Rule, dialect: Dialect) -> String {
+    match dialect {
+        Dialect::OpenBsd => rule(shown),
+        Dialect::FreeBsd => print_freebsd::rule(shown),
+    }
+}
+
 /// A rule and those below it, as `pfctl -nv` and `pfctl -nvv` print them.
 pub(crate) fn tree(
     shown: &Rule,
     (number, depth): (usize, usize),
+    dialect: Dialect,
     sources: &dyn Sources,
     plain: &mut Vec<String>,
     numbered: &mut Vec<String>,
 ) {
-    let line = with_protocol(rule(shown), shown.proto, sources);
+    let line = with_protocol(rule_in(shown, dialect), shown.proto, sources);
     let below = shown.anchor.as_ref().and_then(|anchor| anchor.rules.as_deref());
     let below = below.filter(|rules| !rules.is_empty());
     let brace = if below.is_some() { " {" } else { "" };
     let indent = "  ".repeat(depth);
-    let counts = with_protocol(rule(&counted(shown)), shown.proto, sources);
+    let counts = with_protocol(rule_in(&counted(shown), dialect), shown.proto, sources);
     numbered.push(format!("@{number} {counts}{brace}"));
     plain.push(format!("{indent}{line}{brace}"));
     let Some(rules) = below else { return };
     for (number, rule) in rules.iter().enumerate() {
-        tree(rule, (number, depth + 1), sources, plain, numbered);
+        tree(rule, (number, depth + 1), dialect, sources, plain, numbered);
     }
     numbered.push(format!("{indent}}}"));
     plain.push(format!("{indent}}}"));
@@ -155,7 +167,7 @@ fn head(line: &mut String, rule: &Rule) {
     }
     if let Some(interface) = &rule.interface {
         let not = if interface.negated { "! " } else { "" };
-        put(line, format_args!(" on {not}{}", interface_word(&interface.name)));
+        put(line, format_args!(" on {not}{}", interface_word(&interface.name, Dialect::OpenBsd)));
     }
     if let Some(rdomain) = rule.rdomain {
         let not = if rdomain.negated { "! " } else { "" };
@@ -169,11 +181,11 @@ fn head(line: &mut String, rule: &Rule) {
     }
 }
 
-fn interface_word(name: &str) -> String {
+pub(crate) fn interface_word(name: &str, dialect: Dialect) -> String {
     match name {
         "any" => name.to_owned(),
         _ if is_number(name) => quoted(name),
-        _ => word(name),
+        _ => word_in(name, dialect),
     }
 }
 
@@ -201,7 +213,10 @@ fn criteria(line: &mut String, rule: &Rule) {
     }
     if let Some(interface) = &rule.received_on {
         let not = if interface.negated { "!" } else { "" };
-        put(line, format_args!(" {not}received-on {}", interface_word(&interface.name)));
+        put(
+            line,
+            format_args!(" {not}received-on {}", interface_word(&interface.name, Dialect::OpenBsd)),
+        );
     }
     if let Some(user) = rule.user {
         put(line, format_args!(" user {user}"));
@@ -266,13 +281,16 @@ fn state(line: &mut String, rule: &Rule) {
         StatePolicy::None | StatePolicy::Keep => {}
     }
     if let Some(share) = rule.probability {
-        let percent = format!("{:.6}", f64::from(share) * 100.0 / 4_294_967_296.0);
-        let percent = percent.trim_end_matches('0').trim_end_matches('.');
-        put(line, format_args!(" probability {percent}%"));
+        put(line, format_args!(" probability {}%", percent(share)));
     }
     if options.is_empty() {
         return;
     }
+    put(line, format_args!(" ({})", state_options(options, Dialect::OpenBsd)));
+}
+
+/// What stands in the brackets behind `keep state`.
+pub(crate) fn state_options(options: &StateOptions, dialect: Dialect) -> String {
     let mut words = Vec::new();
     words.extend(options.max.map(|max| format!("max {max}")));
     words.extend(options.no_sync.then(|| "no-sync".to_owned()));
@@ -290,13 +308,20 @@ fn state(line: &mut String, rule: &Rule) {
             Flush::Rule => " flush",
             Flush::Global => " flush global",
         };
-        format!("overload <{}>{flush}", word(&overload.table))
+        format!("overload <{}>{flush}", word_in(&overload.table, dialect))
     }));
     words.extend(options.if_bound.then(|| "if-bound".to_owned()));
     words.extend(options.sloppy.then(|| "sloppy".to_owned()));
     words.extend(options.pflow.then(|| "pflow".to_owned()));
+    words.extend(options.allow_related.then(|| "allow-related".to_owned()));
     words.extend(options.timeouts.iter().map(|(timeout, value)| format!("{timeout} {value}")));
-    put(line, format_args!(" ({})", words.join(", ")));
+    words.join(", ")
+}
+
+/// A share as a percentage, without zeros at its end.
+pub(crate) fn percent(share: u32) -> String {
+    let percent = format!("{:.6}", f64::from(share) * 100.0 / 4_294_967_296.0);
+    percent.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Diversion, translation and routing.
@@ -354,16 +379,21 @@ pub fn address(end: &Endpoint) -> String {
 
 /// An address in a rule of a family.
 pub(crate) fn addr(addr: &AddrMatch, af: Option<Af>) -> String {
+    addr_in(addr, af, Dialect::OpenBsd)
+}
+
+/// An address in a rule of a family and a dialect.
+pub(crate) fn addr_in(addr: &AddrMatch, af: Option<Af>, dialect: Dialect) -> String {
     match addr {
         AddrMatch::Any => "any".to_owned(),
         AddrMatch::Net(prefix) => prefix.to_string(),
         AddrMatch::Range(low, high) => format!("{low} - {high}"),
-        AddrMatch::Table(name) => format!("<{}>", word(name)),
+        AddrMatch::Table(name) => format!("<{}>", word_in(name, dialect)),
         AddrMatch::NoRoute => "no-route".to_owned(),
         AddrMatch::UrpfFailed => "urpf-failed".to_owned(),
         AddrMatch::RouteLabel(label) => format!("route {}", quoted(label)),
         AddrMatch::Dynamic(dynamic) => {
-            let name = word(&dynamic_name(dynamic));
+            let name = word_in(&dynamic_name(dynamic), dialect);
             let most = if af == Some(Af::Inet) { 32 } else { 128 };
             match dynamic.prefix_len.filter(|&len| len < most) {
                 None => format!("({name})"),
@@ -388,7 +418,7 @@ fn endpoint(end: &Endpoint, af: Option<Af>) -> String {
     text
 }
 
-fn block_answer(answer: BlockAnswer, af: Option<Af>) -> String {
+pub(crate) fn block_answer(answer: BlockAnswer, af: Option<Af>) -> String {
     let name = |af, code: u8| {
         let unreachable = if af == Af::Inet6 { 1 } else { 3 };
         names::icmp_code_name(af, unreachable, code).map_or_else(|| code.to_string(), str::to_owned)
@@ -408,7 +438,7 @@ fn block_answer(answer: BlockAnswer, af: Option<Af>) -> String {
     }
 }
 
-fn icmp(rule: &Rule) -> String {
+pub(crate) fn icmp(rule: &Rule) -> String {
     let Some(icmp) = rule.icmp else { return String::new() };
     let (af, word) = if rule.af == Some(Af::Inet6) {
         (Af::Inet6, "icmp6-type")
@@ -428,19 +458,24 @@ fn icmp(rule: &Rule) -> String {
 
 /// A name, in quotes where the parser would not take it bare.
 pub(crate) fn word(name: &str) -> String {
+    word_in(name, Dialect::OpenBsd)
+}
+
+/// The same in a dialect.
+pub(crate) fn word_in(name: &str, dialect: Dialect) -> String {
     let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_');
-    let plain = starts && name.chars().all(is_word_char) && !is_keyword(name);
+    let plain = starts && name.chars().all(is_word_char) && !is_keyword(name, dialect);
     if plain { name.to_owned() } else { quoted(name) }
 }
 
 /// A name of several words, bare where the parser puts them together again.
-fn words(name: &str) -> String {
-    let bare = name.split(' ').all(|part| !part.is_empty() && word(part) == part);
+pub(crate) fn words(name: &str, dialect: Dialect) -> String {
+    let bare = name.split(' ').all(|part| !part.is_empty() && word_in(part, dialect) == part);
     if bare && !name.split(' ').any(is_number) { name.to_owned() } else { quoted(name) }
 }
 
 /// Whether the parser takes a word for a number.
-fn is_number(word: &str) -> bool {
+pub(crate) fn is_number(word: &str) -> bool {
     word.bytes().all(|octet| octet.is_ascii_digit())
 }
 

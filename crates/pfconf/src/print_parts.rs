@@ -9,7 +9,8 @@ use pfapi::ruleset::{
     TableDef,
 };
 
-use crate::print::{addr, put, word};
+use crate::dialect::Dialect;
+use crate::print::{addr, put, word, word_in};
 
 /// What a pool is printed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,16 +39,7 @@ pub(crate) fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
         }
         _ => {}
     }
-    match pool.kind {
-        PoolKind::Single => {}
-        PoolKind::Bitmask => text.push_str(" bitmask"),
-        PoolKind::Random => text.push_str(" random"),
-        PoolKind::SourceHash([a, b, c, d]) => {
-            put(&mut text, format_args!(" source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}"));
-        }
-        PoolKind::RoundRobin => text.push_str(" round-robin"),
-        PoolKind::LeastStates => text.push_str(" least-states"),
-    }
+    text.push_str(&pool_kind(pool.kind));
     if pool.sticky {
         text.push_str(" sticky-address");
     }
@@ -57,9 +49,23 @@ pub(crate) fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
     text
 }
 
+/// How a pool chooses, with a blank in front.
+pub(crate) fn pool_kind(kind: PoolKind) -> String {
+    match kind {
+        PoolKind::Single => String::new(),
+        PoolKind::Bitmask => " bitmask".to_owned(),
+        PoolKind::Random => " random".to_owned(),
+        PoolKind::SourceHash([a, b, c, d]) => {
+            format!(" source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}")
+        }
+        PoolKind::RoundRobin => " round-robin".to_owned(),
+        PoolKind::LeastStates => " least-states".to_owned(),
+    }
+}
+
 /// `scrub` with its options, where there are some.
 pub(crate) fn scrub(line: &mut String, rule: &Rule) {
-    let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss } = rule.scrub;
+    let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss, .. } = rule.scrub;
     let mut words = Vec::new();
     words.extend(no_df.then(|| "no-df".to_owned()));
     words.extend(random_id.then(|| "random-id".to_owned()));
@@ -128,7 +134,7 @@ fn bandwidth(prefix: &str, rate: u32) -> String {
 /// A table definition, addresses in one list.
 #[must_use]
 pub fn table(table: &TableDef) -> String {
-    let mut line = table_head(table);
+    let mut line = table_head(table, Dialect::OpenBsd);
     if let Some(entries) = &table.entries {
         line.push_str(" {");
         for entry in entries {
@@ -145,8 +151,8 @@ pub fn table(table: &TableDef) -> String {
 }
 
 /// The part of a table definition in front of its addresses.
-pub(crate) fn table_head(table: &TableDef) -> String {
-    let mut line = format!("table <{}>", word(&table.name));
+pub(crate) fn table_head(table: &TableDef, dialect: Dialect) -> String {
+    let mut line = format!("table <{}>", word_in(&table.name, dialect));
     for (set, word) in
         [(table.constant, " const"), (table.persist, " persist"), (table.counters, " counters")]
     {

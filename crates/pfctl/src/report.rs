@@ -130,6 +130,7 @@ mod tests {
             sources: &BuiltinSources,
             defines: &[],
             numeric_only: false,
+            dialect: Dialect::OpenBsd,
         };
         let input = Input { name: "pf.conf", text };
         let compiled = pfconf::compile(&input, &options);

@@ -85,6 +85,9 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
 /// Names the features of one rule. Every field is listed, so that none can be forgotten.
 fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
     let Rule {
+        kind,
+        except: _,
+        translate_pass: _,
         action: _,
         anchor,
         direction: _,
@@ -93,7 +96,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         interface: _,
         rdomain,
         af: _,
-        proto: _,
+        proto,
         from,
         os,
         to,
@@ -105,6 +108,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         tos,
         prio,
         max_pkt_rate,
+        max_pkt_size,
         set,
         state,
         probability,
@@ -113,6 +117,9 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         scrub,
         allow_opts,
         label: _,
+        // Only other programs read these.
+        more_labels: _,
+        ridentifier: _,
         once,
         tag,
         tagged,
@@ -141,7 +148,10 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         StatePolicy::Modulate => Some("modulate state"),
         StatePolicy::Synproxy => Some("synproxy state"),
     };
+    let sctp_ports =
+        *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
+        (!kind.is_filter(), kind.word()),
         (anchor.is_some(), "anchor"),
         (log.is_some(), "log"),
         (rdomain.is_some(), "rdomain"),
@@ -149,9 +159,11 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         (received_on.is_some(), "received-on"),
         (user.is_some(), "user"),
         (group.is_some(), "group"),
+        (sctp_ports, "proto sctp port"),
         (tos.is_some(), "tos"),
         (prio.is_some(), "prio"),
         (max_pkt_rate.is_some(), "max-pkt-rate"),
+        (max_pkt_size.is_some(), "max-pkt-size"),
         (!set.is_empty(), "set"),
         (state_word.is_some(), state_word.unwrap_or_default()),
         (probability.is_some(), "probability"),

@@ -14,7 +14,17 @@ use crate::units::Direction;
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
 pub struct Rule {
-    /// What happens to a packet that this rule decides; `Pass` for anchors.
+    /// In which of the lists of rules it stands.
+    #[serde(default, skip_serializing_if = "RuleKind::is_filter")]
+    pub kind: RuleKind,
+    /// `no` in front of a rule that cleans or translates: packets are left as they are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub except: bool,
+    /// `nat pass` and the like: what is translated passes without a look at the filter.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub translate_pass: bool,
+    /// What happens to a packet that this rule decides; `Pass` for anchors and for rules that do
+    /// not filter.
     pub action: Action,
     /// `anchor`: the rules below it are evaluated when the rule matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +74,9 @@ pub struct Rule {
     /// `max-pkt-rate`; the limit is never zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pkt_rate: Option<Rate>,
+    /// `max-pkt-size` in octets; never zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pkt_size: Option<u16>,
     /// `set`: what is written onto the packet.
     #[serde(default, skip_serializing_if = "SetActions::is_empty")]
     pub set: SetActions,
@@ -86,6 +99,12 @@ pub struct Rule {
     pub allow_opts: bool,
     /// `label`.
     pub label: Option<String>,
+    /// Further labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_labels: Vec<String>,
+    /// `ridentifier`: a number that other programs know the rule by; never zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ridentifier: Option<u32>,
     /// `once`: the rule is gone after its first match.
     #[serde(default, skip_serializing_if = "is_false")]
     pub once: bool,
@@ -113,6 +132,47 @@ pub struct Rule {
     /// `route-to`, `reply-to`, `dup-to`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
+}
+
+/// Lists of rules, in the order in which packets pass them and in which they are listed.
+///
+/// On OpenBSD there is one. FreeBSD's pf cleans and translates with rules of their own.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleKind {
+    /// `scrub`
+    Scrub,
+    /// `nat`
+    Nat,
+    /// `rdr`
+    Rdr,
+    /// `binat`
+    Binat,
+    /// `pass`, `block`, `match`
+    #[default]
+    Filter,
+}
+
+impl RuleKind {
+    /// Whether rules of this kind filter.
+    #[must_use]
+    pub fn is_filter(&self) -> bool {
+        *self == Self::Filter
+    }
+
+    /// The word that starts such rules; empty for those that filter.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Scrub => "scrub",
+            Self::Nat => "nat",
+            Self::Rdr => "rdr",
+            Self::Binat => "binat",
+            Self::Filter => "",
+        }
+    }
 }
 
 /// What happens to a packet that a rule decides.
@@ -200,6 +260,7 @@ impl SetActions {
 /// `scrub`: how packets are cleaned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
 pub struct Scrub {
     /// `no-df`: the don't-fragment bit is cleared.
     pub no_df: bool,
@@ -211,6 +272,12 @@ pub struct Scrub {
     pub reassemble_tcp: bool,
     /// `max-mss`; 0 is not given.
     pub max_mss: u16,
+    /// `set-tos` of a `scrub` rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_tos: Option<u8>,
+    /// `fragment no reassemble` of a `scrub` rule.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_fragments: bool,
 }
 
 impl Scrub {
@@ -231,6 +298,9 @@ impl Rule {
     #[must_use]
     pub fn new(action: Action) -> Self {
         Self {
+            kind: RuleKind::Filter,
+            except: false,
+            translate_pass: false,
             action,
             anchor: None,
             direction: None,
@@ -251,6 +321,7 @@ impl Rule {
             tos: None,
             prio: None,
             max_pkt_rate: None,
+            max_pkt_size: None,
             set: SetActions::default(),
             state: if action == Action::Pass { StatePolicy::Keep } else { StatePolicy::None },
             probability: None,
@@ -259,6 +330,8 @@ impl Rule {
             scrub: Scrub::default(),
             allow_opts: false,
             label: None,
+            more_labels: Vec::new(),
+            ridentifier: None,
             once: false,
             tag: None,
             tagged: None,
@@ -274,7 +347,7 @@ impl Rule {
     /// Names of the tables that the rule refers to.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
         let pools = [self.nat.as_ref(), self.rdr.as_ref(), self.route.as_ref().map(|r| &r.pool)];
-        let pools = pools.into_iter().flatten().map(|pool| &pool.addr);
+        let pools = pools.into_iter().flatten().flat_map(Pool::addresses);
         let ends = [&self.from.addr, &self.to.addr];
         let named = ends.into_iter().chain(pools).filter_map(|addr| match addr {
             AddrMatch::Table(name) => Some(name.as_str()),
