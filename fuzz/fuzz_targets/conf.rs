@@ -4,12 +4,17 @@
 
 use libfuzzer_sys::fuzz_target;
 use pfapi::facts::Facts;
-use pfconf::{CompileOptions, Compiled, Input, NoSources, compile};
+use pfconf::{CompileOptions, Compiled, Input, Listing, NoSources, compile};
 
 fn read(text: &str, facts: &Facts) -> Compiled {
-    let dialect = pfconf::detect(text).0;
-    let options =
-        CompileOptions { facts, sources: &NoSources, defines: &[], numeric_only: true, dialect };
+    let options = CompileOptions {
+        facts,
+        sources: &NoSources,
+        defines: &[],
+        numeric_only: true,
+        dialect: pfconf::detect(text).0,
+        listing: Listing::Rules,
+    };
     compile(&Input { name: "fuzz", text }, &options)
 }
 

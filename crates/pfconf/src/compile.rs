@@ -13,6 +13,7 @@ use crate::Input;
 use crate::address::World;
 use crate::diag::{Code, Diagnostic, Severity, SourceText};
 use crate::dialect::Dialect;
+use crate::lines::Lines;
 use crate::print;
 use crate::queues;
 use crate::reader::{Reader, Shared};
@@ -35,6 +36,20 @@ pub struct CompileOptions<'a> {
     pub numeric_only: bool,
     /// Whose pf.conf it is: grammar, checks and form of the listing.
     pub dialect: Dialect,
+    /// What is to be printed.
+    pub listing: Listing,
+}
+
+/// What is printed of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listing {
+    /// Only what comes before the rules.
+    #[default]
+    Short,
+    /// `pfctl -nv`
+    Rules,
+    /// `pfctl -nvv`: rules have numbers and are not indented.
+    Numbered,
 }
 
 /// What became of a file.
@@ -42,11 +57,9 @@ pub struct CompileOptions<'a> {
 pub struct Compiled {
     /// The ruleset; `None` when there was an error.
     pub ruleset: Option<CheckedRuleset>,
-    /// Lines that `pfctl -nv` prints: macros, options and tables in the order of the file, then
-    /// queues and rules. With errors only what comes before the rules.
-    pub listing: Vec<String>,
-    /// The same as `pfctl -nvv` prints it: rules have numbers and are not indented.
-    pub numbered: Vec<String>,
+    /// Lines that pfctl prints: macros, options and tables in the order of the file, then queues
+    /// and rules. With errors only what comes before the rules.
+    pub listing: Lines,
     /// What `pfctl -v` tells on standard error, besides the diagnostics.
     pub progress: Vec<String>,
     /// Errors and warnings in the order of the file.
@@ -60,19 +73,13 @@ pub struct Compiled {
 #[must_use]
 pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let mut shared = Shared::default();
-    let world = World {
-        facts: options.facts,
-        sources: options.sources,
-        numeric_only: options.numeric_only,
-        dialect: options.dialect,
-    };
+    let world = options.world();
     let mut reader = Reader::new(world, &mut shared, options.defines);
     reader.file(input.name, input.text, None);
     let mut main = reader.finish();
     let mut compiled = Compiled {
         ruleset: None,
-        listing: main.listing.clone(),
-        numbered: std::mem::take(&mut main.listing),
+        listing: std::mem::take(&mut main.listing),
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
     };
@@ -80,19 +87,20 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         return compiled;
     }
     match queues::tree(&shared.queues) {
-        Ok(lines) => compiled.both(lines),
+        Ok(lines) => compiled.listing.extend(lines),
         Err(text) => {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Queue, text));
             return compiled;
         }
     }
-    compiled.rules(&mut main.rules, world);
+    compiled.rules(&mut main.rules, options);
     let mut anchors = Vec::new();
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
         compiled.progress.push(text);
         let anchor = load.anchor.clone();
-        let Some(found) = load_anchor(world, &mut shared, anchor, &load.file, &mut compiled) else {
+        let Some(found) = load_anchor(options, &mut shared, anchor, &load.file, &mut compiled)
+        else {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
             return compiled;
         };
@@ -156,12 +164,13 @@ fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
 
 /// Reads the file of a `load anchor` line; `None` when that failed.
 fn load_anchor(
-    world: World,
+    options: &CompileOptions,
     shared: &mut Shared,
     path: String,
     file: &str,
     compiled: &mut Compiled,
 ) -> Option<AnchorRuleset> {
+    let world = options.world();
     let text = match world.sources.read(file) {
         Ok(text) => text,
         Err(error) => {
@@ -180,31 +189,42 @@ fn load_anchor(
     reader.in_anchor = true;
     reader.file(file, &source.text, Some(&source));
     let mut found = reader.finish();
-    compiled.both(std::mem::take(&mut found.listing));
+    compiled.listing.append(&found.listing);
     let failed = found.diagnostics.iter().any(|found| found.severity() == Severity::Error);
-    compiled.diagnostics.extend(found.diagnostics);
+    compiled.diagnostics.append(&mut found.diagnostics);
     if failed {
         return None;
     }
-    compiled.rules(&mut found.rules, world);
+    compiled.rules(&mut found.rules, options);
     let tables = unique(found.tables).into_iter().map(|(_, table)| table).collect();
     Some(AnchorRuleset { path, tables, rules: found.rules })
 }
 
-impl Compiled {
-    fn both(&mut self, lines: Vec<String>) {
-        self.numbered.extend(lines.iter().cloned());
-        self.listing.extend(lines);
+impl<'a> CompileOptions<'a> {
+    const fn world(&self) -> World<'a> {
+        World {
+            facts: self.facts,
+            sources: self.sources,
+            numeric_only: self.numeric_only,
+            dialect: self.dialect,
+        }
     }
+}
 
+impl Compiled {
     /// Lists rules, after they have been put in the order of their kinds. Each kind has numbers of
     /// its own.
-    fn rules(&mut self, rules: &mut [Rule], world: World) {
+    fn rules(&mut self, rules: &mut [Rule], options: &CompileOptions) {
         rules.sort_by_key(|rule| rule.kind);
+        let counts = match options.listing {
+            Listing::Short => return,
+            Listing::Rules => false,
+            Listing::Numbered => true,
+        };
+        let form = print::Form { dialect: options.dialect, sources: Some(options.sources), counts };
         for kind in rules.chunk_by(|one, next| one.kind == next.kind) {
             for (number, rule) in kind.iter().enumerate() {
-                let lines = (&mut self.listing, &mut self.numbered);
-                print::tree(rule, (number, 0), world.dialect, world.sources, lines.0, lines.1);
+                print::tree(self.listing.text(), rule, (number, 0), form);
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Source: pf.conf(5) "OPTIONS"; OpenBSD sbin/pfctl/pfctl.c `pfctl_set_syncookies`,
 //! `pfctl_init_options`, `pfctl_load_options`.
 
+use std::borrow::Cow;
+
 use pfapi::limit::Limit;
 use pfapi::ruleset::{
     DebugLevel, InterfaceMatch, LogInterface, Options, Reassemble, SyncookieMode, Syncookies,
@@ -72,7 +74,7 @@ impl Settings {
                 }
                 Rule::set_optimization => lines.push(self.optimization(statement, part)?),
                 Rule::set_syncookies => lines.push(self.syncookies(statement, part)?),
-                Rule::set_skip => self.skip(statement, part, lines)?,
+                Rule::set_skip => self.skip(world, statement, part, lines)?,
                 Rule::set_reassemble => lines.push(self.reassemble(statement, part)?),
                 Rule::set_ruleset_optimization => Self::ruleset_optimization(statement, part)?,
                 Rule::set_loginterface => {
@@ -324,6 +326,7 @@ impl Settings {
 
     fn skip(
         &mut self,
+        world: World,
         statement: &Statement,
         pair: &Pair,
         lines: &mut Vec<String>,
@@ -345,7 +348,11 @@ impl Settings {
             shown.push(' ');
             match on {
                 On::Interface(InterfaceMatch { negated, name }) => {
-                    shown.push_str(&if name == "any" { name.clone() } else { print::word(&name) });
+                    shown.push_str(&if name == "any" {
+                        Cow::from(&name)
+                    } else {
+                        print::word(&name, world.dialect)
+                    });
                     if negated {
                         refused.push("skip on ! <interface> is not supported");
                     } else if name == "any" {

@@ -8,14 +8,15 @@ use crate::dialect::Dialect;
 use crate::explain::{misfit, word_start};
 use crate::keywords::is_keyword;
 use crate::scan::{Place, Statement, first_word, is_word_char, quoted_len};
+use crate::shape::Shapes;
+use crate::tree::Tree;
 
 #[derive(pest_derive::Parser)]
 #[grammar = "pf.pest"]
 #[grammar = "freebsd.pest"]
 struct Grammar;
 
-/// A node of the parse tree of one statement.
-pub(crate) type Pair<'s> = pest::iterators::Pair<'s, Rule>;
+pub(crate) use crate::tree::Pair;
 
 /// A value, or the one message about why there is none.
 pub(crate) type Fallible<T> = Result<T, Box<Diagnostic>>;
@@ -98,23 +99,33 @@ const fn entry_of(entry: Rule, dialect: Dialect) -> Rule {
     }
 }
 
-/// Parses a statement by its entry rule and gives its parts.
+/// Parses a statement by its entry rule.
 ///
 /// # Errors
 /// The first thing that does not fit.
-pub(crate) fn parse(
-    statement: &Statement,
-    entry: Rule,
+pub(crate) fn parse<'s>(
+    statement: &'s Statement,
+    kind: Rule,
     dialect: Dialect,
-) -> Result<Vec<Pair<'_>>, Misfit> {
-    match Grammar::parse(entry_of(entry, dialect), &statement.text) {
-        Ok(mut pairs) => {
-            let parts = pairs.next().map(|pair| pair.into_inner().collect());
-            Ok(parts.unwrap_or_default())
+    shapes: &mut Shapes,
+) -> Result<Tree<'s>, Misfit> {
+    let entry = entry_of(kind, dialect);
+    let text = statement.text.as_str();
+    if let Some(tree) = shapes.find(entry, text) {
+        debug_assert!(
+            Grammar::parse(entry, text).is_ok_and(|pairs| Tree::alone(text, pairs).is_like(&tree)),
+            "the outline of {text:?} says something else than the grammar"
+        );
+        return Ok(tree);
+    }
+    match Grammar::parse(entry, text) {
+        Ok(pairs) => {
+            shapes.learn(pairs.clone());
+            Ok(Tree::alone(text, pairs))
         }
         Err(error) => {
             let at = failed_at(&statement.text, &error);
-            Err(Misfit { diagnostic: Box::new(misfit(statement, entry, dialect, &error)), at })
+            Err(Misfit { diagnostic: Box::new(misfit(statement, kind, dialect, &error)), at })
         }
     }
 }
@@ -126,15 +137,15 @@ pub(crate) struct Misfit {
     pub(crate) at: usize,
 }
 
-/// The parts of what stands in front of `end`, if it is a statement of its own.
+/// What stands in front of `end`, if it is a statement of its own.
 pub(crate) fn parse_front(
     statement: &Statement,
-    entry: Rule,
+    kind: Rule,
     dialect: Dialect,
     end: usize,
-) -> Option<Vec<Pair<'_>>> {
-    let mut pairs = Grammar::parse(entry_of(entry, dialect), statement.text.get(..end)?).ok()?;
-    Some(pairs.next()?.into_inner().collect())
+) -> Option<Tree<'_>> {
+    let text = statement.text.get(..end)?;
+    Grammar::parse(entry_of(kind, dialect), text).ok().map(|pairs| Tree::alone(text, pairs))
 }
 
 /// Where the word starts that does not fit.
@@ -147,9 +158,8 @@ pub(crate) fn failed_at(text: &str, error: &pest::error::Error<Rule>) -> usize {
 
 /// Where a node comes from.
 pub(crate) fn place(statement: &Statement, pair: &Pair) -> Place {
-    let span = pair.as_span();
-    let text = span.as_str();
-    statement.locate(span.start(), span.start() + text.trim_end().len())
+    let start = pair.as_span().start();
+    statement.locate(start, start + pair.as_str().trim_end().len())
 }
 
 /// The value of a `string` or of a node that holds one: without quotes, escapes resolved.

@@ -3,43 +3,39 @@
 //! Ports are numbers here; [`crate::name_ports`] puts names in their place. Source: FreeBSD
 //! sbin/pfctl/pfctl_parser.c `print_rule`, `print_fromto`, `print_pool`.
 
-use std::fmt::Write;
-
 use pfapi::addr::Af;
 use pfapi::ruleset::{
-    Action, AddrMatch, Divert, Endpoint, Log, Pool, PoolPorts, RouteKind, Rule, RuleKind, Scrub,
-    StatePolicy, proto,
+    Action, AddrMatch, Divert, Pool, PoolPorts, RouteKind, Rule, RuleKind, Scrub, StatePolicy,
 };
 use pfapi::units::Direction;
 
 use crate::dialect::Dialect;
+use crate::digits::put_number;
 use crate::print::{
-    addr_in, block_answer, icmp, interface_word, percent, protocol, put, quoted, state_options,
-    word_in, words,
+    Form, block_answer, criteria, log_words, protocol_word, put, put_addr, put_interface,
+    put_quoted, put_word, put_words, state_options,
 };
 use crate::print_parts::pool_kind;
 
 const FREEBSD: Dialect = Dialect::FreeBsd;
 
-/// A rule as `pfctl -s rules` or `pfctl -s nat` shows it; the rules of an inline anchor are left
-/// out.
-pub(crate) fn rule(rule: &Rule) -> String {
-    let mut line = String::with_capacity(80);
-    head(&mut line, rule);
-    criteria(&mut line, rule);
-    set_actions(&mut line, rule);
-    state(&mut line, rule);
+/// Appends a rule as `pfctl -s rules` or `pfctl -s nat` shows it; the rules of an inline anchor
+/// are left out.
+pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
+    head(line, rule, form);
+    criteria(line, rule, form);
+    set_actions(line, rule);
+    state(line, rule);
     if rule.fragment {
         line.push_str(" fragment");
     }
-    scrub(&mut line, rule);
-    names(&mut line, rule);
-    redirection(&mut line, rule);
-    line
+    scrub(line, rule);
+    names(line, rule);
+    redirection(line, rule, form);
 }
 
 /// From the action to the protocol.
-fn head(line: &mut String, rule: &Rule) {
+fn head(line: &mut String, rule: &Rule, form: Form) {
     action(line, rule);
     if let Some(direction) = rule.direction {
         line.push_str(match direction {
@@ -48,36 +44,36 @@ fn head(line: &mut String, rule: &Rule) {
         });
     }
     if let Some(log) = rule.log {
-        line.push_str(&log_words(log));
+        log_words(line, log);
     }
     if rule.quick {
         line.push_str(" quick");
     }
     if let Some(interface) = &rule.interface {
-        let not = if interface.negated { "! " } else { "" };
-        put(line, format_args!(" on {not}{}", interface_word(&interface.name, FREEBSD)));
+        line.push_str(if interface.negated { " on ! " } else { " on " });
+        put_interface(line, &interface.name, FREEBSD);
     }
     if let Some(route) = &rule.route {
-        let name = match route.kind {
-            RouteKind::RouteTo => "route-to",
-            RouteKind::ReplyTo => "reply-to",
-            RouteKind::DupTo => "dup-to",
-        };
-        put(line, format_args!(" {name} {}", pool(&route.pool, rule.af, RuleKind::Filter)));
+        line.push_str(match route.kind {
+            RouteKind::RouteTo => " route-to ",
+            RouteKind::ReplyTo => " reply-to ",
+            RouteKind::DupTo => " dup-to ",
+        });
+        pool(line, &route.pool, rule.af, RuleKind::Filter, form);
     }
-    if let Some(af) = rule.af {
-        put(line, format_args!(" {af}"));
+    match rule.af {
+        None => {}
+        Some(Af::Inet) => line.push_str(" inet"),
+        Some(Af::Inet6) => line.push_str(" inet6"),
     }
-    if let Some(number) = rule.proto {
-        put(line, format_args!(" proto {}", protocol(number)));
-    }
+    protocol_word(line, rule, form);
 }
 
 fn action(line: &mut String, rule: &Rule) {
     let kind = rule.kind.word();
     if let Some(anchor) = &rule.anchor {
-        let dash = if rule.kind.is_filter() { "" } else { "-" };
-        put(line, format_args!("{kind}{dash}anchor"));
+        line.push_str(kind);
+        line.push_str(if rule.kind.is_filter() { "anchor" } else { "-anchor" });
         if !anchor.path.starts_with('_') {
             put(line, format_args!(" \"{}\"", anchor.path));
         }
@@ -91,7 +87,7 @@ fn action(line: &mut String, rule: &Rule) {
         (RuleKind::Filter, Action::Match) => line.push_str("match"),
         (RuleKind::Filter, Action::Block(answer)) => {
             line.push_str("block");
-            line.push_str(&block_answer(answer, rule.af));
+            block_answer(line, answer, rule.af);
         }
         _ => line.push_str(kind),
     }
@@ -100,76 +96,8 @@ fn action(line: &mut String, rule: &Rule) {
     }
 }
 
-fn log_words(log: Log) -> String {
-    let mut words = Vec::new();
-    for (given, word) in [(log.all, "all"), (log.matches, "matches"), (log.user, "user")] {
-        words.extend(given.then(|| word.to_owned()));
-    }
-    if log.interface > 0 {
-        words.push(format!("to pflog{}", log.interface));
-    }
-    if words.is_empty() { " log".to_owned() } else { format!(" log ({})", words.join(", ")) }
-}
-
-/// From the addresses to `max-pkt-size`.
-fn criteria(line: &mut String, rule: &Rule) {
-    if rule.from == Endpoint::default() && rule.to == Endpoint::default() && rule.os.is_none() {
-        line.push_str(" all");
-    } else {
-        put(line, format_args!(" from {}", endpoint(&rule.from, rule.af)));
-        if let Some(os) = &rule.os {
-            put(line, format_args!(" os \"{os}\""));
-        }
-        put(line, format_args!(" to {}", endpoint(&rule.to, rule.af)));
-    }
-    if let Some(interface) = &rule.received_on {
-        let not = if interface.negated { "!" } else { "" };
-        let name = interface_word(&interface.name, FREEBSD);
-        put(line, format_args!(" {not}received-on {name}"));
-    }
-    if let Some(user) = rule.user {
-        put(line, format_args!(" user {user}"));
-    }
-    if let Some(group) = rule.group {
-        put(line, format_args!(" group {group}"));
-    }
-    if let Some(flags) = rule.flags.filter(|flags| flags.want != 0 || flags.mask != 0) {
-        put(line, format_args!(" flags {flags}"));
-    } else if rule.kind.is_filter()
-        && rule.state != StatePolicy::None
-        && rule.proto.is_none_or(|number| number == proto::TCP)
-        && !rule.fragment
-        && rule.anchor.is_none()
-        && !matches!(rule.action, Action::Block(_))
-    {
-        line.push_str(" flags any");
-    }
-    line.push_str(&icmp(rule));
-    if let Some(tos) = rule.tos {
-        put(line, format_args!(" tos 0x{tos:02x}"));
-    }
-    if let Some(prio) = rule.prio {
-        put(line, format_args!(" prio {prio}"));
-    }
-    if let Some(rate) = rule.max_pkt_rate {
-        put(line, format_args!(" max-pkt-rate {rate}"));
-    }
-    if let Some(size) = rule.max_pkt_size {
-        put(line, format_args!(" max-pkt-size {size}"));
-    }
-}
-
-fn endpoint(end: &Endpoint, af: Option<Af>) -> String {
-    let not = if end.negated { "! " } else { "" };
-    let mut text = format!("{not}{}", addr_in(&end.addr, af, FREEBSD));
-    if let Some(port) = end.port {
-        put(&mut text, format_args!(" port {port}"));
-    }
-    text
-}
-
+/// What is written onto packets; `queue` stands behind the labels here.
 fn set_actions(line: &mut String, rule: &Rule) {
-    // `queue` stands behind the labels here.
     if let Some((prio, fast)) = rule.set.prio {
         if prio == fast {
             put(line, format_args!(" set ( prio {prio} )"));
@@ -192,37 +120,32 @@ fn state(line: &mut String, rule: &Rule) {
             StatePolicy::Synproxy => line.push_str(" synproxy state"),
         }
     }
-    if let Some(share) = rule.probability {
-        put(line, format_args!(" probability {}%", percent(share)));
-    }
-    if !rule.state_options.is_empty() {
-        put(line, format_args!(" ({})", state_options(&rule.state_options, FREEBSD)));
-    }
+    state_options(line, rule, FREEBSD);
 }
 
 /// How packets are cleaned, in a `scrub` rule or by the option `scrub`.
 fn scrub(line: &mut String, rule: &Rule) {
     let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss, set_tos, keep_fragments } =
         rule.scrub;
+    let cleans = rule.kind == RuleKind::Scrub;
     let mut words = Vec::new();
     words.extend(no_df.then(|| "no-df".to_owned()));
     words.extend(random_id.then(|| "random-id".to_owned()));
     words.extend((min_ttl > 0).then(|| format!("min-ttl {min_ttl}")));
+    words.extend((reassemble_tcp && !cleans).then(|| "reassemble tcp".to_owned()));
     words.extend((max_mss > 0).then(|| format!("max-mss {max_mss}")));
     words.extend(set_tos.map(|tos| format!("set-tos 0x{tos:02x}")));
-    if rule.kind != RuleKind::Scrub {
-        words.extend(reassemble_tcp.then(|| "reassemble tcp".to_owned()));
-        if !words.is_empty() {
-            put(line, format_args!(" scrub ({})", words.join(" ")));
+    if cleans {
+        for word in words {
+            put(line, format_args!(" {word}"));
         }
-    }
-    for word in words.iter().filter(|_| rule.kind == RuleKind::Scrub) {
-        put(line, format_args!(" {word}"));
+    } else if !words.is_empty() {
+        put(line, format_args!(" scrub ({})", words.join(" ")));
     }
     if rule.allow_opts {
         line.push_str(" allow-opts");
     }
-    if rule.kind == RuleKind::Scrub && !rule.except {
+    if cleans && !rule.except {
         if reassemble_tcp {
             line.push_str(" reassemble tcp");
         }
@@ -237,120 +160,132 @@ fn scrub(line: &mut String, rule: &Rule) {
 /// From the labels to `divert-to`.
 fn names(line: &mut String, rule: &Rule) {
     for label in rule.label.iter().chain(&rule.more_labels) {
-        put(line, format_args!(" label {}", quoted(label)));
+        line.push_str(" label ");
+        put_quoted(line, label);
     }
     if let Some(number) = rule.ridentifier {
-        put(line, format_args!(" ridentifier {number}"));
+        line.push_str(" ridentifier ");
+        put_number(line, number);
     }
     if rule.once {
         line.push_str(" once");
     }
     match &rule.set.queue {
         None => {}
-        Some((queue, None)) => put(line, format_args!(" queue {}", word_in(queue, FREEBSD))),
+        Some((queue, None)) => {
+            line.push_str(" queue ");
+            put_word(line, queue, FREEBSD);
+        }
         Some((queue, Some(fast))) => {
-            let (queue, fast) = (word_in(queue, FREEBSD), word_in(fast, FREEBSD));
-            put(line, format_args!(" queue({queue}, {fast})"));
+            line.push_str(" queue(");
+            put_word(line, queue, FREEBSD);
+            line.push_str(", ");
+            put_word(line, fast, FREEBSD);
+            line.push(')');
         }
     }
     if let Some(tag) = &rule.tag {
-        put(line, format_args!(" tag {}", words(tag, FREEBSD)));
+        line.push_str(" tag ");
+        put_words(line, tag, FREEBSD);
     }
     if let Some(tagged) = &rule.tagged {
-        let not = if tagged.negated { "!" } else { "" };
-        put(line, format_args!(" {not}tagged {}", words(&tagged.name, FREEBSD)));
+        line.push_str(if tagged.negated { " ! tagged " } else { " tagged " });
+        put_words(line, &tagged.name, FREEBSD);
     }
     if let Some(rtable) = rule.rtable {
-        put(line, format_args!(" rtable {rtable}"));
+        line.push_str(" rtable ");
+        put_number(line, rtable);
     }
     match rule.divert {
         None => {}
         Some(Divert::To { port, .. } | Divert::Packet { port }) => {
-            put(line, format_args!(" divert-to {port}"));
+            line.push_str(" divert-to ");
+            put_number(line, port);
         }
         Some(Divert::Reply) => line.push_str(" divert-reply"),
     }
 }
 
 /// Where packets are sent instead.
-fn redirection(line: &mut String, rule: &Rule) {
-    if rule.anchor.is_some() {
+fn redirection(line: &mut String, rule: &Rule, form: Form) {
+    if rule.anchor.is_some() || rule.except {
         return;
     }
-    let target = |of: &Option<Pool>, kind| {
-        of.as_ref().map(|found| pool(found, rule.af_to.or(rule.af), kind)).unwrap_or_default()
+    let af = rule.af_to.or(rule.af);
+    let words = match (rule.kind, rule.af_to) {
+        (RuleKind::Filter, Some(Af::Inet)) => (" af-to inet from ", " to "),
+        (RuleKind::Filter, Some(Af::Inet6)) => (" af-to inet6 from ", " to "),
+        (RuleKind::Filter, None) => (" nat-to ", " rdr-to "),
+        _ => (" -> ", " -> "),
     };
-    match rule.kind {
-        RuleKind::Filter => {
-            if let Some(af) = rule.af_to {
-                put(line, format_args!(" af-to {af} from {}", target(&rule.nat, RuleKind::Nat)));
-                if rule.rdr.is_some() {
-                    put(line, format_args!(" to {}", target(&rule.rdr, RuleKind::Rdr)));
-                }
-                return;
-            }
-            if rule.nat.is_some() {
-                put(line, format_args!(" nat-to {}", target(&rule.nat, RuleKind::Nat)));
-            }
-            if rule.rdr.is_some() {
-                put(line, format_args!(" rdr-to {}", target(&rule.rdr, RuleKind::Rdr)));
-            }
-        }
-        RuleKind::Scrub => {}
-        _ if rule.except => {}
-        RuleKind::Rdr => put(line, format_args!(" -> {}", target(&rule.rdr, RuleKind::Rdr))),
-        kind => put(line, format_args!(" -> {}", target(&rule.nat, kind))),
+    if let Some(nat) = &rule.nat {
+        line.push_str(words.0);
+        let kind = if rule.kind == RuleKind::Binat { RuleKind::Binat } else { RuleKind::Nat };
+        pool(line, nat, af, kind, form);
+    }
+    if let Some(rdr) = &rule.rdr {
+        line.push_str(words.1);
+        pool(line, rdr, af, RuleKind::Rdr, form);
     }
 }
 
 /// A pool: of next hops where `kind` is that of rules that filter.
-fn pool(pool: &Pool, af: Option<Af>, kind: RuleKind) -> String {
-    let more = pool.more.iter().map(|member| (&member.addr, &member.via));
-    let members: Vec<String> = std::iter::once((&pool.addr, &pool.via))
-        .chain(more)
-        .map(|(addr, via)| match (addr, via) {
-            (addr, None) => addr_in(addr, af, FREEBSD),
-            (AddrMatch::Any, Some(via)) => word_in(via, FREEBSD),
-            (addr, Some(via)) => {
-                format!("({} {})", word_in(via, FREEBSD), addr_in(addr, af, FREEBSD))
-            }
-        })
-        .collect();
-    let mut text = match members.as_slice() {
-        [one] => one.clone(),
-        many => format!("{{ {} }}", many.join(", ")),
-    };
+fn pool(line: &mut String, pool: &Pool, af: Option<Af>, kind: RuleKind, form: Form) {
+    if !pool.more.is_empty() {
+        line.push_str("{ ");
+    }
+    member(line, &pool.addr, pool.via.as_deref(), af, form);
+    for next in &pool.more {
+        line.push_str(", ");
+        member(line, &next.addr, next.via.as_deref(), af, form);
+    }
+    if !pool.more.is_empty() {
+        line.push_str(" }");
+    }
     match (kind, pool.ports) {
         (RuleKind::Nat, Some(ports)) if ports == PoolPorts::NAT_DEFAULT => {}
         (RuleKind::Nat, Some(PoolPorts::Range(low, high))) if low == high => {
-            put(&mut text, format_args!(" port {low}"));
+            put(line, format_args!(" port {low}"));
         }
         (RuleKind::Nat, Some(PoolPorts::Range(low, high))) => {
-            put(&mut text, format_args!(" port {low}:{high}"));
+            put(line, format_args!(" port {low}:{high}"));
         }
         (RuleKind::Rdr, Some(PoolPorts::Range(low, high))) if low > 0 => {
-            put(&mut text, format_args!(" port {low}"));
+            put(line, format_args!(" port {low}"));
             if high > 0 && high != low {
-                put(&mut text, format_args!(":{high}"));
+                put(line, format_args!(":{high}"));
             }
         }
         _ => {}
     }
-    text.push_str(&pool_kind(pool.kind));
+    pool_kind(line, pool.kind);
     if pool.sticky {
-        text.push_str(" sticky-address");
+        line.push_str(" sticky-address");
     }
     if pool.endpoint_independent {
-        text.push_str(" endpoint-independent");
+        line.push_str(" endpoint-independent");
     }
     if kind == RuleKind::Nat && pool.ports == Some(PoolPorts::Static) {
-        text.push_str(" static-port");
+        line.push_str(" static-port");
     }
     if let Some(PoolPorts::MapE { offset, len, psid }) = pool.ports {
-        let _ = write!(text, " map-e-portset {offset}/{len}/{psid}");
+        put(line, format_args!(" map-e-portset {offset}/{len}/{psid}"));
     }
     if pool.prefer_ipv6_nexthop {
-        text.push_str(" prefer-ipv6-nexthop");
+        line.push_str(" prefer-ipv6-nexthop");
     }
-    text
+}
+
+fn member(line: &mut String, addr: &AddrMatch, via: Option<&str>, af: Option<Af>, form: Form) {
+    match via {
+        None => put_addr(line, addr, af, form),
+        Some(via) if *addr == AddrMatch::Any => put_word(line, via, FREEBSD),
+        Some(via) => {
+            line.push('(');
+            put_word(line, via, FREEBSD);
+            line.push(' ');
+            put_addr(line, addr, af, form);
+            line.push(')');
+        }
+    }
 }

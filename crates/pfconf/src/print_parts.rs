@@ -10,7 +10,8 @@ use pfapi::ruleset::{
 };
 
 use crate::dialect::Dialect;
-use crate::print::{addr, put, word, word_in};
+use crate::digits::put_prefix;
+use crate::print::{Form, put, put_addr, word};
 
 /// What a pool is printed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,46 +21,45 @@ pub(crate) enum PoolWord {
     Route,
 }
 
-/// A pool of a rule of a family.
-pub(crate) fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
-    let mut text = addr(&pool.addr, af);
+/// Appends a pool of a rule of a family.
+pub(crate) fn put_pool(text: &mut String, pool: &Pool, af: Option<Af>, word: PoolWord, form: Form) {
+    put_addr(text, &pool.addr, af, form);
     match (word, pool.ports) {
         (PoolWord::Nat, Some(ports)) if ports == PoolPorts::NAT_DEFAULT => {}
         (PoolWord::Nat, Some(PoolPorts::Range(low, high))) if low == high => {
-            put(&mut text, format_args!(" port {low}"));
+            put(text, format_args!(" port {low}"));
         }
         (PoolWord::Nat, Some(PoolPorts::Range(low, high))) => {
-            put(&mut text, format_args!(" port {low}:{high}"));
+            put(text, format_args!(" port {low}:{high}"));
         }
         (PoolWord::Rdr, Some(PoolPorts::Range(low, high))) if low > 0 => {
-            put(&mut text, format_args!(" port {low}"));
+            put(text, format_args!(" port {low}"));
             if high > 0 && high != low {
-                put(&mut text, format_args!(":{high}"));
+                put(text, format_args!(":{high}"));
             }
         }
         _ => {}
     }
-    text.push_str(&pool_kind(pool.kind));
+    pool_kind(text, pool.kind);
     if pool.sticky {
         text.push_str(" sticky-address");
     }
     if word == PoolWord::Nat && pool.ports == Some(PoolPorts::Static) {
         text.push_str(" static-port");
     }
-    text
 }
 
-/// How a pool chooses, with a blank in front.
-pub(crate) fn pool_kind(kind: PoolKind) -> String {
+/// How a pool chooses.
+pub(crate) fn pool_kind(text: &mut String, kind: PoolKind) {
     match kind {
-        PoolKind::Single => String::new(),
-        PoolKind::Bitmask => " bitmask".to_owned(),
-        PoolKind::Random => " random".to_owned(),
+        PoolKind::Single => {}
+        PoolKind::Bitmask => text.push_str(" bitmask"),
+        PoolKind::Random => text.push_str(" random"),
         PoolKind::SourceHash([a, b, c, d]) => {
-            format!(" source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}")
+            put(text, format_args!(" source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}"));
         }
-        PoolKind::RoundRobin => " round-robin".to_owned(),
-        PoolKind::LeastStates => " least-states".to_owned(),
+        PoolKind::RoundRobin => text.push_str(" round-robin"),
+        PoolKind::LeastStates => text.push_str(" least-states"),
     }
 }
 
@@ -80,11 +80,11 @@ pub(crate) fn scrub(line: &mut String, rule: &Rule) {
 /// A queue definition.
 #[must_use]
 pub fn queue(queue: &QueueDef) -> String {
-    let mut line = format!("queue {}", word(&queue.name));
+    let mut line = format!("queue {}", word(&queue.name, Dialect::OpenBsd));
     if let Some(parent) = &queue.parent {
-        put(&mut line, format_args!(" parent {}", word(parent)));
+        put(&mut line, format_args!(" parent {}", word(parent, Dialect::OpenBsd)));
     } else if let Some(interface) = &queue.interface {
-        put(&mut line, format_args!(" on {}", word(interface)));
+        put(&mut line, format_args!(" on {}", word(interface, Dialect::OpenBsd)));
     }
     if let Some(flows) = queue.flows {
         put(&mut line, format_args!(" flows {}", flows.flows));
@@ -138,11 +138,11 @@ pub fn table(table: &TableDef) -> String {
     if let Some(entries) = &table.entries {
         line.push_str(" {");
         for entry in entries {
-            let not = if entry.negated { "!" } else { "" };
+            line.push_str(if entry.negated { " !" } else { " " });
             if entry.prefix.len() == 0 {
-                put(&mut line, format_args!(" {not}any"));
+                line.push_str("any");
             } else {
-                put(&mut line, format_args!(" {entry}"));
+                put_prefix(&mut line, entry.prefix);
             }
         }
         line.push_str(" }");
@@ -152,7 +152,7 @@ pub fn table(table: &TableDef) -> String {
 
 /// The part of a table definition in front of its addresses.
 pub(crate) fn table_head(table: &TableDef, dialect: Dialect) -> String {
-    let mut line = format!("table <{}>", word_in(&table.name, dialect));
+    let mut line = format!("table <{}>", word(&table.name, dialect));
     for (set, word) in
         [(table.constant, " const"), (table.persist, " persist"), (table.counters, " counters")]
     {

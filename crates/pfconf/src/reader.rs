@@ -16,6 +16,7 @@ use crate::diag::{Code, Diagnostic, SourceText};
 use crate::expand::{Target, expand};
 use crate::explain::unknown_statement;
 use crate::finish::{StateDefaults, complete};
+use crate::lines::Lines;
 use crate::options::Settings;
 use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
@@ -24,6 +25,7 @@ use crate::queues;
 use crate::redirect::AutoTables;
 use crate::rules::{Context, RuleSpec, rule};
 use crate::scan::{Macro, Macros, Scanner, Statement, VALUE_MAX, tokens};
+use crate::shape::Shapes;
 use crate::span::{LineIndex, Span};
 use crate::state::StateItem;
 use crate::tables::table;
@@ -59,7 +61,7 @@ pub(crate) struct Found {
     pub(crate) tables: Vec<(Span, TableDef)>,
     pub(crate) rules: Vec<Finished>,
     pub(crate) loads: Vec<Load>,
-    pub(crate) listing: Vec<String>,
+    pub(crate) listing: Lines,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -86,11 +88,12 @@ pub(crate) struct Reader<'a> {
     /// Names of inline anchors of the main ruleset.
     pub(crate) inline: BTreeSet<String>,
     loads: Vec<Load>,
-    listing: Vec<String>,
+    listing: Lines,
     diagnostics: Vec<Diagnostic>,
     /// What is left of [`QUIET`].
     quiet: usize,
     stopped: bool,
+    shapes: Shapes,
 }
 
 impl<'a> Reader<'a> {
@@ -120,10 +123,11 @@ impl<'a> Reader<'a> {
             anchors: 0,
             inline: BTreeSet::new(),
             loads: Vec::new(),
-            listing: Vec::new(),
+            listing: Lines::default(),
             diagnostics: Vec::new(),
             quiet: 0,
             stopped: false,
+            shapes: Shapes::default(),
         }
     }
 
@@ -244,8 +248,8 @@ impl<'a> Reader<'a> {
             let misfit = Misfit { diagnostic: Box::new(diagnostic), at: start };
             return Some(self.misfit(statement, misfit));
         }
-        let parts = match parse(statement, entry, dialect) {
-            Ok(parts) => parts,
+        let tree = match parse(statement, entry, dialect, &mut self.shapes) {
+            Ok(tree) => tree,
             Err(misfit) => {
                 let found = self.front(statement, entry, misfit.at);
                 return Some(match found {
@@ -254,7 +258,7 @@ impl<'a> Reader<'a> {
                 });
             }
         };
-        match self.carry_out(statement, entry, &parts) {
+        match self.carry_out(statement, entry, &tree.parts()) {
             Ok(()) => {
                 let words = tokens(&statement.text).count();
                 self.quiet = self.quiet.saturating_sub(words + 1);
@@ -297,8 +301,8 @@ impl<'a> Reader<'a> {
     fn front(&mut self, statement: &Statement, entry: Rule, at: usize) -> Option<Diagnostic> {
         let dialect = self.world.dialect;
         if entry == Rule::setting {
-            let parts =
-                parse_front(statement, Rule::setting_prefix, dialect, statement.text.len())?;
+            let tree = parse_front(statement, Rule::setting_prefix, dialect, statement.text.len())?;
+            let parts = tree.parts();
             // Without a list pfctl waits for the end of the line.
             let bare = |part: &Pair| {
                 part.as_rule() == Rule::set_skip
@@ -314,7 +318,8 @@ impl<'a> Reader<'a> {
         let ends: Vec<usize> =
             tokens(&statement.text).map(|token| token.end).take_while(|&end| end <= at).collect();
         let mut fronts = ends.iter().rev().take(FRONTS_MAX);
-        let parts = fronts.find_map(|&end| parse_front(statement, entry, dialect, end))?;
+        let tree = fronts.find_map(|&end| parse_front(statement, entry, dialect, end))?;
+        let parts = tree.parts();
         let found = match entry {
             Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
             Rule::table => table(self.world, statement, &parts).err(),

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{
-    BuiltinSources, CompileOptions, Compiled, Dialect, Fingerprints, Input, OsMatch, Sources,
-    compile,
+    BuiltinSources, CompileOptions, Compiled, Dialect, Fingerprints, Input, Listing, OsMatch,
+    Sources, compile,
 };
 
 /// The repository's root.
@@ -111,6 +111,7 @@ pub fn compile_in(text: &str, dialect: Dialect) -> Compiled {
         defines: &[],
         numeric_only: false,
         dialect,
+        listing: Listing::Rules,
     };
     compile(&Input { name: "stdin", text }, &options)
 }

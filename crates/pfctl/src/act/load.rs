@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use pfapi::facts::Facts;
-use pfconf::{Compiled, Dialect, FingerprintMistake, Input, Severity, Sources, name_ports};
+use pfconf::{
+    Compiled, Dialect, FingerprintMistake, Input, Listing, Severity, Sources, name_ports,
+};
 
 use crate::console::{os_text, printable};
 use crate::env::Env;
@@ -41,20 +43,25 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         defines: &load::defines(&flags.defines, session.console),
         numeric_only: flags.names == Names::Never,
         dialect,
+        listing: match flags.verbosity {
+            0 => Listing::Short,
+            1 => Listing::Rules,
+            _ if flags.format == OutputForm::Json => Listing::Rules,
+            _ => Listing::Numbered,
+        },
     };
     let input = Input { name: if file == "-" { "stdin" } else { file }, text: &text };
     let mut compiled = load::compile(&input, &setting);
     // `-P` asks OpenBSD's pfctl for names, and FreeBSD's for numbers.
     if flags.port_names != dialect.is_freebsd() {
-        for line in compiled.listing.iter_mut().chain(&mut compiled.numbered) {
-            *line = name_ports(line, world.sources());
-        }
+        let named = compiled.listing.iter().map(|line| name_ports(line, world.sources()));
+        compiled.listing = named.collect();
     }
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }
     if flags.format == OutputForm::Json {
-        let listing = (flags.verbosity > 0).then_some(compiled.listing.as_slice());
+        let listing = (flags.verbosity > 0).then_some(&compiled.listing);
         report::write(session.console.out, &input, dialect, &compiled, listing)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
@@ -78,9 +85,9 @@ fn dialect(session: &mut Session<'_, '_>, file: &str, text: &str) -> Dialect {
     // OpenBSD's is the usual one; nothing may be added to what its pfctl says.
     if let (Dialect::FreeBsd, Some(word), true) = (found, word, session.flags.verbosity > 0) {
         let file = printable(file);
-        session
-            .console
-            .warn(format_args!("{file}: read as rules of FreeBSD because of '{word}'; --dialect openbsd reads it otherwise"));
+        session.console.warn(format_args!(
+            "{file}: read as rules of FreeBSD because of '{word}'; --dialect openbsd reads it otherwise"
+        ));
     }
     found
 }
@@ -145,11 +152,7 @@ fn print_listing(session: &mut Session<'_, '_>, compiled: &Compiled) -> Result<(
     for text in &compiled.progress {
         session.console.note(text);
     }
-    let very = session.flags.verbosity > 1;
-    let lines = if very { &compiled.numbered } else { &compiled.listing };
-    for line in lines {
-        writeln!(session.console.out, "{line}")?;
-    }
+    session.console.out.write_all(compiled.listing.as_str().as_bytes())?;
     Ok(())
 }
 
