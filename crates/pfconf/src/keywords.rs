@@ -186,6 +186,11 @@ pub(crate) fn is_keyword(word: &str, dialect: Dialect) -> bool {
     ALWAYS.contains(&word) || own(dialect).contains(&word)
 }
 
+/// Whether a word has a fixed meaning in any dialect.
+pub(crate) fn is_keyword_somewhere(word: &str) -> bool {
+    [ALWAYS, OPENBSD, FREEBSD].into_iter().any(|words| words.contains(&word))
+}
+
 /// The words of a dialect.
 pub(crate) fn all_keywords(dialect: Dialect) -> impl Iterator<Item = &'static str> {
     ALWAYS.iter().chain(own(dialect)).copied()

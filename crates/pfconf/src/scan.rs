@@ -316,8 +316,12 @@ impl<'a> Scanner<'a> {
             }
             return;
         }
-        let origin =
-            Origin { name: name.to_owned(), use_end: span.end, definition: found.definition };
+        let origin = Origin {
+            name: name.to_owned(),
+            use_end: span.end,
+            comments: value.len() < found.value.len(),
+            definition: found.definition,
+        };
         statement.push_macro(value, span, origin);
         inside.in_word = value.chars().last().is_some_and(is_word_char);
         let mut deepest = inside.braces.len();

@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, DynamicAddr, Options, Reassemble, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, DynamicAddr, Options, Rule, StatePolicy};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -69,17 +69,11 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
         timeouts: _,
         skip: _,
         syncookies: _,
-        reassemble,
+        reassemble: _,
         debug: _,
         hostid,
         log_interface,
     } = options;
-    // Fragments are never put together, which is what `no` says.
-    match reassemble {
-        None | Some(Reassemble::No) => {}
-        Some(Reassemble::Yes) => report("set reassemble yes"),
-        Some(Reassemble::NoDf) => report("set reassemble yes no-df"),
-    }
     if hostid.is_some() {
         report("set hostid");
     }

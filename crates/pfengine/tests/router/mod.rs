@@ -115,7 +115,7 @@ impl Router {
             Verdict::Pass => self.pass_out(packet),
             Verdict::Answer => out(route(packet.data()), &packet),
             Verdict::Drop(reason) => Seen::Dropped(reason),
-            Verdict::Consumed => panic!("nothing here is kept"),
+            Verdict::Held => panic!("nothing here is kept"),
         };
         self.engine.check_invariants().unwrap();
         seen
@@ -128,7 +128,7 @@ impl Router {
         match packet.meta.verdict {
             Verdict::Pass | Verdict::Answer => out(route(packet.data()), &packet),
             Verdict::Drop(reason) => Seen::Dropped(reason),
-            Verdict::Consumed => panic!("nothing here is kept"),
+            Verdict::Held => panic!("nothing here is kept"),
         }
     }
 
