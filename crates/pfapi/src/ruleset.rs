@@ -28,7 +28,7 @@ pub use pool::{
     Divert, NAT_PORT_HIGH, NAT_PORT_LOW, Pool, PoolKind, PoolMember, PoolPorts, Route, RouteKind,
 };
 pub use queue::{FlowQueue, QueueDef, ServiceCurve};
-pub use rule::{Action, Anchor, BlockAnswer, Log, Rule, RuleKind, Scrub, SetActions};
+pub use rule::{Action, Anchor, BlockAnswer, FreeBsdWords, Log, Rule, RuleKind, Scrub, SetActions};
 pub use state::{Flush, Overload, SourceTrack, StateOptions, StatePolicy};
 pub use table::{TableDef, TableEntry};
 
@@ -48,7 +48,8 @@ pub mod proto {
 
 /// A ruleset as it comes from the parser or the control socket, not yet checked.
 ///
-/// `At` says where a rule came from: a span in `pfconf`, a rule number on the control socket.
+/// `At` says where a table came from: a span in `pfconf`, its name on the control socket. Rules
+/// have their number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draft<At> {
     /// Whose pf.conf it comes from.
@@ -62,7 +63,7 @@ pub struct Draft<At> {
     /// Tables, in the order of their definitions.
     pub tables: Vec<(At, TableDef)>,
     /// Rules in evaluation order.
-    pub rules: Vec<(At, Rule)>,
+    pub rules: Vec<Rule>,
     /// Contents of anchors, in the order of `load anchor`.
     #[serde(default = "Vec::new")]
     pub anchors: Vec<AnchorRuleset>,

@@ -301,7 +301,7 @@ pub(crate) fn criteria(line: &mut String, rule: &Rule, form: Form) {
     if let Some(rate) = rule.max_pkt_rate {
         put(line, format_args!(" max-pkt-rate {rate}"));
     }
-    if let Some(size) = rule.max_pkt_size {
+    if let Some(size) = rule.freebsd.max_pkt_size {
         put(line, format_args!(" max-pkt-size {size}"));
     }
 }

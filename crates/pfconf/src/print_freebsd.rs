@@ -79,7 +79,7 @@ fn action(line: &mut String, rule: &Rule) {
         }
         return;
     }
-    if rule.except {
+    if rule.freebsd.except {
         line.push_str("no ");
     }
     match (rule.kind, rule.action) {
@@ -91,7 +91,7 @@ fn action(line: &mut String, rule: &Rule) {
         }
         _ => line.push_str(kind),
     }
-    if rule.translate_pass {
+    if rule.freebsd.translate_pass {
         line.push_str(" pass");
     }
 }
@@ -145,7 +145,7 @@ fn scrub(line: &mut String, rule: &Rule) {
     if rule.allow_opts {
         line.push_str(" allow-opts");
     }
-    if cleans && !rule.except {
+    if cleans && !rule.freebsd.except {
         if reassemble_tcp {
             line.push_str(" reassemble tcp");
         }
@@ -159,11 +159,11 @@ fn scrub(line: &mut String, rule: &Rule) {
 
 /// From the labels to `divert-to`.
 fn names(line: &mut String, rule: &Rule) {
-    for label in rule.label.iter().chain(&rule.more_labels) {
+    for label in rule.label.iter().chain(&rule.freebsd.more_labels) {
         line.push_str(" label ");
         put_quoted(line, label);
     }
-    if let Some(number) = rule.ridentifier {
+    if let Some(number) = rule.freebsd.ridentifier {
         line.push_str(" ridentifier ");
         put_number(line, number);
     }
@@ -208,7 +208,7 @@ fn names(line: &mut String, rule: &Rule) {
 
 /// Where packets are sent instead.
 fn redirection(line: &mut String, rule: &Rule, form: Form) {
-    if rule.anchor.is_some() || rule.except {
+    if rule.anchor.is_some() || rule.freebsd.except {
         return;
     }
     let af = rule.af_to.or(rule.af);

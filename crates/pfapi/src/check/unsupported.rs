@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, DynamicAddr, Options, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, DynamicAddr, FreeBsdWords, Options, Rule, StatePolicy};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -86,8 +86,7 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
 fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
     let Rule {
         kind,
-        except: _,
-        translate_pass: _,
+        freebsd,
         action: _,
         anchor: _,
         direction: _,
@@ -108,7 +107,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         tos,
         prio,
         max_pkt_rate,
-        max_pkt_size,
         set,
         state,
         probability,
@@ -117,9 +115,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         scrub,
         allow_opts,
         label: _,
-        // Only other programs read these.
-        more_labels: _,
-        ridentifier: _,
         once,
         tag: _,
         tagged: _,
@@ -130,6 +125,9 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         rdr,
         route,
     } = rule;
+    // Labels and numbers are for other programs only.
+    let FreeBsdWords { except: _, translate_pass: _, max_pkt_size, more_labels: _, ridentifier: _ } =
+        &**freebsd;
     for addr in [&from.addr, &to.addr] {
         match addr {
             AddrMatch::Dynamic(DynamicAddr { prefix_len: Some(_), .. }) => report("(interface)/n"),
@@ -195,8 +193,8 @@ mod tests {
         let mut logged = plain.clone();
         logged.log = Some(crate::ruleset::Log::default());
         logged.once = true;
-        let rules = vec![(0, plain), (1, logged)];
-        let checked = check(Draft { rules, ..Draft::default() }).unwrap();
+        let rules = vec![plain, logged];
+        let checked = check(Draft::<()> { rules, ..Draft::default() }).unwrap();
         let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,

@@ -7,6 +7,7 @@ use super::{
     Route, StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
 };
 use crate::addr::Af;
+use crate::rare::{Rare, Usual};
 use crate::units::Direction;
 
 /// One expanded rule, or the call of an anchor.
@@ -17,18 +18,15 @@ pub struct Rule {
     /// In which of the lists of rules it stands.
     #[serde(default, skip_serializing_if = "RuleKind::is_filter")]
     pub kind: RuleKind,
-    /// `no` in front of a rule that cleans or translates: packets are left as they are.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub except: bool,
-    /// `nat pass` and the like: what is translated passes without a look at the filter.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub translate_pass: bool,
+    /// What only FreeBSD's rules can say.
+    #[serde(default, skip_serializing_if = "Rare::is_usual")]
+    pub freebsd: Rare<FreeBsdWords>,
     /// What happens to a packet that this rule decides; `Pass` for anchors and for rules that do
     /// not filter.
     pub action: Action,
     /// `anchor`: the rules below it are evaluated when the rule matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anchor: Option<Anchor>,
+    pub anchor: Option<Box<Anchor>>,
     /// Direction; `None` is both.
     pub direction: Option<Direction>,
     /// `log`
@@ -54,7 +52,7 @@ pub struct Rule {
     pub to: Endpoint,
     /// `received-on`
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub received_on: Option<InterfaceMatch>,
+    pub received_on: Option<Box<InterfaceMatch>>,
     /// `user`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<IdMatch>,
@@ -74,20 +72,17 @@ pub struct Rule {
     /// `max-pkt-rate`; the limit is never zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pkt_rate: Option<Rate>,
-    /// `max-pkt-size` in octets; never zero.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_pkt_size: Option<u16>,
     /// `set`: what is written onto the packet.
-    #[serde(default, skip_serializing_if = "SetActions::is_empty")]
-    pub set: SetActions,
+    #[serde(default, skip_serializing_if = "Rare::is_usual")]
+    pub set: Rare<SetActions>,
     /// What a passed packet leaves behind.
     pub state: StatePolicy,
     /// `probability` as a share of 2^32 - 1; never zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<u32>,
     /// What stands in the brackets behind `keep state`.
-    #[serde(default, skip_serializing_if = "StateOptions::is_empty")]
-    pub state_options: StateOptions,
+    #[serde(default, skip_serializing_if = "Rare::is_usual")]
+    pub state_options: Rare<StateOptions>,
     /// `fragment`: fragments that were not put together, and nothing else.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fragment: bool,
@@ -99,12 +94,6 @@ pub struct Rule {
     pub allow_opts: bool,
     /// `label`.
     pub label: Option<String>,
-    /// Further labels.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub more_labels: Vec<String>,
-    /// `ridentifier`: a number that other programs know the rule by; never zero.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ridentifier: Option<u32>,
     /// `once`: the rule is gone after its first match.
     #[serde(default, skip_serializing_if = "is_false")]
     pub once: bool,
@@ -113,7 +102,7 @@ pub struct Rule {
     pub tag: Option<String>,
     /// `tagged`
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tagged: Option<TagMatch>,
+    pub tagged: Option<Box<TagMatch>>,
     /// `rtable`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtable: Option<u32>,
@@ -125,13 +114,13 @@ pub struct Rule {
     pub af_to: Option<Af>,
     /// `nat-to`: new source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nat: Option<Pool>,
+    pub nat: Option<Box<Pool>>,
     /// `rdr-to`: new destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rdr: Option<Pool>,
+    pub rdr: Option<Box<Pool>>,
     /// `route-to`, `reply-to`, `dup-to`
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<Route>,
+    pub route: Option<Box<Route>>,
 }
 
 /// Lists of rules, in the order in which packets pass them and in which they are listed.
@@ -153,6 +142,35 @@ pub enum RuleKind {
     /// `pass`, `block`, `match`
     #[default]
     Filter,
+}
+
+/// What only FreeBSD's rules can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FreeBsdWords {
+    /// `no` in front of a rule that cleans or translates: packets are left as they are.
+    pub except: bool,
+    /// `nat pass` and the like: what is translated passes without a look at the filter.
+    pub translate_pass: bool,
+    /// `max-pkt-size` in octets; never zero.
+    pub max_pkt_size: Option<u16>,
+    /// Labels behind the first.
+    pub more_labels: Vec<String>,
+    /// `ridentifier`: a number that other programs know the rule by; never zero.
+    pub ridentifier: Option<u32>,
+}
+
+impl Usual for FreeBsdWords {
+    fn usual() -> &'static Self {
+        static USUAL: FreeBsdWords = FreeBsdWords {
+            except: false,
+            translate_pass: false,
+            max_pkt_size: None,
+            more_labels: Vec::new(),
+            ridentifier: None,
+        };
+        &USUAL
+    }
 }
 
 impl RuleKind {
@@ -249,6 +267,13 @@ pub struct SetActions {
     pub delay: Option<u16>,
 }
 
+impl Usual for SetActions {
+    fn usual() -> &'static Self {
+        static USUAL: SetActions = SetActions { prio: None, queue: None, tos: None, delay: None };
+        &USUAL
+    }
+}
+
 impl SetActions {
     /// Whether nothing is set.
     #[must_use]
@@ -299,8 +324,7 @@ impl Rule {
     pub fn new(action: Action) -> Self {
         Self {
             kind: RuleKind::Filter,
-            except: false,
-            translate_pass: false,
+            freebsd: Rare::usual(),
             action,
             anchor: None,
             direction: None,
@@ -321,17 +345,14 @@ impl Rule {
             tos: None,
             prio: None,
             max_pkt_rate: None,
-            max_pkt_size: None,
-            set: SetActions::default(),
+            set: Rare::usual(),
             state: if action == Action::Pass { StatePolicy::Keep } else { StatePolicy::None },
             probability: None,
-            state_options: StateOptions::default(),
+            state_options: Rare::usual(),
             fragment: false,
             scrub: Scrub::default(),
             allow_opts: false,
             label: None,
-            more_labels: Vec::new(),
-            ridentifier: None,
             once: false,
             tag: None,
             tagged: None,
@@ -346,8 +367,7 @@ impl Rule {
 
     /// Names of the tables that the rule refers to.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
-        let pools = [self.nat.as_ref(), self.rdr.as_ref(), self.route.as_ref().map(|r| &r.pool)];
-        let pools = pools.into_iter().flatten().flat_map(Pool::addresses);
+        let pools = self.pools().flat_map(Pool::addresses);
         let ends = [&self.from.addr, &self.to.addr];
         let named = ends.into_iter().chain(pools).filter_map(|addr| match addr {
             AddrMatch::Table(name) => Some(name.as_str()),
@@ -359,6 +379,6 @@ impl Rule {
     /// The pools of the rule.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
         let route = self.route.as_ref().map(|route| &route.pool);
-        [self.nat.as_ref(), self.rdr.as_ref(), route].into_iter().flatten()
+        [self.nat.as_deref(), self.rdr.as_deref(), route].into_iter().flatten()
     }
 }

@@ -63,7 +63,7 @@ pub fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
         check: matches.get_flag("check"),
         dialect: matches.get_one::<String>("dialect").cloned().unwrap_or_default(),
         defines: load::defines(&words, console),
-        sources: SystemSources::new(false),
+        sources: SystemSources::new(false, Dialect::OpenBsd),
     };
     let files: Vec<&String> = matches.get_many("file").into_iter().flatten().collect();
     let outcome = if files.is_empty() {
