@@ -221,7 +221,7 @@ mod tests {
         check(Draft {
             options: Options::default(),
             tables: tables.into_iter().map(|table| ((), table)).collect(),
-            rules: rules.into_iter().map(|rule| ((), rule)).collect(),
+            rules,
             ..Draft::default()
         })
         .unwrap()
