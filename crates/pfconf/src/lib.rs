@@ -41,6 +41,7 @@ mod print_freebsd;
 mod print_parts;
 mod queues;
 mod reader;
+mod recovery;
 mod redirect;
 mod rules;
 mod scan;
