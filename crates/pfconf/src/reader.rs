@@ -22,6 +22,7 @@ use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
 };
 use crate::queues;
+use crate::recovery::Recovery;
 use crate::redirect::AutoTables;
 use crate::rules::{Context, RuleSpec, rule};
 use crate::scan::{Macro, Macros, Scanner, Statement, VALUE_MAX, tokens};
@@ -92,6 +93,7 @@ pub(crate) struct Reader<'a> {
     diagnostics: Vec<Diagnostic>,
     /// What is left of [`QUIET`].
     quiet: usize,
+    recovery: Recovery,
     stopped: bool,
     shapes: Shapes,
 }
@@ -126,6 +128,7 @@ impl<'a> Reader<'a> {
             listing: Lines::default(),
             diagnostics: Vec::new(),
             quiet: 0,
+            recovery: Recovery::default(),
             stopped: false,
             shapes: Shapes::default(),
         }
@@ -149,6 +152,7 @@ impl<'a> Reader<'a> {
             std::mem::replace(&mut self.lines, LineIndex::new(text)),
             std::mem::replace(&mut self.source, source.cloned()),
         );
+        let recovery = self.recovery.enter();
         let mut scanner = Scanner::new(text);
         while !self.stopped {
             let mut reported = Vec::new();
@@ -164,7 +168,7 @@ impl<'a> Reader<'a> {
             }
             let Some(statement) = next else { break };
             let resume = if statement.failed {
-                self.mistake();
+                self.mistake(&statement);
                 // With an unknown macro pfctl loses the newline, and with it the next line.
                 statement.undefined.then_some(statement.end + 1)
             } else {
@@ -176,8 +180,12 @@ impl<'a> Reader<'a> {
                 for diagnostic in reported {
                     self.report(diagnostic);
                 }
+                if statement.undefined {
+                    self.recovery.skipped(text.get(offset..scanner.position()).unwrap_or_default());
+                }
             }
         }
+        self.recovery.leave(recovery);
         if self.depth == 0 && !self.frames.is_empty() && !self.stopped {
             self.unclosed(text);
         }
@@ -204,20 +212,24 @@ impl<'a> Reader<'a> {
     /// Notes a message; its line is that of the place where pfctl was.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
         let line = diagnostic.seen_at().map_or(0, |offset| self.lines.line(offset));
+        let follows = self.recovery.explains(&diagnostic);
+        let diagnostic = diagnostic.follows_if(follows);
         self.stopped |= diagnostic.is_fatal();
         self.diagnostics.push(diagnostic.place(&self.name, line).within(self.source.as_ref()));
     }
 
     /// After a mistake: quiet for a while, and out of all anchors. The newline counts already.
-    fn mistake(&mut self) {
+    fn mistake(&mut self, statement: &Statement) {
         self.quiet = QUIET - 1;
+        self.recovery.lost(statement, self.frames.len());
         self.frames.clear();
     }
 
     /// Reads a statement. After a mistake, where in the file the rest of the line is to be
     /// skipped from.
     fn statement(&mut self, statement: &Statement) -> Option<usize> {
-        let entry = match kind(statement) {
+        let dialect = self.world.dialect;
+        let entry = match kind(statement, dialect) {
             Kind::Empty => {
                 self.quiet = self.quiet.saturating_sub(1);
                 return None;
@@ -225,8 +237,10 @@ impl<'a> Reader<'a> {
             Kind::Entry(entry) => entry,
             Kind::Unknown => {
                 let start = statement.text.len() - statement.text.trim_start().len();
-                let misfit =
-                    Misfit { diagnostic: Box::new(unknown_statement(statement)), at: start };
+                let misfit = Misfit {
+                    diagnostic: Box::new(unknown_statement(statement, dialect)),
+                    at: start,
+                };
                 return Some(self.misfit(statement, misfit));
             }
         };
@@ -238,14 +252,14 @@ impl<'a> Reader<'a> {
         if !fits_here {
             let start = statement.text.len() - statement.text.trim_start().len();
             let diagnostic = if entry == Rule::closing {
-                unknown_statement(statement)
+                unknown_statement(statement, dialect)
             } else {
                 anchors::misplaced(statement, start)
             };
             let misfit = Misfit { diagnostic: Box::new(diagnostic), at: start };
             return Some(self.misfit(statement, misfit));
         }
-        let tree = match parse(statement, entry, &mut self.shapes) {
+        let tree = match parse(statement, entry, dialect, &mut self.shapes) {
             Ok(tree) => tree,
             Err(misfit) => {
                 let found = self.front(statement, entry, misfit.at);
@@ -257,6 +271,7 @@ impl<'a> Reader<'a> {
         };
         match self.carry_out(statement, entry, &tree.parts()) {
             Ok(()) => {
+                self.recovery.understood();
                 let words = tokens(&statement.text).count();
                 self.quiet = self.quiet.saturating_sub(words + 1);
                 None
@@ -272,7 +287,7 @@ impl<'a> Reader<'a> {
             .max(diagnostic.primary_span().map(|span| span.end))
             .unwrap_or(statement.end);
         self.report(diagnostic);
-        self.mistake();
+        self.mistake(statement);
         resume.min(statement.end)
     }
 
@@ -281,10 +296,11 @@ impl<'a> Reader<'a> {
         let Misfit { diagnostic, at } = misfit;
         let before = tokens(&statement.text).take_while(|token| token.start < at).count();
         let resume = statement.next_token(at);
+        let follows = self.recovery.is_rest(statement, statement.next_token(0));
         if before >= self.quiet {
-            self.report(diagnostic.line_at(resume));
+            self.report(diagnostic.line_at(resume).follows_if(follows));
         }
-        self.mistake();
+        self.mistake(statement);
         let len = tokens(&statement.text).find(|token| token.start >= at).map(|token| token.len());
         let newline = statement.text[at.min(statement.text.len())..].starts_with('\n');
         match len {
@@ -296,8 +312,9 @@ impl<'a> Reader<'a> {
 
     /// What is carried out, or wrong, in front of a word that does not fit.
     fn front(&mut self, statement: &Statement, entry: Rule, at: usize) -> Option<Diagnostic> {
+        let dialect = self.world.dialect;
         if entry == Rule::setting {
-            let tree = parse_front(statement, Rule::setting_prefix, statement.text.len())?;
+            let tree = parse_front(statement, Rule::setting_prefix, dialect, statement.text.len())?;
             let parts = tree.parts();
             // Without a list pfctl waits for the end of the line.
             let bare = |part: &Pair| {
@@ -314,7 +331,7 @@ impl<'a> Reader<'a> {
         let ends: Vec<usize> =
             tokens(&statement.text).map(|token| token.end).take_while(|&end| end <= at).collect();
         let mut fronts = ends.iter().rev().take(FRONTS_MAX);
-        let tree = fronts.find_map(|&end| parse_front(statement, entry, end))?;
+        let tree = fronts.find_map(|&end| parse_front(statement, entry, dialect, end))?;
         let parts = tree.parts();
         let found = match entry {
             Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
@@ -372,6 +389,16 @@ impl<'a> Reader<'a> {
                     self.shared.queues.push(queue);
                 }
                 Ok(())
+            }
+            Rule::scrub_rule | Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => {
+                let start = statement.locate(0, statement.text.trim_end().len());
+                Err(Box::new(
+                    Diagnostic::error(
+                        Code::Unsupported,
+                        "rules that clean or translate are not supported by this version",
+                    )
+                    .at(&start, "not supported"),
+                ))
             }
             _ => {
                 let mut spec = rule(self.context(), statement, parts)?;

@@ -6,7 +6,7 @@ use pfapi::check::{CheckedRuleset, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
 use pfapi::ruleset::TableDef;
-use pfconf::{CompileOptions, Compiled, Diagnostic, Input, Listing, Sources};
+use pfconf::{CompileOptions, Compiled, Diagnostic, Dialect, Input, Listing, Sources};
 
 use crate::client::Client;
 use crate::console::Console;
@@ -32,6 +32,8 @@ pub struct Setting<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`
     pub numeric_only: bool,
+    /// `--dialect`, or what the file looks like.
+    pub dialect: Dialect,
     /// What is to be printed.
     pub listing: Listing,
 }
@@ -44,6 +46,7 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
         sources: setting.sources,
         defines: setting.defines,
         numeric_only: setting.numeric_only,
+        dialect: setting.dialect,
         listing: setting.listing,
     };
     pfconf::compile(input, &options)
@@ -72,7 +75,9 @@ pub fn show_all(
     style: Style,
     console: &mut Console<'_>,
 ) {
-    for (index, diagnostic) in diagnostics.iter().enumerate() {
+    // What only follows from another message is for those who count the lines of pfctl(8).
+    let shown = |found: &&Diagnostic| style.form == ErrorForm::Classic || !found.is_consequence();
+    for (index, diagnostic) in diagnostics.iter().filter(shown).enumerate() {
         let text = match style.form {
             ErrorForm::Classic => diagnostic.classic(),
             ErrorForm::Pretty => {

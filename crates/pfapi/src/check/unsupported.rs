@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, Options, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, FreeBsdWords, Options, Rule, StatePolicy};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -91,6 +91,8 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
 /// Names the features of one rule. Every field is listed, so that none can be forgotten.
 fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     let Rule {
+        kind,
+        freebsd,
         action: _,
         anchor: _,
         direction: _,
@@ -99,7 +101,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         interface: _,
         rdomain,
         af: _,
-        proto: _,
+        proto,
         from,
         os,
         to,
@@ -129,6 +131,9 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         rdr,
         route,
     } = rule;
+    // Labels and numbers are for other programs only.
+    let FreeBsdWords { except: _, translate_pass: _, max_pkt_size, more_labels: _, ridentifier: _ } =
+        &**freebsd;
     for addr in [&from.addr, &to.addr] {
         match addr {
             AddrMatch::Any
@@ -154,12 +159,17 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         StatePolicy::Modulate => Some("modulate state"),
         StatePolicy::Synproxy => Some("synproxy state"),
     };
+    let sctp_ports =
+        *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
+        (!kind.is_filter(), kind.word()),
         (log.is_some(), "log"),
         (os.is_some(), "os"),
         (set.queue.is_some(), "set queue"),
         (set.tos.is_some(), "set tos"),
         (set.delay.is_some(), "set delay"),
+        (sctp_ports, "proto sctp port"),
+        (max_pkt_size.is_some(), "max-pkt-size"),
         (state_word.is_some(), state_word.unwrap_or_default()),
         (!state_options.is_empty(), "state options"),
         (!scrub.is_empty(), "scrub"),
