@@ -13,14 +13,15 @@ use super::{Filter, Flow, mark, wscale_offer};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
+use crate::rewrite;
 use crate::rules::{Evaluation, Live, NoTranslation, PacketView, Surroundings};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
 use crate::state::key::Keys;
 use crate::state::store::InsertError;
-use crate::state::tcp::TcpState;
+use crate::state::tcp::{TcpState, Translation};
 use crate::wire::build::TTL_DEFAULT;
-use crate::wire::build::flags::RST;
+use crate::wire::build::flags::{ACK, RST, SYN};
 
 impl Filter<'_> {
     /// Lets the rules decide; a state that was made is in `packet.meta.link`.
@@ -62,16 +63,53 @@ impl Filter<'_> {
                 if flow.desc.has_options && !rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
-                if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
+                if let (true, Some(key)) = (rule.rule.state != StatePolicy::None, flow.key) {
                     mark(packet, &flow.desc, &found.actions);
-                    let state = self.new_state(packet, &flow.desc, &found, Keys::new(key, key));
+                    let source = self.admit(rule, &flow.desc)?;
+                    let mut state = self.new_state(packet, &flow.desc, &found, Keys::new(key, key));
+                    state.source = source;
+                    let modulation = self.modulate(rule.rule.state, flow, &mut state);
                     self.insert(packet, state, flow.desc.total)?;
-                    return Ok(Verdict::Pass);
+                    return self.begin(packet, flow, rule.rule.state, modulation);
                 }
                 mark(packet, &flow.desc, &found.stateless_actions());
                 Self::count_stateless(&found, place.direction, flow.desc.total);
                 Ok(Verdict::Pass)
             }
+        }
+    }
+
+    /// Gives the initiator of a `modulate state` connection numbers of the filter's choice; gives
+    /// the difference to its own.
+    fn modulate(&mut self, policy: StatePolicy, flow: &Flow, state: &mut State) -> Option<u32> {
+        let (Body::Tcp(tcp), Transport::Tcp(header)) = (&mut state.body, flow.desc.transport)
+        else {
+            return None;
+        };
+        let modulated = policy == StatePolicy::Modulate && header.flags & (SYN | ACK) == SYN;
+        modulated.then(|| tcp.modulate(self.parts.rng.next_u32()))
+    }
+
+    /// What becomes of the first packet of a state.
+    fn begin(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        policy: StatePolicy,
+        modulation: Option<u32>,
+    ) -> Result<Verdict, Reason> {
+        let Transport::Tcp(tcp) = flow.desc.transport else { return Ok(Verdict::Pass) };
+        if let Some(seq) = modulation {
+            rewrite::translate(packet, flow.desc.l4, &tcp, Translation { seq, ack: 0 });
+        }
+        let proxied = policy == StatePolicy::Synproxy
+            && packet.meta.direction == Direction::In
+            && tcp.flags & (SYN | ACK) == SYN
+            && !flow.from_cookie;
+        let made = packet.meta.link.filter(|_| proxied);
+        match made.and_then(|link| self.engine.store.follow(link)) {
+            Some(state) => self.offer_proxy(packet, &flow.desc, &tcp, state),
+            None => Ok(Verdict::Pass),
         }
     }
 
@@ -111,6 +149,7 @@ impl Filter<'_> {
             anchor: found.anchor.map(Arc::clone),
             matches: self.parts.match_lists.get(&self.snapshot.rules, &self.parts.scratch.matches),
             actions: found.actions,
+            source: None,
             created: self.now,
             last_used: self.now,
             timeout,

@@ -14,6 +14,7 @@ use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
 use crate::packet::StateRef;
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
+use crate::source::SourceHold;
 
 /// A connection as the filter remembers it.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct State {
     pub matches: Option<MatchList>,
     /// What these rules ask to be done to the packets of the state.
     pub actions: Actions,
+    /// Its part in the source node of its initiator.
+    pub source: Option<SourceHold>,
     /// When the state was made.
     pub created: Uptime,
     /// When it was used last; moved by accepted packets only.
@@ -217,6 +220,9 @@ impl State {
     pub fn retire(&self) {
         let counted = self.counted();
         self.rules().for_each(|rule| rule.counters.retire(&counted));
+        if let Some(source) = &self.source {
+            source.retire(&counted);
+        }
     }
 
     /// Seconds until the state may be purged; zero when it is due.
@@ -224,7 +230,7 @@ impl State {
         if self.purge {
             return 0;
         }
-        let life = Expiry { timeouts, population }.life(self.timeout);
+        let life = Expiry { timeouts, population }.life(&self.rule, self.timeout);
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
     }
 
