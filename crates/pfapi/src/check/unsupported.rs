@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, DynamicAddr, Options, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, DynamicAddr, Options, Rule, SetActions, StatePolicy};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -105,12 +105,12 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         tos,
         prio,
         max_pkt_rate,
-        set,
+        set: SetActions { prio: set_prio, queue, tos: _, delay },
         state,
         probability,
         state_options,
         fragment,
-        scrub,
+        scrub: _,
         allow_opts,
         label: _,
         once,
@@ -151,12 +151,13 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         (tos.is_some(), "tos"),
         (prio.is_some(), "prio"),
         (max_pkt_rate.is_some(), "max-pkt-rate"),
-        (!set.is_empty(), "set"),
+        (set_prio.is_some(), "set prio"),
+        (queue.is_some(), "set queue"),
+        (delay.is_some(), "set delay"),
         (state_word.is_some(), state_word.unwrap_or_default()),
         (probability.is_some(), "probability"),
         (!state_options.is_empty(), "state options"),
         (*fragment, "fragment"),
-        (!scrub.is_empty(), "scrub"),
         (*allow_opts, "allow-opts"),
         (*once, "once"),
         (rtable.is_some(), "rtable"),

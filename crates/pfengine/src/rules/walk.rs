@@ -42,7 +42,6 @@ pub struct Evaluation<'a> {
 impl Evaluation<'_> {
     /// What is done to the packet when no state is made: the words of the deciding rule alone.
     /// Source: OpenBSD sys/net/pf.c `pf_test`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for scrub, which is refused yet"))]
     pub fn stateless_actions(&self) -> Actions {
         self.rule.actions
     }
