@@ -181,10 +181,7 @@ fn settings_of_reassembly() {
 #[test]
 fn load_without_the_setting_keeps_it() {
     let rig = rig(Some(Reassemble::No));
-    let draft = pfapi::ruleset::Draft {
-        rules: pass().into_iter().map(|rule| ((), rule)).collect(),
-        ..Default::default()
-    };
+    let draft = pfapi::ruleset::Draft::<()> { rules: pass(), ..Default::default() };
     let ruleset = pfapi::check::check(draft).unwrap();
     rig.engine.load(&ruleset, pfengine::Loader::default(), rig.now).unwrap();
     let mut rig = rig;

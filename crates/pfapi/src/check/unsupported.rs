@@ -184,8 +184,8 @@ mod tests {
         let mut logged = plain.clone();
         logged.log = Some(crate::ruleset::Log::default());
         logged.once = true;
-        let rules = vec![(0, plain), (1, logged)];
-        let checked = check(Draft { rules, ..Draft::default() }).unwrap();
+        let rules = vec![plain, logged];
+        let checked = check(Draft::<()> { rules, ..Draft::default() }).unwrap();
         let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,

@@ -67,8 +67,7 @@ impl Router {
     }
 
     pub fn load(&self, options: Options, rules: Vec<Rule>) {
-        let rules = rules.into_iter().map(|rule| ((), rule)).collect();
-        let ruleset = check(Draft { options, rules, ..Draft::default() }).unwrap();
+        let ruleset = check(Draft::<()> { options, rules, ..Draft::default() }).unwrap();
         self.engine.load(&ruleset, Loader::default(), self.now).unwrap();
     }
 
