@@ -55,7 +55,7 @@ fn max_mss_of_a_match_rule_holds_for_the_whole_state() {
 fn header_options_of_rules() {
     let mut rule = Rule::new(Action::Pass);
     rule.scrub = Scrub { no_df: true, random_id: true, min_ttl: 100, ..Scrub::default() };
-    rule.set = SetActions { tos: Some(0x48), ..SetActions::default() };
+    rule.set = SetActions { tos: Some(0x48), ..SetActions::default() }.into();
     let mut rig = rig(vec![rule]);
     let mut octets = ip(V4, proto::UDP, &udp(V4, 1, 53, b"query"));
     octets[6] = 0x40;

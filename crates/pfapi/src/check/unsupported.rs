@@ -105,7 +105,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         tos,
         prio,
         max_pkt_rate,
-        set: SetActions { prio: set_prio, queue, tos: _, delay },
+        set,
         state,
         probability,
         state_options,
@@ -123,6 +123,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         rdr,
         route,
     } = rule;
+    let SetActions { prio: set_prio, queue, tos: _, delay } = &**set;
     for addr in [&from.addr, &to.addr] {
         match addr {
             AddrMatch::Dynamic(DynamicAddr { prefix_len: Some(_), .. }) => report("(interface)/n"),
