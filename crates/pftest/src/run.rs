@@ -261,6 +261,7 @@ impl<'a> Play<'a> {
             sources: &sources,
             defines: &[],
             numeric_only: true,
+            dialect: pfconf::detect(text).0,
             listing: pfconf::Listing::Short,
         };
         let compiled = pfconf::compile(&Input { name, text }, &options);
