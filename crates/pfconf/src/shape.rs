@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use crate::parser::Rule;
-use crate::scan::quoted_len;
+use crate::scan::{is_word_octet, quoted_len};
 use crate::tree::{Shape, Tree};
 
 /// Most outlines that are remembered.
@@ -122,8 +122,8 @@ fn outline(text: &str, outline: &mut Vec<u8>, bounds: &mut Vec<usize>) -> Option
         let end = if matches!(octet, b'"' | b'\'') {
             outline.push(QUOTED);
             at + quoted_len(&text[at..], char::from(octet))?
-        } else if IS_WORD[usize::from(octet)] {
-            let len = octets[at..].iter().position(|&octet| !IS_WORD[usize::from(octet)]);
+        } else if is_word_octet(octet) {
+            let len = octets[at..].iter().position(|&octet| !is_word_octet(octet));
             let end = len.map_or(octets.len(), |len| at + len);
             word(&text[at..end], outline);
             end
@@ -152,29 +152,9 @@ fn word(word: &str, outline: &mut Vec<u8>) {
     }
 }
 
-/// Octets of words, as a table.
-static IS_WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut octet = 0;
-    while octet < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
-        let character = octet as u8;
-        table[octet] = character.is_ascii_alphanumeric();
-        octet += 1;
-    }
-    let signs = b":.-_%@*+$&|~^?;[]`'\"";
-    let mut at = 0;
-    while at < signs.len() {
-        table[signs[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::is_word_char;
 
     fn of(text: &str) -> Option<Vec<u8>> {
         let mut found = Vec::new();
@@ -200,11 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_those_of_the_grammar() {
-        for character in '\0'..='\u{ff}' {
-            let known = u8::try_from(character).is_ok_and(|octet| IS_WORD[usize::from(octet)]);
-            assert_eq!(known && character.is_ascii(), is_word_char(character), "{character:?}");
-        }
+    fn literals_of_the_grammar_are_found() {
         let grammar = "a = { \"x\" ~ \"\\\"\" ~ b } // \"z\"\n";
         let found: Vec<_> = literals(grammar).map(|(word, _)| word).collect();
         assert_eq!(found, ["x", "\\\""]);
