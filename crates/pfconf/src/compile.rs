@@ -214,7 +214,8 @@ impl Compiled {
             Listing::Rules => false,
             Listing::Numbered => true,
         };
-        let form = print::Form { sources: Some(options.sources), counts };
+        let protocols = print::ProtocolNames::new(options.sources);
+        let form = print::Form { protocols: Some(&protocols), counts };
         for (number, rule) in rules.iter().enumerate() {
             print::tree(self.listing.text(), rule, (number, 0), form);
         }

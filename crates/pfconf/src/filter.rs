@@ -305,6 +305,7 @@ fn queue(
         let known = || context.queues.iter().filter(|queue| queue.parent.is_some());
         if !known().any(|queue| queue.name == name) {
             let diagnostic = Diagnostic::error(Code::Queue, format!("queue {name} is not defined"))
+                .about(&name)
                 .at(&place(statement, &word), "no queue of this name has a parent");
             let near = nearest(&name, known().map(|queue| queue.name.as_str()));
             return Err(Box::new(match near {

@@ -39,6 +39,7 @@ pub mod print;
 mod print_parts;
 mod queues;
 mod reader;
+mod recovery;
 mod redirect;
 mod rules;
 mod scan;

@@ -72,7 +72,9 @@ pub fn show_all(
     style: Style,
     console: &mut Console<'_>,
 ) {
-    for (index, diagnostic) in diagnostics.iter().enumerate() {
+    // What only follows from another message is for those who count the lines of pfctl(8).
+    let shown = |found: &&Diagnostic| style.form == ErrorForm::Classic || !found.is_consequence();
+    for (index, diagnostic) in diagnostics.iter().filter(shown).enumerate() {
         let text = match style.form {
             ErrorForm::Classic => diagnostic.classic(),
             ErrorForm::Pretty => {
