@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 use crate::parser::Rule;
 use crate::scan::{is_word_octet, quoted_len};
 use crate::tree::{Shape, Tree};
+use crate::wordset::WordSet;
 
 /// Most outlines that are remembered.
 const OUTLINES_MAX: usize = 1_000;
@@ -28,21 +29,14 @@ const NUMBER: u8 = 0xfe;
 const QUOTED: u8 = 0xfd;
 const BLANK: u8 = 0xfc;
 
-/// Words that the grammar names, by their first octet and their length.
-static NAMED: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
-    let mut by_start = vec![Vec::new(); 256];
-    for (word, _) in literals(include_str!("pf.pest")) {
-        let Some(&first) = word.as_bytes().first() else { continue };
-        let words: &mut Vec<&str> = &mut by_start[usize::from(first)];
-        if !words.contains(&word) {
-            words.push(word);
-        }
-    }
-    by_start
-});
+const GRAMMARS: [&str; 2] = [include_str!("pf.pest"), include_str!("freebsd.pest")];
+
+/// Words that the grammar names.
+static NAMED: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(GRAMMARS.into_iter().flat_map(literals).map(|(word, _)| word)));
 
 /// Everything between quotation marks in a grammar, and what stands behind it on its line.
-fn literals(grammar: &str) -> impl Iterator<Item = (&str, &str)> {
+fn literals(grammar: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     grammar.lines().flat_map(|line| {
         let mut rest = line;
         std::iter::from_fn(move || {
@@ -144,7 +138,7 @@ fn word(word: &str, outline: &mut Vec<u8>) {
     if octets.iter().all(u8::is_ascii_digit) {
         outline.push(NUMBER);
     } else if (first.is_ascii_alphanumeric() || matches!(first, b':' | b'_'))
-        && !NAMED[usize::from(first)].contains(&word)
+        && !NAMED.contains(word)
     {
         outline.push(NAME);
     } else {
@@ -184,13 +178,13 @@ mod tests {
         let grammar = "a = { \"x\" ~ \"\\\"\" ~ b } // \"z\"\n";
         let found: Vec<_> = literals(grammar).map(|(word, _)| word).collect();
         assert_eq!(found, ["x", "\\\""]);
-        assert!(NAMED[usize::from(b'p')].contains(&"pass"));
+        assert!(NAMED.contains("pass"));
     }
 
     /// A name that is only the front of a word must not decide anything: names are marks here.
     #[test]
     fn named_words_of_the_grammar_end_where_words_end() {
-        for (word, behind) in literals(include_str!("pf.pest")) {
+        for (word, behind) in GRAMMARS.into_iter().flat_map(literals) {
             let behind = behind.trim_start();
             let alternative = behind.is_empty() || behind.starts_with('|');
             let is_word = word.starts_with(|first: char| first.is_ascii_alphabetic());
