@@ -84,6 +84,8 @@ pub enum Request {
     KillSources {
         /// Networks of the sources.
         sources: Vec<Prefix>,
+        /// Networks of the addresses that translation gave them; empty is any and none.
+        destinations: Vec<Prefix>,
     },
     /// `pfctl -s timeouts`
     Timeouts,

@@ -47,7 +47,7 @@ fn complete(rig: &mut Rig, client: u32, sport: u16) -> Verdict {
 
 fn limit_counter(rig: &Rig, counter: LimitCounter) -> u64 {
     let counters = rig.engine.info(rig.now).limit_counters;
-    counters.into_iter().find(|(which, _)| *which == counter).unwrap().1
+    counters.into_iter().find(|(which, _)| *which == counter).expect("every counter is listed").1
 }
 
 /// Lets `seconds` pass, with the purge at work.
@@ -157,7 +157,7 @@ fn the_number_of_source_nodes_is_bounded() {
     assert_eq!(rig.engine.info(rig.now).states, 3);
     assert_eq!(syn(&mut rig, 4, 1_000), Verdict::Pass);
     let net = "10.0.0.4/32".parse().unwrap();
-    assert_eq!(rig.engine.kill_sources(&[net]), 1);
+    assert_eq!(rig.engine.kill_sources(&[net], &[]), 1);
 }
 
 #[test]
@@ -193,7 +193,9 @@ fn overload(flush: Flush) -> (Rig, Rule) {
         rules: vec![limited.clone(), other],
         ..Draft::default()
     };
-    rig.engine.load(&check(draft).unwrap(), Loader::default(), rig.now).unwrap();
+    rig.engine
+        .load(&check(draft).expect("a valid ruleset"), Loader::default(), rig.now)
+        .expect("it loads");
     let ends = V4.client(1);
     let datagram = ip(ends, proto::UDP, &udp(ends, 9, 53, b"query"));
     assert_eq!(rig.send(Direction::In, &datagram).verdict, Verdict::Pass);
@@ -271,14 +273,16 @@ fn sloppy_states_take_any_sequence_number() {
 }
 
 fn numbers(octets: &[u8]) -> (u32, u32) {
-    let at = |at: usize| u32::from_be_bytes(octets[at..at + 4].try_into().unwrap());
+    let at = |at: usize| u32::from_be_bytes(octets[at..at + 4].try_into().expect("four octets"));
     (at(24), at(28))
 }
 
 /// Checks IPv4 and TCP checksums.
 fn is_intact(octets: &[u8]) -> bool {
     let ends = |at: usize| {
-        std::net::Ipv4Addr::from_bits(u32::from_be_bytes(octets[at..at + 4].try_into().unwrap()))
+        std::net::Ipv4Addr::from_bits(u32::from_be_bytes(
+            octets[at..at + 4].try_into().expect("four octets"),
+        ))
     };
     let ends = Ends { src: ends(12).into(), dst: ends(16).into() };
     common::checksum(&octets[..20]) == 0

@@ -146,8 +146,8 @@ impl Service {
             Request::KillStates { filter } => {
                 Response::Count { count: engine.kill_states(&filter, now) }
             }
-            Request::KillSources { sources } => {
-                Response::Count { count: engine.kill_sources(&sources) }
+            Request::KillSources { sources, destinations } => {
+                Response::Count { count: engine.kill_sources(&sources, &destinations) }
             }
             Request::ClearRuleCounters => {
                 engine.clear_rule_counters();

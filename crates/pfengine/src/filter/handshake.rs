@@ -208,6 +208,7 @@ impl<'a> Filter<'a> {
         let waited = !body.is_waiting_for_server();
         let step = body.proxy(tcp, forward, self.classic);
         let (completed, mss) = (waited && body.is_waiting_for_server(), body.proxy_mss);
+        let max_mss = state.actions.max_mss;
         state.update_half_open(&self.engine.store.half_open);
         if completed {
             state = self.complete_handshake(state)?;
@@ -226,6 +227,7 @@ impl<'a> Filter<'a> {
             }
             ProxyStep::Connect { seq, mss } => {
                 self.parts.stats.reason(ProxyStep::REASON);
+                let mss = mss.map(|mss| if max_mss == 0 { mss } else { mss.min(max_mss) });
                 let segment = TcpSegment { seq: seq.0, flags: SYN, mss, ..turned(back) };
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);
