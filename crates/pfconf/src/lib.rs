@@ -55,7 +55,7 @@ mod translate;
 mod tree;
 
 pub use compile::{CompileOptions, Compiled, Listing, compile};
-pub use diag::{Code, Diagnostic, Severity};
+pub use diag::{Code, Diagnostic, Edit, Fix, Severity, UnknownCode};
 pub use dialect::Dialect;
 pub use fingerprint::{FingerprintMistake, Fingerprints, OsMatch};
 pub use lines::Lines;
