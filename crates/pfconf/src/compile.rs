@@ -12,9 +12,13 @@ use pfapi::ruleset::{AnchorRuleset, Draft, Rule, TableDef};
 use crate::Input;
 use crate::address::World;
 use crate::diag::{Code, Diagnostic, Severity, SourceText};
-use crate::print;
+use crate::dialect::Dialect;
+use crate::md5::md5;
+use crate::optimize::{Counted, Level, Optimizer};
 use crate::queues;
-use crate::reader::{Reader, Shared};
+use crate::reader::{Load, Reader, Shared};
+use crate::redirect::AutoTables;
+use crate::settle::Settler;
 use crate::source::Sources;
 use crate::span::Span;
 
@@ -32,6 +36,18 @@ pub struct CompileOptions<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`: host names are not resolved.
     pub numeric_only: bool,
+    /// `-o`: how rules are optimized, whatever the file says.
+    pub optimize: Option<Level>,
+    /// The main ruleset in force with its counters, for [`Level::Profile`]; asked for when needed.
+    pub running: &'a dyn Fn() -> Vec<Counted>,
+    /// The ruleset is to be loaded: automatic tables get names that no other ruleset has.
+    pub for_load: bool,
+}
+
+/// There is no ruleset in force, or none that may be asked for.
+#[must_use]
+pub fn no_running() -> Vec<Counted> {
+    Vec::new()
 }
 
 /// What became of a file.
@@ -56,7 +72,12 @@ pub struct Compiled {
 /// rules; all three are bounded. No input makes it panic.
 #[must_use]
 pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
-    let mut shared = Shared::default();
+    let identifier = || u32::from_le_bytes(first_four(md5(input.text.as_bytes())));
+    let mut shared = Shared {
+        optimize: options.optimize,
+        automatic: AutoTables::new(options.for_load.then(identifier)),
+        ..Shared::default()
+    };
     let world = World {
         facts: options.facts,
         sources: options.sources,
@@ -82,20 +103,26 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             return compiled;
         }
     }
-    compiled.rules(&main.rules, options.sources);
+    let level = shared.optimize.unwrap_or_default();
+    let mut optimizer = Optimizer::new(level, Dialect::OpenBsd, options.facts, options.running);
+    let Some(rules) =
+        compiled.rules(main.rules, &mut optimizer, &mut shared.automatic, options.sources)
+    else {
+        return compiled;
+    };
+    let automatic = std::mem::take(&mut shared.automatic.made);
     let mut anchors = Vec::new();
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
         compiled.progress.push(text);
-        let anchor = load.anchor.clone();
-        let Some(found) = load_anchor(world, &mut shared, anchor, &load.file, &mut compiled) else {
+        let Some(found) = load_anchor(world, &mut shared, &mut optimizer, load, &mut compiled)
+        else {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
             return compiled;
         };
         anchors.push(found);
     }
     let tables = unique(main.tables);
-    let automatic = std::mem::take(&mut shared.automatic.made);
     let draft = Draft {
         options: main.settings.finish(),
         queues: shared.queues,
@@ -103,7 +130,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             .into_iter()
             .chain(automatic.into_iter().map(|table| (Span::new(0, 0), table)))
             .collect(),
-        rules: main.rules.into_iter().map(|rule| (Span::new(0, 0), rule)).collect(),
+        rules: rules.into_iter().map(|rule| (Span::new(0, 0), rule)).collect(),
         anchors,
     };
     let last_table = draft.tables.last().map(|&(span, _)| span);
@@ -130,6 +157,10 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     compiled
 }
 
+const fn first_four([a, b, c, d, ..]: [u8; 16]) -> [u8; 4] {
+    [a, b, c, d]
+}
+
 fn has_errors(compiled: &Compiled) -> bool {
     compiled.diagnostics.iter().any(|found| found.severity() == Severity::Error)
 }
@@ -153,10 +184,11 @@ fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
 fn load_anchor(
     world: World,
     shared: &mut Shared,
-    path: String,
-    file: &str,
+    optimizer: &mut Optimizer,
+    load: &Load,
     compiled: &mut Compiled,
 ) -> Option<AnchorRuleset> {
+    let file = load.file.as_str();
     let text = match world.sources.read(file) {
         Ok(text) => text,
         Err(error) => {
@@ -181,20 +213,34 @@ fn load_anchor(
     if failed {
         return None;
     }
-    compiled.rules(&found.rules, world.sources);
-    let tables = unique(found.tables).into_iter().map(|(_, table)| table).collect();
-    Some(AnchorRuleset { path, tables, rules: found.rules })
+    let rules = compiled.rules(found.rules, optimizer, &mut shared.automatic, world.sources)?;
+    let mut tables: Vec<TableDef> =
+        unique(found.tables).into_iter().map(|(_, table)| table).collect();
+    tables.append(&mut shared.automatic.made);
+    Some(AnchorRuleset { path: load.anchor.clone(), tables, rules })
 }
 
 impl Compiled {
-    fn both(&mut self, lines: Vec<String>) {
+    pub(crate) fn both(&mut self, lines: Vec<String>) {
         self.numbered.extend(lines.iter().cloned());
         self.listing.extend(lines);
     }
 
-    fn rules(&mut self, rules: &[Rule], sources: &dyn Sources) {
-        for (number, rule) in rules.iter().enumerate() {
-            print::tree(rule, (number, 0), sources, &mut self.listing, &mut self.numbered);
+    /// Settles and lists a ruleset; `None` when a name is too long, which is told.
+    fn rules(
+        &mut self,
+        rules: Vec<Rule>,
+        optimizer: &mut Optimizer,
+        tables: &mut AutoTables,
+        sources: &dyn Sources,
+    ) -> Option<Vec<Rule>> {
+        let settled = Settler { optimizer, sources, tables, compiled: self }.settle(rules, 0);
+        match settled {
+            Ok(rules) => Some(rules),
+            Err(diagnostic) => {
+                self.diagnostics.push(diagnostic);
+                None
+            }
         }
     }
 }

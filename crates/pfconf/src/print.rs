@@ -54,28 +54,21 @@ pub fn rule(rule: &Rule) -> String {
     line
 }
 
-/// A rule and those below it, as `pfctl -nv` and `pfctl -nvv` print them.
-pub(crate) fn tree(
+/// A rule as `pfctl -nv` and `pfctl -nvv` print it; `has_rules`: those of an inline anchor follow.
+pub(crate) fn opening(
     shown: &Rule,
+    has_rules: bool,
     (number, depth): (usize, usize),
     sources: &dyn Sources,
     plain: &mut Vec<String>,
     numbered: &mut Vec<String>,
 ) {
     let line = with_protocol(rule(shown), shown.proto, sources);
-    let below = shown.anchor.as_ref().and_then(|anchor| anchor.rules.as_deref());
-    let below = below.filter(|rules| !rules.is_empty());
-    let brace = if below.is_some() { " {" } else { "" };
+    let brace = if has_rules { " {" } else { "" };
     let indent = "  ".repeat(depth);
     let counts = with_protocol(rule(&counted(shown)), shown.proto, sources);
     numbered.push(format!("@{number} {counts}{brace}"));
     plain.push(format!("{indent}{line}{brace}"));
-    let Some(rules) = below else { return };
-    for (number, rule) in rules.iter().enumerate() {
-        tree(rule, (number, depth + 1), sources, plain, numbered);
-    }
-    numbered.push(format!("{indent}}}"));
-    plain.push(format!("{indent}}}"));
 }
 
 /// With the name that the protocol has on this machine.

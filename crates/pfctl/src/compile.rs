@@ -32,6 +32,9 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
         sources: &SystemSources::new(true),
         defines: &[],
         numeric_only: false,
+        optimize: None,
+        running: &pfconf::no_running,
+        for_load: true,
     };
     let input = Input { name, text: &text };
     let compiled = load::compile(&input, &setting);

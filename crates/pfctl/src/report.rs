@@ -130,6 +130,9 @@ mod tests {
             sources: &BuiltinSources,
             defines: &[],
             numeric_only: false,
+            optimize: None,
+            running: &pfconf::no_running,
+            for_load: false,
         };
         let input = Input { name: "pf.conf", text };
         let compiled = pfconf::compile(&input, &options);

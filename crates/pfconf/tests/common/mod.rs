@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{
-    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, OsMatch, Sources, compile,
+    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, Level, OsMatch, Sources,
+    compile, no_running,
 };
 
 /// The repository's root.
@@ -98,8 +99,20 @@ impl Sources for TestSources {
 
 /// Compiles with the router of the golden files.
 pub fn compile_text(text: &str) -> Compiled {
+    compile_with(text, Some(Level::None))
+}
+
+/// Compiles with the router of the golden files, optimized as asked for.
+pub fn compile_with(text: &str, optimize: Option<Level>) -> Compiled {
     let facts = router();
-    let options =
-        CompileOptions { facts: &facts, sources: &TestSources, defines: &[], numeric_only: false };
+    let options = CompileOptions {
+        facts: &facts,
+        sources: &TestSources,
+        defines: &[],
+        numeric_only: false,
+        optimize,
+        running: &no_running,
+        for_load: false,
+    };
     compile(&Input { name: "stdin", text }, &options)
 }

@@ -2,10 +2,14 @@
 //!
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`, sbin/pfctl/parse.y `parse_config`.
 
+use std::cell::RefCell;
 use std::path::Path;
 
+use pfapi::control::{Request, Response};
 use pfapi::facts::Facts;
-use pfconf::{Compiled, Dialect, FingerprintMistake, Input, Severity, Sources, name_ports};
+use pfconf::{
+    Compiled, Counted, Dialect, FingerprintMistake, Input, Severity, Sources, name_ports,
+};
 
 use crate::console::{os_text, printable};
 use crate::env::Env;
@@ -34,14 +38,21 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     };
     let flags = session.flags;
     let world = World::find(session)?;
-    let setting = Setting {
-        facts: world.facts(),
-        sources: world.sources(),
-        defines: &load::defines(&flags.defines, session.console),
-        numeric_only: flags.names == Names::Never,
-    };
+    let defines = load::defines(&flags.defines, session.console);
     let input = Input { name: if file == "-" { "stdin" } else { file }, text: &text };
-    let mut compiled = load::compile(&input, &setting);
+    let mut compiled = {
+        let session = RefCell::new(&mut *session);
+        let setting = Setting {
+            facts: world.facts(),
+            sources: world.sources(),
+            defines: &defines,
+            numeric_only: flags.names == Names::Never,
+            optimize: flags.optimize,
+            running: &|| running(&mut session.borrow_mut()),
+            for_load: !flags.no_action,
+        };
+        load::compile(&input, &setting)
+    };
     if flags.port_names {
         for line in compiled.listing.iter_mut().chain(&mut compiled.numbered) {
             *line = name_ports(line, world.sources());
@@ -64,6 +75,32 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         load::transact(session.client()?, ruleset)?;
     }
     Ok(Exit::Success)
+}
+
+/// The rules in force with their counters. Without them the optimizer does what it can, as with
+/// `-o basic`.
+fn running(session: &mut Session<'_, '_>) -> Vec<Counted> {
+    if session.flags.env.is_some() {
+        return Vec::new();
+    }
+    let mut rules = Vec::new();
+    let asked = session.list(&Request::Rules, "rules", |_, _, response| {
+        let Response::Rules { rules: part } = response else {
+            return Err(Error::Unexpected("rules"));
+        };
+        rules.extend(part.into_iter().map(|report| Counted {
+            packets: report.packets[0].saturating_add(report.packets[1]),
+            rule: report.rule,
+        }));
+        Ok(())
+    });
+    match asked {
+        Ok(()) => rules,
+        Err(error) => {
+            session.console.warn(format_args!("no counters to optimize by: {error}"));
+            Vec::new()
+        }
+    }
 }
 
 /// `--strict`: a warning is as bad as an error.
