@@ -13,8 +13,10 @@ use crate::Input;
 use crate::address::World;
 use crate::diag::{Code, Diagnostic, Severity, SourceText};
 use crate::dialect::Dialect;
+use crate::lines::Lines;
 use crate::md5::md5;
-use crate::optimize::{Counted, Level, Optimizer};
+use crate::optimize::{Optimization, Optimizer};
+use crate::print;
 use crate::queues;
 use crate::reader::{Load, Reader, Shared};
 use crate::redirect::AutoTables;
@@ -36,18 +38,22 @@ pub struct CompileOptions<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`: host names are not resolved.
     pub numeric_only: bool,
-    /// `-o`: how rules are optimized, whatever the file says.
-    pub optimize: Option<Level>,
-    /// The main ruleset in force with its counters, for [`Level::Profile`]; asked for when needed.
-    pub running: &'a dyn Fn() -> Vec<Counted>,
-    /// The ruleset is to be loaded: automatic tables get names that no other ruleset has.
-    pub for_load: bool,
+    /// What is to be printed.
+    pub listing: Listing,
+    /// How rules are optimized.
+    pub optimize: Optimization<'a>,
 }
 
-/// There is no ruleset in force, or none that may be asked for.
-#[must_use]
-pub fn no_running() -> Vec<Counted> {
-    Vec::new()
+/// What is printed of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listing {
+    /// Only what comes before the rules.
+    #[default]
+    Short,
+    /// `pfctl -nv`
+    Rules,
+    /// `pfctl -nvv`: rules have numbers and are not indented.
+    Numbered,
 }
 
 /// What became of a file.
@@ -55,11 +61,9 @@ pub fn no_running() -> Vec<Counted> {
 pub struct Compiled {
     /// The ruleset; `None` when there was an error.
     pub ruleset: Option<CheckedRuleset>,
-    /// Lines that `pfctl -nv` prints: macros, options and tables in the order of the file, then
-    /// queues and rules. With errors only what comes before the rules.
-    pub listing: Vec<String>,
-    /// The same as `pfctl -nvv` prints it: rules have numbers and are not indented.
-    pub numbered: Vec<String>,
+    /// Lines that pfctl prints: macros, options and tables in the order of the file, then queues
+    /// and rules. With errors only what comes before the rules.
+    pub listing: Lines,
     /// What `pfctl -v` tells on standard error, besides the diagnostics.
     pub progress: Vec<String>,
     /// Errors and warnings in the order of the file.
@@ -74,22 +78,17 @@ pub struct Compiled {
 pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let identifier = || u32::from_le_bytes(first_four(md5(input.text.as_bytes())));
     let mut shared = Shared {
-        optimize: options.optimize,
-        automatic: AutoTables::new(options.for_load.then(identifier)),
+        optimize: options.optimize.level,
+        automatic: AutoTables::new(options.optimize.for_load.then(identifier)),
         ..Shared::default()
     };
-    let world = World {
-        facts: options.facts,
-        sources: options.sources,
-        numeric_only: options.numeric_only,
-    };
+    let world = options.world();
     let mut reader = Reader::new(world, &mut shared, options.defines);
     reader.file(input.name, input.text, None);
     let main = reader.finish();
     let mut compiled = Compiled {
         ruleset: None,
-        listing: main.listing.clone(),
-        numbered: main.listing,
+        listing: main.listing,
         progress: Vec::new(),
         diagnostics: main.diagnostics,
     };
@@ -97,16 +96,15 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         return compiled;
     }
     match queues::tree(&shared.queues) {
-        Ok(lines) => compiled.both(lines),
+        Ok(lines) => compiled.listing.extend(lines),
         Err(text) => {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Queue, text));
             return compiled;
         }
     }
     let level = shared.optimize.unwrap_or_default();
-    let mut optimizer = Optimizer::new(level, Dialect::OpenBsd, options.facts, options.running);
-    let Some(rules) =
-        compiled.rules(main.rules, &mut optimizer, &mut shared.automatic, options.sources)
+    let mut optimizer = Optimizer::new(level, Dialect::OpenBsd, options);
+    let Some(rules) = compiled.rules(main.rules, &mut optimizer, &mut shared.automatic, options)
     else {
         return compiled;
     };
@@ -115,7 +113,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
         compiled.progress.push(text);
-        let Some(found) = load_anchor(world, &mut shared, &mut optimizer, load, &mut compiled)
+        let Some(found) = load_anchor(options, &mut shared, &mut optimizer, load, &mut compiled)
         else {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
             return compiled;
@@ -182,13 +180,14 @@ fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
 
 /// Reads the file of a `load anchor` line; `None` when that failed.
 fn load_anchor(
-    world: World,
+    options: &CompileOptions,
     shared: &mut Shared,
     optimizer: &mut Optimizer,
     load: &Load,
     compiled: &mut Compiled,
 ) -> Option<AnchorRuleset> {
     let file = load.file.as_str();
+    let world = options.world();
     let text = match world.sources.read(file) {
         Ok(text) => text,
         Err(error) => {
@@ -207,38 +206,45 @@ fn load_anchor(
     reader.in_anchor = true;
     reader.file(file, &source.text, Some(&source));
     let found = reader.finish();
-    compiled.both(found.listing);
+    compiled.listing.append(&found.listing);
     let failed = found.diagnostics.iter().any(|found| found.severity() == Severity::Error);
     compiled.diagnostics.extend(found.diagnostics);
     if failed {
         return None;
     }
-    let rules = compiled.rules(found.rules, optimizer, &mut shared.automatic, world.sources)?;
+    let rules = compiled.rules(found.rules, optimizer, &mut shared.automatic, options)?;
     let mut tables: Vec<TableDef> =
         unique(found.tables).into_iter().map(|(_, table)| table).collect();
     tables.append(&mut shared.automatic.made);
     Some(AnchorRuleset { path: load.anchor.clone(), tables, rules })
 }
 
-impl Compiled {
-    pub(crate) fn both(&mut self, lines: Vec<String>) {
-        self.numbered.extend(lines.iter().cloned());
-        self.listing.extend(lines);
+impl<'a> CompileOptions<'a> {
+    const fn world(&self) -> World<'a> {
+        World { facts: self.facts, sources: self.sources, numeric_only: self.numeric_only }
     }
+}
 
+impl Compiled {
     /// Settles and lists a ruleset; `None` when a name is too long, which is told.
     fn rules(
         &mut self,
         rules: Vec<Rule>,
         optimizer: &mut Optimizer,
         tables: &mut AutoTables,
-        sources: &dyn Sources,
+        options: &CompileOptions,
     ) -> Option<Vec<Rule>> {
-        let settled = Settler { optimizer, sources, tables, compiled: self }.settle(rules, 0);
-        match settled {
+        let form = match options.listing {
+            Listing::Short => None,
+            Listing::Rules => Some(false),
+            Listing::Numbered => Some(true),
+        };
+        let form = form.map(|counts| print::Form { sources: Some(options.sources), counts });
+        let mut settler = Settler { optimizer, tables, listing: &mut self.listing, form };
+        match settler.settle(rules, 0) {
             Ok(rules) => Some(rules),
             Err(diagnostic) => {
-                self.diagnostics.push(diagnostic);
+                self.diagnostics.push(*diagnostic);
                 None
             }
         }

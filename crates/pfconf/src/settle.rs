@@ -6,20 +6,21 @@
 
 use pfapi::ruleset::Rule;
 
-use crate::compile::Compiled;
 use crate::diag::{Code, Diagnostic};
 use crate::label;
+use crate::lines::Lines;
 use crate::optimize::Optimizer;
+use crate::parser::Fallible;
 use crate::print;
 use crate::redirect::AutoTables;
-use crate::source::Sources;
 
 /// What settling needs, and what it fills.
 pub(crate) struct Settler<'a, 'o> {
     pub(crate) optimizer: &'a mut Optimizer<'o>,
-    pub(crate) sources: &'a dyn Sources,
     pub(crate) tables: &'a mut AutoTables,
-    pub(crate) compiled: &'a mut Compiled,
+    pub(crate) listing: &'a mut Lines,
+    /// `None`: rules are not listed.
+    pub(crate) form: Option<print::Form<'a>>,
 }
 
 impl Settler<'_, '_> {
@@ -27,15 +28,11 @@ impl Settler<'_, '_> {
     ///
     /// # Errors
     /// A name that is too long with the number of its rule in it.
-    pub(crate) fn settle(
-        &mut self,
-        rules: Vec<Rule>,
-        depth: usize,
-    ) -> Result<Vec<Rule>, Diagnostic> {
+    pub(crate) fn settle(&mut self, rules: Vec<Rule>, depth: usize) -> Fallible<Vec<Rule>> {
         let made = self.tables.made.len();
         let mut rules = self.optimizer.ruleset(rules, self.tables);
-        for table in &self.tables.made[made..] {
-            self.compiled.both(vec![print::table(table)]);
+        if self.form.is_some() {
+            self.listing.extend(self.tables.made[made..].iter().map(print::table));
         }
         for (number, rule) in rules.iter_mut().enumerate() {
             self.one(rule, number, depth)?;
@@ -43,19 +40,22 @@ impl Settler<'_, '_> {
         Ok(rules)
     }
 
-    fn one(&mut self, rule: &mut Rule, number: usize, depth: usize) -> Result<(), Diagnostic> {
+    fn one(&mut self, rule: &mut Rule, number: usize, depth: usize) -> Fallible<()> {
         label::number(rule, number).map_err(|_| {
-            Diagnostic::fatal(Code::Label, "expand_label: label too long")
-                .title(format!("a label or tag of rule {number} is too long with its number in it"))
+            let text = "expand_label: label too long";
+            Box::new(Diagnostic::fatal(Code::Label, text).title(format!(
+                "a label or tag of rule {number} is too long with its number in it"
+            )))
         })?;
         let below = rule.anchor.as_mut().and_then(|anchor| anchor.rules.take());
         let has_rules = below.as_ref().is_some_and(|rules| !rules.is_empty());
-        let Compiled { listing, numbered, .. } = self.compiled;
-        print::opening(rule, has_rules, (number, depth), self.sources, listing, numbered);
+        if let Some(form) = self.form {
+            print::opening(self.listing.text(), rule, has_rules, (number, depth), form);
+        }
         if let (Some(anchor), Some(below)) = (&mut rule.anchor, below) {
             anchor.rules = Some(self.settle(below, depth + 1)?);
-            if has_rules {
-                self.compiled.both(vec![format!("{}}}", "  ".repeat(depth))]);
+            if has_rules && self.form.is_some() {
+                print::closing(self.listing.text(), depth);
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! output, one JSON object per line, without begin and commit.
 
 use pfapi::facts::Facts;
-use pfconf::Input;
+use pfconf::{Input, Listing, Optimization};
 
 use crate::console::{Console, os_text};
 use crate::error::Error;
@@ -32,9 +32,8 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
         sources: &SystemSources::new(true),
         defines: &[],
         numeric_only: false,
-        optimize: None,
-        running: &pfconf::no_running,
-        for_load: true,
+        listing: Listing::Short,
+        optimize: Optimization { for_load: true, ..Optimization::default() },
     };
     let input = Input { name, text: &text };
     let compiled = load::compile(&input, &setting);

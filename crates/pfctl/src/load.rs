@@ -6,7 +6,7 @@ use pfapi::check::{CheckedRuleset, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
 use pfapi::ruleset::TableDef;
-use pfconf::{CompileOptions, Compiled, Counted, Input, Level, Sources};
+use pfconf::{CompileOptions, Compiled, Input, Listing, Optimization, Sources};
 
 use crate::client::Client;
 use crate::console::Console;
@@ -32,12 +32,10 @@ pub struct Setting<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`
     pub numeric_only: bool,
-    /// `-o`
-    pub optimize: Option<Level>,
-    /// The rules in force, for `-o profile`.
-    pub running: &'a dyn Fn() -> Vec<Counted>,
-    /// The result is to be loaded, not only shown.
-    pub for_load: bool,
+    /// What is to be printed.
+    pub listing: Listing,
+    /// `-o`, and what `-o profile` goes by.
+    pub optimize: Optimization<'a>,
 }
 
 /// Compiles `input`. Without errors the ruleset comes back.
@@ -48,9 +46,8 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
         sources: setting.sources,
         defines: setting.defines,
         numeric_only: setting.numeric_only,
+        listing: setting.listing,
         optimize: setting.optimize,
-        running: setting.running,
-        for_load: setting.for_load,
     };
     pfconf::compile(input, &options)
 }

@@ -7,6 +7,7 @@
 mod addr;
 mod engine;
 mod filter;
+mod nat;
 mod normalize;
 mod output;
 mod packet;

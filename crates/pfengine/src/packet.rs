@@ -6,6 +6,8 @@
 use pfapi::reason::Reason;
 use pfapi::units::{Direction, IfIndex};
 
+use crate::rules::Tag;
+
 /// An IP packet in a buffer with room in front of it.
 #[derive(Debug)]
 pub struct Packet {
@@ -29,6 +31,8 @@ pub struct PacketMeta {
     pub link: Option<StateRef>,
     /// State on the other interface that goes with `link`.
     pub(crate) pair: Option<StateRef>,
+    /// Tag that rules wrote onto the packet; cleared by the inbound pass.
+    pub(crate) tag: Option<Tag>,
     /// The engine's decision.
     pub verdict: Verdict,
     /// The caller's own mark (a buffer index, say); the engine leaves it alone.
@@ -53,6 +57,15 @@ pub struct Offload {
     pub gso_size: u16,
     /// State of the transport checksum.
     pub checksum: Checksum,
+}
+
+impl Offload {
+    /// Whether the checksum of the transport header at `l4` is still to be summed up. A partial
+    /// checksum elsewhere is that of a packet inside this one.
+    #[must_use]
+    pub fn is_partial_at(&self, l4: usize) -> bool {
+        matches!(self.checksum, Checksum::Partial { start, .. } if usize::from(start) == l4)
+    }
 }
 
 /// Kind of super-packet.
@@ -115,6 +128,7 @@ impl Packet {
                 offload: Offload::default(),
                 link: None,
                 pair: None,
+                tag: None,
                 verdict: Verdict::Pass,
                 mark: 0,
             },

@@ -111,6 +111,11 @@ impl PacketDesc {
         }
     }
 
+    /// Whether the whole transport header is there.
+    pub const fn has_transport(&self) -> bool {
+        !matches!(self.transport, Transport::Fragment | Transport::Other)
+    }
+
     /// Parses an IP packet. `data` may have octets behind the packet; `total` says where it ends.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::engine::{Engine, Snapshot};
 use crate::output::{Output, SmallPacket};
 use crate::state::entry::{Body, State};
 use crate::state::expire::Population;
+use crate::state::key::Side;
 use crate::wire::build::flags::{ACK, RST};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
 use crate::worker::Parts;
@@ -87,12 +88,13 @@ fn finish(engine: &Engine, state: &State, parts: &mut Parts) {
     let numbers = tcp.proxy_abort(engine.classic.load(Ordering::Relaxed));
     // The proxy only works on inbound states, where the far side is the client.
     debug_assert_eq!(state.direction, Direction::In);
-    let (client, server) = (state.key.addr[0], state.key.addr[1]);
+    let key = state.keys.get(Side::Wire);
+    let (client, server) = (key.addr[0], key.addr[1]);
     let segment = TcpSegment {
-        src: server.to_ip(state.key.af),
-        dst: client.to_ip(state.key.af),
-        sport: state.key.port[1],
-        dport: state.key.port[0],
+        src: server.to_ip(key.af),
+        dst: client.to_ip(key.af),
+        sport: key.port[1],
+        dport: key.port[0],
         seq: numbers.seq.0,
         ack: numbers.ack.0,
         flags: RST | ACK,

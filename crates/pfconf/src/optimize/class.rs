@@ -70,6 +70,7 @@ impl Alone<'_> {
 
 /// These are the same in a superblock, because nobody has said anything else.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "fields of a rule, one by one")]
 pub(super) struct Unlisted<'r> {
     received_on: Option<&'r InterfaceMatch>,
     max_pkt_rate: Option<Rate>,
@@ -86,6 +87,7 @@ pub(super) struct Unlisted<'r> {
 
 /// These are the same in a superblock (class BREAK): what happens to a packet.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "fields of a rule, one by one")]
 pub(super) struct Shared<'r> {
     action: Kind,
     log: Option<Log>,

@@ -16,6 +16,7 @@ use super::class::{Equal, Fields, Scope};
 /// How much of a [`Scope`] is left open. There are few of them in a superblock, so that all that
 /// could include a rule can be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::struct_excessive_bools, reason = "fields of a rule, one by one")]
 struct Shape {
     interface: bool,
     direction: bool,
@@ -47,7 +48,7 @@ impl Reach {
 
     /// The address of this reach that includes `addr`; `None` when there is none. `any` without
     /// `!` includes whatever there is, a larger network only those of its own family.
-    fn widen<'r>(self, addr: Addr<'r>, negated: bool, same_family: bool) -> Option<Addr<'r>> {
+    fn widen(self, addr: Addr, negated: bool, same_family: bool) -> Option<Addr> {
         match self {
             Self::Itself => (!addr.is_net()).then_some(addr),
             Self::Net(0) if !negated => Some(Addr::ANY),

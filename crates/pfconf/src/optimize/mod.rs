@@ -16,5 +16,5 @@ mod run;
 mod superblock;
 
 pub use profile::Counted;
-pub use run::Level;
 pub(crate) use run::Optimizer;
+pub use run::{Level, Optimization};

@@ -107,7 +107,7 @@ pub(super) fn order(rules: &[Rule], dialect: Dialect) -> Vec<usize> {
         })
         .collect();
     let mut order = Vec::with_capacity(rules.len());
-    arrange((0..rules.len()).collect(), &values, &mut order);
+    arrange(&(0..rules.len()).collect::<Vec<_>>(), &values, &mut order);
     order
 }
 
@@ -117,7 +117,7 @@ struct Lists {
     /// By length, longest first, then by rank.
     sorted: BTreeSet<(Reverse<usize>, i64, usize)>,
     /// Of each list: its length, its rank, and its rules that may be gone by now.
-    lists: Vec<(usize, i64, Vec<usize>)>,
+    all: Vec<(usize, i64, Vec<usize>)>,
     /// The lowest rank so far.
     lowest: i64,
     /// Nothing is to be gained by this field.
@@ -131,17 +131,17 @@ impl Lists {
         let mut known: HashMap<usize, usize> = HashMap::new();
         for (position, &rule) in rules.iter().enumerate() {
             let list = *known.entry(value(rule)).or_insert_with(|| {
-                found.lists.push((0, 0, Vec::new()));
-                found.lists.len() - 1
+                found.all.push((0, 0, Vec::new()));
+                found.all.len() - 1
             });
             members[position] = list;
-            let (len, rank, list) = &mut found.lists[list];
+            let (len, rank, list) = &mut found.all[list];
             *len += 1;
             // Whoever reaches a length later stands behind.
             *rank = i64::try_from(position).unwrap_or(i64::MAX);
             list.push(position);
         }
-        let keys = found.lists.iter().enumerate();
+        let keys = found.all.iter().enumerate();
         found.sorted = keys.map(|(list, &(len, rank, _))| (Reverse(len), rank, list)).collect();
         let longest = found.longest();
         found.useless = longest == rules.len() || longest <= 1;
@@ -159,7 +159,7 @@ impl Lists {
     /// Takes the first list out: its rules that are still there.
     fn take(&mut self, gone: &[bool]) -> Vec<usize> {
         let Some((_, _, list)) = self.sorted.pop_first() else { return Vec::new() };
-        let rules = std::mem::take(&mut self.lists[list].2);
+        let rules = std::mem::take(&mut self.all[list].2);
         rules.into_iter().filter(|&rule| !gone[rule]).collect()
     }
 
@@ -168,7 +168,7 @@ impl Lists {
         if self.longest() <= 1 {
             return;
         }
-        let (len, rank, _) = &mut self.lists[list];
+        let (len, rank, _) = &mut self.all[list];
         if !self.sorted.remove(&(Reverse(*len), *rank, list)) {
             return;
         }
@@ -180,13 +180,13 @@ impl Lists {
 }
 
 /// Appends `rules` to `order`, those with something in common next to each other.
-fn arrange(rules: Vec<usize>, values: &[Vec<usize>], order: &mut Vec<usize>) {
+fn arrange(rules: &[usize], values: &[Vec<usize>], order: &mut Vec<usize>) {
     let fields = rules.first().map_or(0, |&rule| values[rule].len());
     let mut members = vec![vec![0; rules.len()]; fields];
     let mut lists: Vec<Lists> = members
         .iter_mut()
         .enumerate()
-        .map(|(field, members)| Lists::new(&rules, |rule| values[rule][field], members))
+        .map(|(field, members)| Lists::new(rules, |rule| values[rule][field], members))
         .collect();
     let mut gone = vec![false; rules.len()];
     let mut pairs = Vec::new();
@@ -208,7 +208,7 @@ fn arrange(rules: Vec<usize>, values: &[Vec<usize>], order: &mut Vec<usize>) {
         }
         let taken = taken.into_iter().map(|position| rules[position]);
         if len > 2 {
-            arrange(taken.collect(), values, order);
+            arrange(&taken.collect::<Vec<_>>(), values, order);
         } else {
             pairs.extend(taken);
         }

@@ -1,12 +1,12 @@
 //! The steps of the optimizer one after the other.
 
-use pfapi::facts::Facts;
 use pfapi::ruleset::Rule;
 
 use super::class::Fields;
 use super::profile::{Counted, Profile};
 use super::superblock::{Host, superblocks};
 use super::{combine, covered, reorder};
+use crate::compile::CompileOptions;
 use crate::dialect::Dialect;
 use crate::redirect::AutoTables;
 
@@ -28,6 +28,17 @@ impl Level {
         &[("none", Self::None), ("basic", Self::Basic), ("profile", Self::Profile)];
 }
 
+/// What is to be done about rules besides what the file says.
+#[derive(Clone, Copy, Default)]
+pub struct Optimization<'a> {
+    /// `-o`; `None` leaves it to the file.
+    pub level: Option<Level>,
+    /// Asks for the main ruleset in force with its counters, for [`Level::Profile`].
+    pub running: Option<&'a dyn Fn() -> Vec<Counted>>,
+    /// The ruleset is to be loaded: automatic tables get names that no other ruleset has.
+    pub for_load: bool,
+}
+
 /// Optimizes one ruleset after the other.
 pub(crate) struct Optimizer<'a> {
     level: Level,
@@ -37,15 +48,11 @@ pub(crate) struct Optimizer<'a> {
 }
 
 impl<'a> Optimizer<'a> {
-    /// `running`: the main ruleset in force; it is asked for only when the level needs it.
-    pub(crate) fn new(
-        level: Level,
-        dialect: Dialect,
-        facts: &'a Facts,
-        running: &dyn Fn() -> Vec<Counted>,
-    ) -> Self {
-        let running = (level == Level::Profile).then(running);
-        Self { level, host: Host { dialect, facts }, running }
+    /// The ruleset in force is asked for only when the level needs it.
+    pub(crate) fn new(level: Level, dialect: Dialect, options: &CompileOptions<'a>) -> Self {
+        let running = options.optimize.running.filter(|_| level == Level::Profile);
+        let host = Host { dialect, facts: options.facts };
+        Self { level, host, running: running.map(|running| running()) }
     }
 
     /// Optimizes a ruleset; the first one is the main ruleset. `tables` gets automatic tables.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{
-    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, Level, OsMatch, Sources,
-    compile, no_running,
+    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, Level, Listing, Optimization,
+    OsMatch, Sources, compile,
 };
 
 /// The repository's root.
@@ -110,9 +110,8 @@ pub fn compile_with(text: &str, optimize: Option<Level>) -> Compiled {
         sources: &TestSources,
         defines: &[],
         numeric_only: false,
-        optimize,
-        running: &no_running,
-        for_load: false,
+        listing: Listing::Rules,
+        optimize: Optimization { level: optimize, ..Optimization::default() },
     };
     compile(&Input { name: "stdin", text }, &options)
 }

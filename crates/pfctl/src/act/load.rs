@@ -8,7 +8,8 @@ use std::path::Path;
 use pfapi::control::{Request, Response};
 use pfapi::facts::Facts;
 use pfconf::{
-    Compiled, Counted, Dialect, FingerprintMistake, Input, Severity, Sources, name_ports,
+    Compiled, Counted, Dialect, FingerprintMistake, Input, Listing, Optimization, Severity,
+    Sources, name_ports,
 };
 
 use crate::console::{os_text, printable};
@@ -47,22 +48,29 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
             sources: world.sources(),
             defines: &defines,
             numeric_only: flags.names == Names::Never,
-            optimize: flags.optimize,
-            running: &|| running(&mut session.borrow_mut()),
-            for_load: !flags.no_action,
+            listing: match flags.verbosity {
+                0 => Listing::Short,
+                1 => Listing::Rules,
+                _ if flags.format == OutputForm::Json => Listing::Rules,
+                _ => Listing::Numbered,
+            },
+            optimize: Optimization {
+                level: flags.optimize,
+                running: Some(&|| running(&mut session.borrow_mut())),
+                for_load: !flags.no_action,
+            },
         };
         load::compile(&input, &setting)
     };
     if flags.port_names {
-        for line in compiled.listing.iter_mut().chain(&mut compiled.numbered) {
-            *line = name_ports(line, world.sources());
-        }
+        let named = compiled.listing.iter().map(|line| name_ports(line, world.sources()));
+        compiled.listing = named.collect();
     }
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }
     if flags.format == OutputForm::Json {
-        let listing = (flags.verbosity > 0).then_some(compiled.listing.as_slice());
+        let listing = (flags.verbosity > 0).then_some(&compiled.listing);
         report::write(session.console.out, &input, Dialect::OpenBsd, &compiled, listing)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
@@ -163,11 +171,7 @@ fn print_listing(session: &mut Session<'_, '_>, compiled: &Compiled) -> Result<(
     for text in &compiled.progress {
         session.console.note(text);
     }
-    let very = session.flags.verbosity > 1;
-    let lines = if very { &compiled.numbered } else { &compiled.listing };
-    for line in lines {
-        writeln!(session.console.out, "{line}")?;
-    }
+    session.console.out.write_all(compiled.listing.as_str().as_bytes())?;
     Ok(())
 }
 

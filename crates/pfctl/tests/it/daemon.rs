@@ -6,7 +6,8 @@ use pfapi::control::{
 };
 use pfapi::facts::Facts;
 use pfapi::limit::Limits;
-use pfapi::ruleset::{Action, Rule};
+use pfapi::port::PortMatch;
+use pfapi::ruleset::{Action, Rule, TcpFlagsMatch};
 use pfapi::timeout::Timeouts;
 
 fn failed(kind: FailureKind, message: &str) -> Reply {
@@ -117,9 +118,10 @@ fn profile_puts_busy_rules_first() {
         }
     };
     let answer = move |request: &Request| match request {
-        Request::Rules => {
-            vec![Response::Rules { rules: vec![report(0, 1, 5), report(1, 2, 50)] }, Response::End]
-        }
+        Request::Rules => Reply::Frames(vec![
+            Response::Rules { rules: vec![report(0, 1, 5), report(1, 2, 50)] },
+            Response::End,
+        ]),
         other => good(other),
     };
     let run = |args: &[&str]| {

@@ -1,6 +1,5 @@
 //! What ends states, tables, rules and counters before their time.
 
-use core::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,11 +7,15 @@ use pfapi::control::{Flush, KillFilter};
 use pfapi::limit::{Limit, Limits};
 use pfapi::ruleset::{SyncookieMode, Syncookies as SyncookieSetting, Watermarks};
 use pfapi::timeout::Timeouts;
-use pfapi::units::{Direction, Uptime};
+use pfapi::units::Uptime;
 
 use super::{Engine, Snapshot};
-use crate::rules::{LoadedRules, Tables};
+use crate::rules::{LoadedRules, Tables, add_named_tables, skipped};
 use crate::state::entry::State;
+use crate::state::key::Side;
+
+/// Both sides of a state's translation.
+const SIDES: [Side; 2] = [Side::Wire, Side::Stack];
 
 impl Engine {
     /// Flushes; gives the number of items that ended where pfctl prints one (states, tables).
@@ -24,14 +27,23 @@ impl Engine {
                 control.epoch += 1;
                 let epoch = control.epoch;
                 self.change(&control, |old| {
-                    let mut rules = LoadedRules::empty(self.facts(), epoch);
-                    rules.tables = old.rules.tables.clone();
-                    rules.tables.retain(|_, table| table.is_defined());
+                    let mut rulesets = old.rules.rulesets.clone();
+                    rulesets.extend(LoadedRules::empty(self.facts(), epoch).rulesets);
+                    let mut tables = old.rules.tables.clone();
+                    tables.retain(|_, table| table.is_defined());
+                    add_named_tables(
+                        &mut tables,
+                        rulesets.values().flat_map(|set| &set.rules).map(|rule| &rule.rule),
+                    );
+                    let (tags, skip) = (old.rules.tags.clone(), old.rules.skip.clone());
+                    let rules = LoadedRules::new(rulesets, tables, tags, skip, self.facts(), epoch);
                     Snapshot { rules, ..*old }
                 });
                 0
             }
-            Flush::States { interface } => self.end_states(|_| is_floating(interface.as_deref())),
+            Flush::States { interface } => {
+                self.end_states(|state| self.is_on(state, interface.as_deref()))
+            }
             Flush::Info => {
                 let mut control = self.control();
                 control.cleared = self.totals();
@@ -61,8 +73,7 @@ impl Engine {
                 let limits = Limits::default();
                 self.store.set_limit(limits.get(Limit::States));
                 self.change(&control, |old| {
-                    let mut rules = old.rules.with_tables(old.rules.tables.clone());
-                    rules.skip = LoadedRules::empty(self.facts(), 0).skip;
+                    let rules = old.rules.with_skip(skipped(&[], self.facts()));
                     Snapshot { rules, timeouts: Timeouts::default(), limits, ..*old }
                 });
                 self.configure_syncookies(
@@ -83,24 +94,27 @@ impl Engine {
         }
     }
 
-    /// Ends states; gives how many.
+    /// Ends states; gives how many. Addresses are those of either side: pf compares only those
+    /// before translation.
     #[must_use]
     pub fn kill_states(&self, filter: &KillFilter, _now: Uptime) -> u64 {
         self.end_states(|state| match filter {
             KillFilter::Hosts { sources, destinations, interface } => {
-                let (source, destination) = ends(state);
-                is_floating(interface.as_deref())
-                    && sources.iter().any(|net| net.contains(source.0))
-                    && (destinations.is_empty()
-                        || destinations.iter().any(|net| net.contains(destination.0)))
+                self.is_on(state, interface.as_deref())
+                    && SIDES.iter().any(|&side| {
+                        let [(source, _), (destination, _)] = state.ends(side);
+                        sources.iter().any(|net| net.contains(source))
+                            && (destinations.is_empty()
+                                || destinations.iter().any(|net| net.contains(destination)))
+                    })
             }
             KillFilter::Label { label } => state.rule.rule.label.as_ref() == Some(label),
             KillFilter::Id { id, creator } => {
                 state.id == *id && creator.is_none_or(|creator| creator == self.config.hostid)
             }
-            KillFilter::Key { proto, source, destination } => {
-                state.key.proto == *proto && ends(state) == (*source, *destination)
-            }
+            KillFilter::Key { proto, source, destination } => SIDES.iter().any(|&side| {
+                state.keys.get(side).proto == *proto && state.ends(side) == [*source, *destination]
+            }),
         })
     }
 
@@ -118,6 +132,11 @@ impl Engine {
         count
     }
 
+    /// Whether `-i interface` names the state; floating states are on `all`.
+    fn is_on(&self, state: &State, interface: Option<&str>) -> bool {
+        interface.is_none_or(|name| name == self.interface_name(state.interface))
+    }
+
     /// Zeroes the counters of all rules.
     pub fn clear_rule_counters(&self) {
         self.snapshot.load().rules.clear_counters();
@@ -126,19 +145,5 @@ impl Engine {
                 state.clear_counted();
             }
         }
-    }
-}
-
-/// All states float, so an interface name other than `all` names none of them.
-fn is_floating(interface: Option<&str>) -> bool {
-    interface.is_none_or(|name| name == "all")
-}
-
-/// Initiator and other end of a state.
-fn ends(state: &State) -> ((IpAddr, u16), (IpAddr, u16)) {
-    let side = |side: usize| (state.key.addr[side].to_ip(state.key.af), state.key.port[side]);
-    match state.direction {
-        Direction::In => (side(0), side(1)),
-        Direction::Out => (side(1), side(0)),
     }
 }

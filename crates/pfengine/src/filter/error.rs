@@ -6,7 +6,7 @@ use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::ruleset::proto;
 
-use super::Filter;
+use super::{Filter, Place};
 use crate::addr::Addr;
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, u16_at, u32_at};
@@ -143,8 +143,11 @@ impl Filter<'_> {
         );
         let hash = self.engine.store.hash(&key);
         self.parts.stats.state_table(TableCounter::Searches, 1);
-        let Some(mut state) = self.view.find(hash, &key) else { return Ok(None) };
-        let forward = state.direction == direction;
+        let Place { direction: crossing, interface } = Self::place(packet);
+        let Some(mut state) = self.view.find(&(key, hash), crossing, interface) else {
+            return Ok(None);
+        };
+        let forward = !state.is_forward(crossing, desc.af);
         if let (Body::Tcp(tcp), Some(transport)) = (&mut state.body, transport) {
             let (sender, receiver) = tcp.peers(forward);
             let shift = match (sender.wscale, receiver.wscale) {

@@ -5,10 +5,12 @@ use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
 use super::{Filter, Flow, replace, wscale_offer};
+use crate::nat::{self, Rewrite};
 use crate::packet::{Packet, Verdict};
-use crate::packet_desc::TcpDesc;
+use crate::packet_desc::{PacketDesc, TcpDesc};
 use crate::rewrite;
 use crate::state::entry::Body;
+use crate::state::key::Keys;
 use crate::state::store::Held;
 use crate::state::tcp::{Segment, Tracked};
 use crate::wire::build::flags::{ACK, RST};
@@ -22,7 +24,7 @@ impl<'a> Filter<'a> {
         flow: &Flow,
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
-        let forward = packet.meta.direction == state.direction;
+        let forward = state.is_forward(packet.meta.direction, flow.desc.af);
         let timeout = match &mut state.body {
             Body::Datagram(datagram) => datagram.track(forward),
             Body::Icmp => {
@@ -47,7 +49,7 @@ impl<'a> Filter<'a> {
         tcp: &TcpDesc,
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
-        let forward = packet.meta.direction == state.direction;
+        let forward = state.is_forward(packet.meta.direction, flow.desc.af);
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         if body.is_proxying() {
             return self.proxy(packet, flow, tcp, state, forward);
@@ -107,7 +109,9 @@ impl<'a> Filter<'a> {
             return Err(Reason::IpOption);
         }
         state.count(forward, flow.desc.total);
+        Self::translate(packet, &flow.desc, &state.keys);
         let (link, pair) = (state.reference(), state.pair);
+        packet.meta.tag = state.actions.tag.or(packet.meta.tag);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {
             self.join(packet, link);
@@ -115,6 +119,15 @@ impl<'a> Filter<'a> {
         packet.meta.link = Some(link);
         packet.meta.pair = pair;
         Ok(Verdict::Pass)
+    }
+
+    /// Gives a packet the addresses of the other side of its state.
+    pub(super) fn translate(packet: &mut Packet, desc: &PacketDesc, keys: &Keys) {
+        if keys.is_translated() {
+            let direction = packet.meta.direction;
+            let other = keys.get(keys.side(direction, desc.af).other());
+            nat::rewrite(packet, desc, &Rewrite::of_key(other, direction, desc));
+        }
     }
 
     /// Links the two states of a flow that met in one packet, for the first time or after a

@@ -18,7 +18,7 @@ use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply;
 use crate::state::icmp::{self, IcmpClass};
-use crate::state::key::Key;
+use crate::state::key::{Hashed, Key};
 use crate::state::store::{Held, View};
 use crate::wire::build::flags::SYN;
 use crate::wire::build::{TCP_HEADER, TcpSegment};
@@ -51,7 +51,7 @@ pub enum Arrival {
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
     pub desc: PacketDesc,
-    pub key: Option<(Key, u64)>,
+    pub key: Option<Hashed>,
     /// For ICMP queries: whether the message is the answer.
     pub is_reply: bool,
 }
@@ -88,6 +88,7 @@ impl<'a> Filter<'a> {
         if packet.meta.direction == Direction::In {
             packet.meta.link = None;
             packet.meta.pair = None;
+            packet.meta.tag = None;
         }
         if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
@@ -209,14 +210,18 @@ impl<'a> Filter<'a> {
 
     /// The state of a packet, by the link that the inbound pass left, else by its key.
     fn find(&mut self, packet: &Packet, flow: &Flow) -> Option<Held<'a>> {
-        let (key, hash) = flow.key.as_ref()?;
+        let key = flow.key.as_ref()?;
         self.parts.stats.state_table(TableCounter::Searches, 1);
-        let linked = (packet.meta.direction == Direction::Out)
+        let Place { direction, interface } = Self::place(packet);
+        let linked = (direction == Direction::Out)
             .then_some(packet.meta.pair)
             .flatten()
             .and_then(|pair| self.engine.store.follow(pair))
-            .filter(|state| state.key == *key && !state.purge);
-        linked.or_else(|| self.view.find(*hash, key))
+            .filter(|state| {
+                let there = state.interface.is_none_or(|only| only == interface);
+                there && !state.purge && state.keys.meet(direction, &key.0)
+            });
+        linked.or_else(|| self.view.find(key, direction, interface))
     }
 
     /// Where the packet is now.

@@ -1,31 +1,39 @@
 //! One state: a connection as the filter remembers it.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pfapi::addr::Af;
 use pfapi::control::{PeerReport, StateReport};
 use pfapi::timeout::{Timeout, Timeouts};
-use pfapi::units::{Direction, Uptime};
+use pfapi::units::{Direction, IfIndex, Uptime};
 
 use super::expire::{Expiry, Population};
-use super::key::Key;
+use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
 use crate::packet::StateRef;
-use crate::rules::{Live, LoadedRule};
+use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
 
 /// A connection as the filter remembers it.
 #[derive(Debug)]
 pub struct State {
     /// Unique in one run.
     pub id: u64,
-    /// Key of both sides; without translation they are one.
-    pub key: Key,
-    /// Hash of the key, to find the index entry again.
-    pub hash: u64,
+    /// Keys of both sides.
+    pub keys: Keys,
     /// Direction of the first packet.
     pub direction: Direction,
+    /// The only interface on which the state is met; `None` for floating states.
+    pub interface: Option<IfIndex>,
     /// Rule that made the state; it outlives a reload here, as in pf.
     pub rule: Arc<LoadedRule>,
+    /// Anchor rule around it.
+    pub anchor: Option<Arc<LoadedRule>>,
+    /// Match rules that the first packet met; they count the packets of the state too.
+    pub matches: Option<MatchList>,
+    /// What these rules ask to be done to the packets of the state.
+    pub actions: Actions,
     /// When the state was made.
     pub created: Uptime,
     /// When it was used last; moved by accepted packets only.
@@ -193,9 +201,22 @@ impl State {
         self.cleared = Live { packets: self.packets, bytes: self.bytes };
     }
 
-    /// Hands its counts to the rule; once, when the state has ended.
+    /// Rules that count the packets of the state: its own, the anchor rule around it, and match
+    /// rules. Source: OpenBSD sys/net/pf.c `pf_counters_inc`, `STATE_INC_COUNTERS`.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<LoadedRule>> {
+        let matches = self.matches.iter().flat_map(|list| list.iter());
+        [&self.rule].into_iter().chain(&self.anchor).chain(matches)
+    }
+
+    /// Tells its rules that it exists; once, when it is in the store.
+    pub fn begin(&self) {
+        self.rules().for_each(|rule| rule.counters.count_state());
+    }
+
+    /// Hands its counts to its rules; once, when the state has ended.
     pub fn retire(&self) {
-        self.rule.counters.retire(&self.counted());
+        let counted = self.counted();
+        self.rules().for_each(|rule| rule.counters.retire(&counted));
     }
 
     /// Seconds until the state may be purged; zero when it is due.
@@ -207,14 +228,57 @@ impl State {
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
     }
 
-    /// The state as pfctl prints it.
+    /// Whether a packet of this state flows in the direction of the first one.
+    pub fn is_forward(&self, direction: Direction, af: Af) -> bool {
+        // Both sides of a state with two families are met by inbound packets.
+        let reversed = self.keys.changes_family() && self.keys.side(direction, af) == Side::Stack;
+        (direction == self.direction) != reversed
+    }
+
+    /// Whether two states cannot be told apart on one of their sides: the same key, direction and
+    /// interface. Source: OpenBSD sys/net/pf.c `pf_state_key_attach`.
+    pub fn clashes_with(&self, other: &Self) -> bool {
+        let clash = |a: Side, b: Side| {
+            self.keys.get(a) == other.keys.get(b) && self.runs(a) == other.runs(b)
+        };
+        self.interface == other.interface
+            && (clash(Side::Wire, Side::Wire)
+                || (self.keys.is_translated() || other.keys.is_translated())
+                    && (clash(Side::Stack, Side::Stack)
+                        || clash(Side::Wire, Side::Stack)
+                        || clash(Side::Stack, Side::Wire)))
+    }
+
+    /// Direction of the first packet as its key on this side is built. Beyond `af-to` the
+    /// initiator is on the own side, as for an outbound state.
+    fn runs(&self, side: Side) -> Direction {
+        if self.keys.changes_family() && side == Side::Stack {
+            self.direction.reversed()
+        } else {
+            self.direction
+        }
+    }
+
+    /// Initiator and other end of the connection on one side: the wire side of an inbound state
+    /// and the stack side of an outbound one have the packets before translation.
+    pub fn ends(&self, side: Side) -> [(IpAddr, u16); 2] {
+        let key = self.keys.get(side);
+        let end = |end: usize| (key.addr[end].to_ip(key.af), key.port[end]);
+        match self.runs(side) {
+            Direction::In => [end(0), end(1)],
+            Direction::Out => [end(1), end(0)],
+        }
+    }
+
+    /// The state as pfctl prints it; `interface` is the one that it is bound to, or `all`.
     pub fn report(
         &self,
+        interface: &str,
         now: Uptime,
         timeouts: &Timeouts,
         population: Population,
         creator: u32,
-        rules_epoch: u64,
+        rules: &LoadedRules,
     ) -> StateReport {
         let peer = |level: u8| PeerReport { level, seqlo: 0, seqhi: 0, seqdiff: 0, wscale: None };
         let (src, dst) = match &self.body {
@@ -222,37 +286,39 @@ impl State {
             Body::Datagram(datagram) => (peer(datagram.src as u8), peer(datagram.dst as u8)),
             Body::Icmp => (peer(0), peer(0)),
         };
-        let side = |side: usize| (self.key.addr[side].to_ip(self.key.af), self.shown_port(side));
-        let key = [side(0), side(1)];
+        let (wire, stack) = (self.keys.get(Side::Wire), self.keys.get(Side::Stack));
+        let ends = |key: &Key| {
+            [0, 1].map(|side| (key.addr[side].to_ip(key.af), self.shown_port(key, side)))
+        };
         StateReport {
             id: self.id,
             creator,
-            interface: "all".to_owned(),
-            af: self.key.af,
-            proto: self.key.proto,
+            interface: interface.to_owned(),
+            af: wire.af,
+            proto: wire.proto,
             direction: self.direction,
-            wire: key,
-            stack: key,
+            wire: ends(wire),
+            stack: ends(stack),
             src,
             dst,
             age_s: now.secs_since(self.created),
             expires_s: self.expires_in(now, timeouts, population),
             packets: self.packets,
             bytes: self.bytes,
-            rule: (self.rule.epoch == rules_epoch).then_some(self.rule.number).flatten(),
+            rule: rules.is_current(&self.rule).then_some(self.rule.number).flatten(),
         }
     }
 
     /// Ports as pfctl shows them: an ICMP state shows its id on both sides.
-    const fn shown_port(&self, side: usize) -> u16 {
+    fn shown_port(&self, key: &Key, side: usize) -> u16 {
         match self.body {
             Body::Icmp => {
-                self.key.port[match self.direction {
-                    Direction::In => 0,
-                    Direction::Out => 1,
-                }]
+                // The id stands at the initiator's end.
+                let side =
+                    if key.af == self.keys.get(Side::Wire).af { Side::Wire } else { Side::Stack };
+                key.port[usize::from(self.runs(side) == Direction::Out)]
             }
-            _ => self.key.port[side],
+            _ => key.port[side],
         }
     }
 }

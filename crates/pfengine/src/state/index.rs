@@ -76,54 +76,27 @@ impl Index {
         None
     }
 
-    /// Locks the writers of all keys with this hash, so that a look-up and an insertion are one
-    /// step. Never taken while a slot is locked.
-    pub fn write(&self, hash: u64) -> IndexWriter<'_> {
-        let group = self.home(hash) % GROUPS;
-        let lock = self.groups[group].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        IndexWriter { index: self, hash, _lock: lock }
-    }
-}
-
-/// The right to change the entries of one hash.
-pub struct IndexWriter<'a> {
-    index: &'a Index,
-    hash: u64,
-    _lock: MutexGuard<'a, ()>,
-}
-
-impl IndexWriter<'_> {
-    /// Adds an entry; false when every bucket is full.
-    pub fn insert(&self, slot: u32) -> bool {
-        let new = self.hash & TAG | (u64::from(slot) + 1);
-        let buckets = &self.index.buckets;
-        let mut at = self.index.home(self.hash);
-        for step in 0..buckets.len() {
-            for entry in &buckets[at].entries {
-                // Probe paths of several groups cross, so another writer may take the entry.
-                if entry.load(Ordering::Relaxed) == 0
-                    && entry.compare_exchange(0, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-                {
-                    return true;
-                }
-            }
-            buckets[at].passed.fetch_add(1, Ordering::AcqRel);
-            if step + 1 == buckets.len() {
-                break;
-            }
-            at = (at + 1) & (buckets.len() - 1);
-        }
-        for bucket in buckets {
-            bucket.passed.fetch_sub(1, Ordering::AcqRel);
-        }
-        false
+    /// Locks the makers of all keys with these hashes, so that a look-up and an insertion are one
+    /// step. Never taken while a slot is locked; the groups are taken in the order of their
+    /// numbers.
+    pub fn claim(&self, hashes: [u64; 2]) -> IndexWriter<'_> {
+        let groups = hashes.map(|hash| self.home(hash) % GROUPS);
+        let (low, high) = (groups[0].min(groups[1]), groups[0].max(groups[1]));
+        let lock = |group: usize| {
+            self.groups[group].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
+        let first = lock(low);
+        IndexWriter { index: self, _locks: (first, (low != high).then(|| lock(high))) }
     }
 
-    /// Removes the entry of `slot`; false when there is none.
-    pub fn remove(&self, slot: u32) -> bool {
-        let old = self.hash & TAG | (u64::from(slot) + 1);
-        let buckets = &self.index.buckets;
-        let home = self.index.home(self.hash);
+    /// Removes one entry of `slot`; false when there is none.
+    ///
+    /// No lock is needed: whoever took the state out of the slot is the only one to remove its
+    /// entries, and all that is shared with others are the counts in `passed`.
+    pub fn remove(&self, hash: u64, slot: u32) -> bool {
+        let old = hash & TAG | (u64::from(slot) + 1);
+        let buckets = &self.buckets;
+        let home = self.home(hash);
         let mask = buckets.len() - 1;
         for step in 0..buckets.len() {
             let bucket = &buckets[(home + step) & mask];
@@ -144,6 +117,45 @@ impl IndexWriter<'_> {
     }
 }
 
+/// The right to add entries of one or two hashes.
+pub struct IndexWriter<'a> {
+    index: &'a Index,
+    _locks: (MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>),
+}
+
+impl IndexWriter<'_> {
+    /// As [`Index::remove`], for an entry just made.
+    pub fn remove(&self, hash: u64, slot: u32) -> bool {
+        self.index.remove(hash, slot)
+    }
+
+    /// Adds an entry of a hash that was claimed; false when every bucket is full.
+    pub fn insert(&self, hash: u64, slot: u32) -> bool {
+        let new = hash & TAG | (u64::from(slot) + 1);
+        let buckets = &self.index.buckets;
+        let mut at = self.index.home(hash);
+        for step in 0..buckets.len() {
+            for entry in &buckets[at].entries {
+                // Probe paths of several groups cross, so another writer may take the entry.
+                if entry.load(Ordering::Relaxed) == 0
+                    && entry.compare_exchange(0, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                {
+                    return true;
+                }
+            }
+            buckets[at].passed.fetch_add(1, Ordering::AcqRel);
+            if step + 1 == buckets.len() {
+                break;
+            }
+            at = (at + 1) & (buckets.len() - 1);
+        }
+        for bucket in buckets {
+            bucket.passed.fetch_sub(1, Ordering::AcqRel);
+        }
+        false
+    }
+}
+
 const SLOT: u64 = 0xffff_ffff;
 const TAG: u64 = !SLOT;
 
@@ -155,6 +167,10 @@ const fn slot_of(entry: u64) -> u32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn put(index: &Index, hash: u64, slot: u32) -> bool {
+        index.claim([hash; 2]).insert(hash, slot)
+    }
 
     fn slots(index: &Index, hash: u64) -> Vec<u32> {
         let mut found = Vec::new();
@@ -172,13 +188,13 @@ mod tests {
         let index = Index::new(1);
         let hash = 0x1234_5678_0000_0000;
         for slot in 0..7 {
-            assert!(index.write(hash).insert(slot));
+            assert!(put(&index, hash, slot));
         }
-        assert!(!index.write(hash).insert(7));
+        assert!(!put(&index, hash, 7));
         assert_eq!(slots(&index, hash), [0, 1, 2, 3, 4, 5, 6]);
-        assert!(index.write(hash).remove(3));
-        assert!(index.write(hash).insert(7));
-        assert!(!index.write(hash).remove(3));
+        assert!(index.remove(hash, 3));
+        assert!(put(&index, hash, 7));
+        assert!(!index.remove(hash, 3));
     }
 
     proptest! {
@@ -191,11 +207,11 @@ mod tests {
                 // Two bits of home bucket and distinct tags: long probe paths.
                 let hash = (hash << 32) | (hash & 1);
                 if insert {
-                    if !model.contains(&(hash, slot)) && index.write(hash).insert(slot) {
+                    if !model.contains(&(hash, slot)) && put(&index, hash, slot) {
                         model.insert((hash, slot));
                     }
                 } else {
-                    prop_assert_eq!(index.write(hash).remove(slot), model.remove(&(hash, slot)));
+                    prop_assert_eq!(index.remove(hash, slot), model.remove(&(hash, slot)));
                 }
                 for hash in 0..6 {
                     let hash = (hash << 32) | (hash & 1);
@@ -212,14 +228,14 @@ mod tests {
         let index = Index::new(64);
         let stable: Vec<u64> = (0..20).map(|i| i << 32 | (i & 3)).collect();
         for (slot, &hash) in (100u32..).zip(&stable) {
-            assert!(index.write(hash).insert(slot));
+            assert!(put(&index, hash, slot));
         }
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 for round in 0..20_000u64 {
                     let hash = (round % 7 + 50) << 32 | (round & 3);
-                    assert!(index.write(hash).insert(7));
-                    assert!(index.write(hash).remove(7));
+                    assert!(put(&index, hash, 7));
+                    assert!(index.remove(hash, 7));
                 }
             });
             while !writer.is_finished() {

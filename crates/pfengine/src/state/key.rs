@@ -1,8 +1,8 @@
 //! Keys under which states are found.
 //!
 //! Index 0 of a key is the far side of the interface, index 1 the own side, so an inbound
-//! connection and its outbound replies build the same key. Source: OpenBSD sys/net/pf.c
-//! `pf_state_key_setup`.
+//! connection and its outbound replies build the same key. A state has two keys, which differ
+//! when it translates. Source: OpenBSD sys/net/pf.c `pf_state_key_setup`, `pf_find_state`.
 
 use core::hash::Hasher;
 
@@ -12,7 +12,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::addr::Addr;
 
-/// Addresses, ports and protocol of a state as seen on the wire.
+/// Addresses, ports and protocol of a state as seen from one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Far side, own side.
@@ -38,6 +38,96 @@ impl Key {
             Direction::Out => ([dst, src], [dport, sport]),
         };
         Self { addr, port, af, proto }
+    }
+}
+
+/// Where a key belongs: outside of the translation or inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// As packets are on the interface.
+    Wire,
+    /// As the router and the rest of the host see them.
+    Stack,
+}
+
+impl Side {
+    /// The side on which a packet that crosses in `direction` is before it is translated.
+    pub const fn of(direction: Direction) -> Self {
+        match direction {
+            Direction::In => Self::Wire,
+            Direction::Out => Self::Stack,
+        }
+    }
+
+    /// The other side.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Wire => Self::Stack,
+            Self::Stack => Self::Wire,
+        }
+    }
+}
+
+/// A key with its hash.
+pub type Hashed = (Key, u64);
+
+/// Both keys of a state with their hashes.
+///
+/// With `af-to` the keys have two families, and the stack key is built as if its packets came in,
+/// since the translated side is met by inbound packets too.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    wire: Key,
+    wire_hash: u64,
+    translated: bool,
+    stack: Key,
+    stack_hash: u64,
+}
+
+impl Keys {
+    /// The wire key and the stack key, which are one without translation.
+    pub fn new((wire, wire_hash): Hashed, (stack, stack_hash): Hashed) -> Self {
+        Self { wire, wire_hash, translated: wire != stack, stack, stack_hash }
+    }
+
+    /// The key of one side.
+    pub const fn get(&self, side: Side) -> &Key {
+        match side {
+            Side::Wire => &self.wire,
+            Side::Stack => &self.stack,
+        }
+    }
+
+    /// Hashes of the index entries, which are one without translation.
+    pub const fn hashes(&self) -> [u64; 2] {
+        [self.wire_hash, self.stack_hash]
+    }
+
+    /// Whether the keys differ.
+    pub const fn is_translated(&self) -> bool {
+        self.translated
+    }
+
+    /// Whether the keys have two families (`af-to`).
+    pub fn changes_family(&self) -> bool {
+        self.wire.af != self.stack.af
+    }
+
+    /// The side on which a packet of this state is, before it is translated.
+    pub fn side(&self, direction: Direction, af: Af) -> Side {
+        match (self.changes_family(), af == self.wire.af) {
+            (false, _) => Side::of(direction),
+            (true, true) => Side::Wire,
+            (true, false) => Side::Stack,
+        }
+    }
+
+    /// Whether a packet that crosses in `direction` and builds `key` belongs to the state.
+    pub fn meet(&self, direction: Direction, key: &Key) -> bool {
+        match direction {
+            Direction::In => self.wire == *key || self.changes_family() && self.stack == *key,
+            Direction::Out => self.stack == *key && !self.changes_family(),
+        }
     }
 }
 

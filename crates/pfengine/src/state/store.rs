@@ -1,15 +1,19 @@
 //! All states: slots in a slab, found by an index.
 //!
-//! Lock order: index group, then slot. A state is put into its slot before its index entry is
+//! A state has one entry in the index for each of its keys, made and removed as one step.
+//!
+//! Lock order: index groups in the order of their numbers, then one slot; never two slots. A state is put into its slot before its index entry is
 //! made, and its entry is removed before the slot is free again; a reader that comes between
 //! finds a slot that is empty or has another key, and goes on.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use pfapi::units::{Direction, IfIndex};
+
 use super::entry::{HalfOpenGauges, State};
-use super::index::Index;
-use super::key::{HashSecret, Key};
+use super::index::{Index, IndexWriter};
+use super::key::{HashSecret, Hashed, Key, Keys};
 use crate::packet::StateRef;
 
 /// Slots that are allocated together; small, so that growing never takes long.
@@ -57,7 +61,7 @@ impl Held<'_> {
 pub enum InsertError {
     /// `set limit states` is reached.
     Limit,
-    /// Another state has the key.
+    /// Another state has one of the keys.
     Collision,
 }
 
@@ -71,6 +75,8 @@ pub struct Store {
     secret: HashSecret,
     limit: AtomicU32,
     count: AtomicU64,
+    /// How many of the states are bound to an interface.
+    bound: AtomicU64,
     next_id: AtomicU64,
     /// Half-open connections of the states in this store.
     pub half_open: HalfOpenGauges,
@@ -95,6 +101,7 @@ impl Store {
             secret,
             limit: AtomicU32::new(limit),
             count: AtomicU64::new(0),
+            bound: AtomicU64::new(0),
             next_id: AtomicU64::new(first_id),
             half_open: HalfOpenGauges::default(),
         }
@@ -117,7 +124,7 @@ impl Store {
         let grown = Index::new(index_size(limit));
         for slot in 0..self.slots() {
             if let Some(state) = self.lock(slot) {
-                let inserted = grown.write(state.hash).insert(slot);
+                let inserted = enter(&grown.claim(state.keys.hashes()), &state.keys, slot);
                 debug_assert!(inserted, "the larger index holds what the smaller held");
             }
         }
@@ -203,68 +210,127 @@ impl<'a> View<'a> {
         self.index.touch(hash)
     }
 
-    /// Finds and locks the state with this key.
-    pub fn find(&self, hash: u64, key: &Key) -> Option<Held<'a>> {
+    /// Finds and locks the state that a packet with this key meets when it crosses `interface` in
+    /// `direction`. States bound to that interface come before floating ones.
+    pub fn find(
+        &self,
+        (key, hash): &Hashed,
+        direction: Direction,
+        interface: IfIndex,
+    ) -> Option<Held<'a>> {
         let store = self.store;
-        self.index
-            .find(hash, |slot| store.lock(slot).filter(|held| held.key == *key && !held.purge))
+        let search = |bound: bool| {
+            self.index.find(*hash, |slot| {
+                store.lock(slot).filter(|held| {
+                    let there = match held.interface {
+                        Some(only) => only == interface,
+                        None => !bound,
+                    };
+                    there && !held.purge && held.keys.meet(direction, key)
+                })
+            })
+        };
+        let bound = (store.bound.load(Ordering::Relaxed) != 0).then(|| search(true)).flatten();
+        bound.or_else(|| search(false))
     }
 
-    /// Inserts a state, taking over the key of one that is closed on both sides.
+    /// Inserts a state, taking over the keys of those that are closed on both sides.
+    ///
+    /// Two states may share a key when their directions or the interfaces that they are bound to
+    /// differ. Source: OpenBSD sys/net/pf.c `pf_state_key_attach`.
     ///
     /// # Errors
-    /// At the limit, and when a living state has the key. `closed` says whether the state that
-    /// has the key may be replaced; `ended` gets the one that was replaced.
+    /// At the limit, and when a living state has one of the keys. `closed` says whether a state
+    /// that has a key may be replaced; `ended` gets each one that was replaced.
     pub fn insert(
         &self,
         mut state: State,
         closed: impl Fn(&State) -> bool,
-        ended: impl FnOnce(State),
+        mut ended: impl FnMut(State),
     ) -> Result<StateRef, InsertError> {
-        let (hash, key) = (state.hash, state.key);
-        let writer = self.index.write(hash);
-        let holder = self.index.find(hash, |other| {
-            let mut held = self.store.lock(other).filter(|held| held.key == key)?;
-            // Taken under the lock that was used for the question, so nobody else ends it too.
-            let ends = held.purge || closed(&held);
-            Some((other, ends.then(|| held.guard.take()).flatten()))
-        });
-        match holder {
-            Some((_, None)) => return Err(InsertError::Collision),
-            Some((other, Some(mut old))) => {
-                writer.remove(other);
-                self.store.release(other);
-                old.leave_half_open(&self.store.half_open);
-                ended(old);
+        let writer = self.index.claim(state.keys.hashes());
+        let [first, second] = state.keys.hashes();
+        let both = [Some(first), state.keys.is_translated().then_some(second)];
+        for hash in both.into_iter().flatten() {
+            while let Some((other, old)) = self.holder(hash, &state, &closed) {
+                self.let_go(other, old.ok_or(InsertError::Collision)?, &mut ended);
             }
-            None => {}
         }
         let slot = self.store.allocate().ok_or(InsertError::Limit)?;
         let id = self.store.next_id.fetch_add(1, Ordering::Relaxed);
         state.id = id;
         state.update_half_open(&self.store.half_open);
+        state.begin();
+        let bound = u64::from(state.interface.is_some());
         let place = self.store.slot(slot).expect("an allocated slot exists");
+        let keys = state.keys;
+        self.store.bound.fetch_add(bound, Ordering::Relaxed);
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
-        if writer.insert(slot) {
+        if enter(&writer, &keys, slot) {
             return Ok(StateRef { slot, id });
         }
         // Every bucket is full, which the size of the index rules out below its limit.
         if let Some(mut state) = self.store.lock(slot).and_then(|mut held| held.guard.take()) {
             state.leave_half_open(&self.store.half_open);
+            state.retire();
         }
+        self.store.bound.fetch_sub(bound, Ordering::Relaxed);
         self.store.release(slot);
         Err(InsertError::Limit)
+    }
+
+    /// The slot of a state that stands in the way of a new one, and the state itself when it may
+    /// be replaced: it is taken out of its slot then.
+    fn holder(
+        &self,
+        hash: u64,
+        new: &State,
+        closed: impl Fn(&State) -> bool,
+    ) -> Option<(u32, Option<State>)> {
+        self.index.find(hash, |other| {
+            let mut held = self.store.lock(other).filter(|held| held.clashes_with(new))?;
+            // Taken under the lock that was used for the question, so nobody else ends it too.
+            let ends = held.purge || closed(&held);
+            Some((other, ends.then(|| held.guard.take()).flatten()))
+        })
+    }
+
+    /// Takes the traces of a state away that was taken out of its slot.
+    fn let_go(&self, slot: u32, mut state: State, ended: &mut impl FnMut(State)) {
+        state.leave_half_open(&self.store.half_open);
+        let [wire, stack] = state.keys.hashes();
+        let mut removed = self.index.remove(wire, slot);
+        if state.keys.is_translated() {
+            removed &= self.index.remove(stack, slot);
+        }
+        debug_assert!(removed, "every state has its index entries");
+        if state.interface.is_some() {
+            self.store.bound.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.store.release(slot);
+        ended(state);
     }
 
     /// Removes the state in `slot` if `condition` holds for it, and gives it.
     pub fn remove_if(&self, slot: u32, condition: impl FnOnce(&State) -> bool) -> Option<State> {
         let mut held = self.store.lock(slot).filter(|held| condition(held))?;
-        let mut state = held.guard.take()?;
+        let state = held.guard.take()?;
         drop(held);
-        state.leave_half_open(&self.store.half_open);
-        let removed = self.index.write(state.hash).remove(slot);
-        debug_assert!(removed, "every state has an index entry");
-        self.store.release(slot);
-        Some(state)
+        let mut removed = None;
+        self.let_go(slot, state, &mut |state| removed = Some(state));
+        removed
     }
+}
+
+/// Makes the index entries of a state; false, and none made, when the index is full.
+fn enter(writer: &IndexWriter<'_>, keys: &Keys, slot: u32) -> bool {
+    let [wire, stack] = keys.hashes();
+    if !writer.insert(wire, slot) {
+        return false;
+    }
+    if !keys.is_translated() || writer.insert(stack, slot) {
+        return true;
+    }
+    writer.remove(wire, slot);
+    false
 }
