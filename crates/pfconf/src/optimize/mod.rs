@@ -14,6 +14,8 @@ mod profile;
 mod reorder;
 mod run;
 mod superblock;
+#[cfg(test)]
+mod tests;
 
 pub use profile::Counted;
 pub(crate) use run::Optimizer;
