@@ -182,24 +182,10 @@ impl<'r> Fields<'r> {
             tos,
             prio,
             max_pkt_rate,
-            set: SetActions { prio: set_prio, queue, tos: set_tos, delay },
+            set,
             state,
             probability,
-            state_options:
-                StateOptions {
-                    max,
-                    no_sync,
-                    source_track,
-                    max_src_states,
-                    max_src_conn,
-                    max_src_conn_rate,
-                    max_src_nodes,
-                    overload,
-                    if_bound,
-                    sloppy,
-                    pflow,
-                    timeouts,
-                },
+            state_options,
             fragment,
             // The values of `min-ttl`, `max-mss` and `set tos` are of class NEVER, as a rule that
             // decides has none: pfctl ignores them. So of two `match` lines that differ in nothing
@@ -217,6 +203,21 @@ impl<'r> Fields<'r> {
             rdr,
             route,
         } = rule;
+        let SetActions { prio: set_prio, queue, tos: set_tos, delay } = &**set;
+        let StateOptions {
+            max,
+            no_sync,
+            source_track,
+            max_src_states,
+            max_src_conn,
+            max_src_conn_rate,
+            max_src_nodes,
+            overload,
+            if_bound,
+            sloppy,
+            pflow,
+            timeouts,
+        } = &**state_options;
         Self {
             alone: Alone {
                 label: label.as_deref(),
@@ -230,7 +231,7 @@ impl<'r> Fields<'r> {
                 counts_by_rule: *source_track == Some(SourceTrack::Rule),
             },
             unlisted: Unlisted {
-                received_on: received_on.as_ref(),
+                received_on: received_on.as_deref(),
                 max_pkt_rate: *max_pkt_rate,
                 prio: *prio,
                 set_prio: *set_prio,
@@ -260,15 +261,15 @@ impl<'r> Fields<'r> {
                 once: *once,
                 rtable: *rtable,
                 translates_family: af_to.is_some(),
-                nat: nat.as_ref(),
-                rdr: rdr.as_ref(),
-                route: route.as_ref(),
+                nat: nat.as_deref(),
+                rdr: rdr.as_deref(),
+                route: route.as_deref(),
             },
             equal: Equal {
                 not_on: interface.as_ref().is_some_and(|on| on.negated)
                     || rdomain.is_some_and(|on| on.negated),
                 rdomain: rdomain.map(|RdomainMatch { negated: _, id }| id),
-                tagged: tagged.as_ref(),
+                tagged: tagged.as_deref(),
                 os: os.as_deref(),
                 timeouts: by_name(timeouts),
                 codes: codes(*action),

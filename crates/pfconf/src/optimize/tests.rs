@@ -71,6 +71,7 @@ fn rule() -> impl Strategy<Value = Rule> {
 
 /// Whether every packet of `narrow` is one of `wide`, as far as pfctl sees that.
 fn includes(wide: &Rule, narrow: &Rule) -> bool {
+    #[expect(clippy::needless_pass_by_value, reason = "names are owned, the rest is copied")]
     fn open<T: PartialEq>(wide: Option<T>, narrow: Option<T>) -> bool {
         wide.is_none() || wide == narrow
     }
@@ -371,7 +372,10 @@ fn superblocks_end_where_something_else_happens() {
         |rule| rule.probability = Some(7),
         |rule| rule.state_options.max = Some(7),
         |rule| rule.state_options.source_track = Some(pfapi::ruleset::SourceTrack::Rule),
-        |rule| rule.anchor = Some(pfapi::ruleset::Anchor { path: "a".to_owned(), rules: None }),
+        |rule| {
+            rule.anchor =
+                Some(Box::new(pfapi::ruleset::Anchor { path: "a".to_owned(), rules: None }))
+        },
     ];
     for change in alone {
         let other = with(*change);
@@ -399,10 +403,10 @@ fn superblocks_end_where_something_else_happens() {
     }
     // FreeBSD compares pools by their place in memory.
     let routed = with(|rule| {
-        rule.route = Some(pfapi::ruleset::Route {
+        rule.route = Some(Box::new(pfapi::ruleset::Route {
             kind: pfapi::ruleset::RouteKind::RouteTo,
             pool: pfapi::ruleset::Pool::new(AddrMatch::Net("192.0.2.1/32".parse().unwrap())),
-        });
+        }));
     });
     let rules = [routed.clone(), routed];
     assert_eq!(lengths(&rules, Dialect::OpenBsd), [2]);
