@@ -38,6 +38,8 @@ pub struct CompileOptions<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`: host names are not resolved.
     pub numeric_only: bool,
+    /// Whose pf.conf it is: grammar, checks and form of the listing.
+    pub dialect: Dialect,
     /// What is to be printed.
     pub listing: Listing,
     /// How rules are optimized.
@@ -85,12 +87,12 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let world = options.world();
     let mut reader = Reader::new(world, &mut shared, options.defines);
     reader.file(input.name, input.text, None);
-    let main = reader.finish();
+    let mut main = reader.finish();
     let mut compiled = Compiled {
         ruleset: None,
-        listing: main.listing,
+        listing: std::mem::take(&mut main.listing),
         progress: Vec::new(),
-        diagnostics: main.diagnostics,
+        diagnostics: std::mem::take(&mut main.diagnostics),
     };
     if has_errors(&compiled) {
         return compiled;
@@ -103,7 +105,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         }
     }
     let level = shared.optimize.unwrap_or_default();
-    let mut optimizer = Optimizer::new(level, Dialect::OpenBsd, options);
+    let mut optimizer = Optimizer::new(level, options);
     let Some(rules) = compiled.rules(main.rules, &mut optimizer, &mut shared.automatic, options)
     else {
         return compiled;
@@ -122,6 +124,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     }
     let tables = unique(main.tables);
     let draft = Draft {
+        dialect: options.dialect,
         options: main.settings.finish(),
         queues: shared.queues,
         tables: tables
@@ -210,10 +213,10 @@ fn load_anchor(
     let mut reader = Reader::new(world, shared, &[]);
     reader.in_anchor = true;
     reader.file(file, &source.text, Some(&source));
-    let found = reader.finish();
+    let mut found = reader.finish();
     compiled.listing.append(&found.listing);
     let failed = found.diagnostics.iter().any(|found| found.severity() == Severity::Error);
-    compiled.diagnostics.extend(found.diagnostics);
+    compiled.diagnostics.append(&mut found.diagnostics);
     if failed {
         return None;
     }
@@ -226,7 +229,12 @@ fn load_anchor(
 
 impl<'a> CompileOptions<'a> {
     const fn world(&self) -> World<'a> {
-        World { facts: self.facts, sources: self.sources, numeric_only: self.numeric_only }
+        World {
+            facts: self.facts,
+            sources: self.sources,
+            numeric_only: self.numeric_only,
+            dialect: self.dialect,
+        }
     }
 }
 
@@ -239,12 +247,16 @@ impl Compiled {
         tables: &mut AutoTables,
         options: &CompileOptions,
     ) -> Option<Vec<Rule>> {
-        let form = match options.listing {
+        let counts = match options.listing {
             Listing::Short => None,
             Listing::Rules => Some(false),
             Listing::Numbered => Some(true),
         };
-        let form = form.map(|counts| print::Form { sources: Some(options.sources), counts });
+        let form = counts.map(|counts| print::Form {
+            dialect: options.dialect,
+            sources: Some(options.sources),
+            counts,
+        });
         let mut settler = Settler { optimizer, tables, listing: &mut self.listing, form };
         match settler.settle(rules, 0) {
             Ok(rules) => Some(rules),

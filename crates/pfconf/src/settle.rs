@@ -24,20 +24,33 @@ pub(crate) struct Settler<'a, 'o> {
 }
 
 impl Settler<'_, '_> {
-    /// Settles a ruleset and those in it.
+    /// Settles a ruleset and those in it: rules by their kinds, each with numbers of its own. Only
+    /// those that filter are optimized.
     ///
     /// # Errors
     /// A name that is too long with the number of its rule in it.
-    pub(crate) fn settle(&mut self, rules: Vec<Rule>, depth: usize) -> Fallible<Vec<Rule>> {
+    pub(crate) fn settle(&mut self, mut rules: Vec<Rule>, depth: usize) -> Fallible<Vec<Rule>> {
+        rules.sort_by_key(|rule| rule.kind);
+        let others = rules.partition_point(|rule| !rule.kind.is_filter());
+        let filter = rules.split_off(others);
+        for kind in rules.chunk_by_mut(|one, next| one.kind == next.kind) {
+            self.each(kind, depth)?;
+        }
         let made = self.tables.made.len();
-        let mut rules = self.optimizer.ruleset(rules, self.tables);
+        let mut filter = self.optimizer.ruleset(filter, self.tables);
         if self.form.is_some() {
             self.listing.extend(self.tables.made[made..].iter().map(print::table));
         }
+        self.each(&mut filter, depth)?;
+        rules.append(&mut filter);
+        Ok(rules)
+    }
+
+    fn each(&mut self, rules: &mut [Rule], depth: usize) -> Fallible<()> {
         for (number, rule) in rules.iter_mut().enumerate() {
             self.one(rule, number, depth)?;
         }
-        Ok(rules)
+        Ok(())
     }
 
     fn one(&mut self, rule: &mut Rule, number: usize, depth: usize) -> Fallible<()> {

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pfconf::{Input, Severity};
+use pfconf::{Dialect, Input, Severity};
 
 mod common;
 use common::{compile_text, compile_with, root};
@@ -89,7 +89,7 @@ fn rules_are_optimized_as_expected() {
     let mut failures = Vec::new();
     let files = cases("optimize");
     for path in &files {
-        let compiled = compile_with(&fs::read_to_string(path).unwrap(), None);
+        let compiled = compile_with(&fs::read_to_string(path).unwrap(), Dialect::OpenBsd, None);
         if compiled.ruleset.is_none() {
             failures.push(format!("{} is rejected", path.display()));
         }

@@ -6,7 +6,9 @@ use pfapi::check::{CheckedRuleset, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
 use pfapi::ruleset::TableDef;
-use pfconf::{CompileOptions, Compiled, Diagnostic, Input, Listing, Optimization, Sources};
+use pfconf::{
+    CompileOptions, Compiled, Diagnostic, Dialect, Input, Listing, Optimization, Sources,
+};
 
 use crate::client::Client;
 use crate::console::Console;
@@ -32,6 +34,8 @@ pub struct Setting<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`
     pub numeric_only: bool,
+    /// `--dialect`, or what the file looks like.
+    pub dialect: Dialect,
     /// What is to be printed.
     pub listing: Listing,
     /// `-o`, and what `-o profile` goes by.
@@ -46,6 +50,7 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
         sources: setting.sources,
         defines: setting.defines,
         numeric_only: setting.numeric_only,
+        dialect: setting.dialect,
         listing: setting.listing,
         optimize: setting.optimize,
     };

@@ -37,10 +37,36 @@ pub struct PacketMeta {
     pub(crate) pair: Option<StateRef>,
     /// Tag that rules wrote onto the packet; cleared by the inbound pass.
     pub(crate) tag: Option<Tag>,
+    /// Interface by which the packet came into this host, set by the inbound pass.
+    pub(crate) received_on: Option<IfIndex>,
+    /// Priority, 0 to 7; reset by the inbound pass.
+    pub(crate) prio: u8,
     /// The engine's decision.
     pub verdict: Verdict,
     /// The caller's own mark (a buffer index, say); the engine leaves it alone.
     pub mark: u32,
+}
+
+impl PacketMeta {
+    /// Priority of packets that nobody gave one. Source: OpenBSD sys/net/if_var.h `IFQ_DEFPRIO`.
+    pub const PRIO_DEFAULT: u8 = 3;
+
+    /// Forgets what earlier packets in this buffer have left: for a packet of this host itself,
+    /// which has no inbound pass.
+    pub const fn start(&mut self) {
+        self.link = None;
+        self.pair = None;
+        self.refragment = None;
+        self.tag = None;
+        self.received_on = None;
+        self.prio = Self::PRIO_DEFAULT;
+    }
+
+    /// Priority, 0 to 7, as rules have left it.
+    #[must_use]
+    pub const fn prio(&self) -> u8 {
+        self.prio
+    }
 }
 
 /// A state as another packet or state refers to it; may be stale.
@@ -136,6 +162,8 @@ impl Packet {
                 refragment: None,
                 pair: None,
                 tag: None,
+                received_on: None,
+                prio: PacketMeta::PRIO_DEFAULT,
                 verdict: Verdict::Pass,
                 mark: 0,
             },

@@ -7,9 +7,9 @@
 use pfapi::addr::Af;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, BlockAnswer, Divert, Endpoint, Flush, IcmpMatch, IdMatch, InterfaceMatch, Log, Pool,
-    Rate, RdomainMatch, Route, Rule, Scrub, SetActions, SourceTrack, StateOptions, StatePolicy,
-    TagMatch, TcpFlagsMatch,
+    Action, BlockAnswer, Divert, Endpoint, Flush, FreeBsdWords, IcmpMatch, IdMatch, InterfaceMatch,
+    Log, Pool, Rate, RdomainMatch, Route, Rule, RuleKind, Scrub, SetActions, SourceTrack,
+    StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -30,6 +30,7 @@ pub(super) struct Fields<'r> {
 #[derive(Debug, PartialEq)]
 pub(super) struct Alone<'r> {
     label: Option<&'r str>,
+    more_labels: &'r [String],
     probability: Option<u32>,
     max: Option<u32>,
     max_src_nodes: Option<u32>,
@@ -47,6 +48,7 @@ impl Alone<'_> {
     pub(super) const fn is_set(&self) -> bool {
         let Self {
             label,
+            more_labels,
             probability,
             max,
             max_src_nodes,
@@ -57,6 +59,7 @@ impl Alone<'_> {
             counts_by_rule,
         } = self;
         label.is_some()
+            || !more_labels.is_empty()
             || probability.is_some()
             || max.is_some()
             || max_src_nodes.is_some()
@@ -83,12 +86,16 @@ pub(super) struct Unlisted<'r> {
     random_id: bool,
     reassemble_tcp: bool,
     divert: Option<Divert>,
+    max_pkt_size: Option<u16>,
+    ridentifier: Option<u32>,
 }
 
 /// These are the same in a superblock (class BREAK): what happens to a packet.
 #[derive(Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "fields of a rule, one by one")]
 pub(super) struct Shared<'r> {
+    list: RuleKind,
+    except: bool,
     action: Kind,
     log: Option<Log>,
     quick: bool,
@@ -99,10 +106,12 @@ pub(super) struct Shared<'r> {
     if_bound: bool,
     sloppy: bool,
     pflow: bool,
+    allow_related: bool,
     overload: Option<&'r str>,
     flush: Flush,
     queue: Option<&'r (String, Option<String>)>,
     fragment: bool,
+    keep_fragments: bool,
     allow_opts: bool,
     once: bool,
     rtable: Option<u32>,
@@ -162,6 +171,8 @@ impl<'r> Fields<'r> {
     #[expect(clippy::too_many_lines, reason = "one list of all fields")]
     pub(super) fn of(rule: &'r Rule) -> Self {
         let Rule {
+            kind: list,
+            freebsd,
             action,
             anchor,
             direction,
@@ -190,7 +201,16 @@ impl<'r> Fields<'r> {
             // The values of `min-ttl`, `max-mss` and `set tos` are of class NEVER, as a rule that
             // decides has none: pfctl ignores them. So of two `match` lines that differ in nothing
             // else, only the first stays.
-            scrub: Scrub { no_df, random_id, min_ttl: _, reassemble_tcp, max_mss: _ },
+            scrub:
+                Scrub {
+                    no_df,
+                    random_id,
+                    min_ttl: _,
+                    reassemble_tcp,
+                    max_mss: _,
+                    set_tos: scrub_tos,
+                    keep_fragments,
+                },
             allow_opts,
             label,
             once,
@@ -217,10 +237,14 @@ impl<'r> Fields<'r> {
             sloppy,
             pflow,
             timeouts,
+            allow_related,
         } = &**state_options;
+        let FreeBsdWords { except, translate_pass: _, max_pkt_size, more_labels, ridentifier } =
+            &**freebsd;
         Self {
             alone: Alone {
                 label: label.as_deref(),
+                more_labels,
                 probability: *probability,
                 max: *max,
                 max_src_nodes: *max_src_nodes,
@@ -235,14 +259,18 @@ impl<'r> Fields<'r> {
                 max_pkt_rate: *max_pkt_rate,
                 prio: *prio,
                 set_prio: *set_prio,
-                sets_tos: set_tos.is_some(),
+                sets_tos: set_tos.is_some() || scrub_tos.is_some(),
                 delay: *delay,
                 no_df: *no_df,
                 random_id: *random_id,
                 reassemble_tcp: *reassemble_tcp,
                 divert: *divert,
+                max_pkt_size: *max_pkt_size,
+                ridentifier: *ridentifier,
             },
             shared: Shared {
+                list: *list,
+                except: *except,
                 action: kind(*action),
                 log: *log,
                 quick: *quick,
@@ -253,10 +281,12 @@ impl<'r> Fields<'r> {
                 if_bound: *if_bound,
                 sloppy: *sloppy,
                 pflow: *pflow,
+                allow_related: *allow_related,
                 overload: overload.as_ref().map(|overload| overload.table.as_str()),
                 flush: overload.as_ref().map_or(Flush::No, |overload| overload.flush),
                 queue: queue.as_ref(),
                 fragment: *fragment,
+                keep_fragments: *keep_fragments,
                 allow_opts: *allow_opts,
                 once: *once,
                 rtable: *rtable,

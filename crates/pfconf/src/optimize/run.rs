@@ -7,7 +7,6 @@ use super::profile::{Counted, Profile};
 use super::superblock::{Host, superblocks};
 use super::{combine, covered, reorder};
 use crate::compile::CompileOptions;
-use crate::dialect::Dialect;
 use crate::redirect::AutoTables;
 
 /// How rulesets are optimized.
@@ -49,9 +48,9 @@ pub(crate) struct Optimizer<'a> {
 
 impl<'a> Optimizer<'a> {
     /// The ruleset in force is asked for only when the level needs it.
-    pub(crate) fn new(level: Level, dialect: Dialect, options: &CompileOptions<'a>) -> Self {
+    pub(crate) fn new(level: Level, options: &CompileOptions<'a>) -> Self {
         let running = options.optimize.running.filter(|_| level == Level::Profile);
-        let host = Host { dialect, facts: options.facts };
+        let host = Host { dialect: options.dialect, facts: options.facts };
         Self { level, host, running: running.map(|running| running()) }
     }
 

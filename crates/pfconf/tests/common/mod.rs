@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{
-    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, Level, Listing, Optimization,
-    OsMatch, Sources, compile,
+    BuiltinSources, CompileOptions, Compiled, Dialect, Fingerprints, Input, Level, Listing,
+    Optimization, OsMatch, Sources, compile,
 };
 
 /// The repository's root.
@@ -99,17 +99,23 @@ impl Sources for TestSources {
 
 /// Compiles with the router of the golden files.
 pub fn compile_text(text: &str) -> Compiled {
-    compile_with(text, Some(Level::None))
+    compile_in(text, Dialect::OpenBsd)
 }
 
-/// Compiles with the router of the golden files, optimized as asked for.
-pub fn compile_with(text: &str, optimize: Option<Level>) -> Compiled {
+/// The same in a dialect.
+pub fn compile_in(text: &str, dialect: Dialect) -> Compiled {
+    compile_with(text, dialect, Some(Level::None))
+}
+
+/// The same, optimized as asked for.
+pub fn compile_with(text: &str, dialect: Dialect, optimize: Option<Level>) -> Compiled {
     let facts = router();
     let options = CompileOptions {
         facts: &facts,
         sources: &TestSources,
         defines: &[],
         numeric_only: false,
+        dialect,
         listing: Listing::Rules,
         optimize: Optimization { level: optimize, ..Optimization::default() },
     };

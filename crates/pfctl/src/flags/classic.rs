@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use pfapi::control::DEFAULT_SOCKET;
+use pfapi::dialect::Dialect;
 use pfconf::Level;
 
 use super::defs::{FLAGS, Support, WORDS, classic_command};
@@ -67,6 +68,8 @@ pub struct Classic {
     pub format: OutputForm,
     /// `--strict`
     pub strict: bool,
+    /// `--dialect`; `None` is `auto`.
+    pub dialect: Option<Dialect>,
 }
 
 /// What a check writes.
@@ -193,9 +196,6 @@ fn refuse_missing(matches: &ArgMatches) -> Result<(), FlagError> {
 
 fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
     let given = |id: &str| matches.get_count(id) > 0;
-    if let Some(name) = text(matches, "dialect") {
-        check_dialect(&name)?;
-    }
     let kill = texts(matches, "k");
     if kill.len() > 2 {
         return Err(FlagError::Explained("can only specify -k twice".to_owned()));
@@ -226,6 +226,7 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         env: text(matches, "env").map(PathBuf::from),
         format: text(matches, "format").map_or(Ok(OutputForm::Text), |form| output_form(&form))?,
         strict: given("strict"),
+        dialect: text(matches, "dialect").map_or(Ok(None), |name| dialect(&name))?,
     };
     check_dry_run(&classic)?;
     match (&classic.table, classic.words.first()) {
@@ -270,13 +271,11 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
     Ok(())
 }
 
-fn check_dialect(name: &str) -> Result<(), FlagError> {
+fn dialect(name: &str) -> Result<Option<Dialect>, FlagError> {
     match name {
-        "auto" | "openbsd" => Ok(()),
-        "freebsd" => {
-            let missing = "this version reads the rules of OpenBSD only";
-            Err(FlagError::Plain(format!("--dialect freebsd: not supported, {missing}")))
-        }
+        "auto" => Ok(None),
+        "openbsd" => Ok(Some(Dialect::OpenBsd)),
+        "freebsd" => Ok(Some(Dialect::FreeBsd)),
         _ => {
             let text = format!("Unknown dialect '{name}': it is auto, openbsd or freebsd");
             Err(FlagError::Explained(text))
@@ -416,10 +415,6 @@ mod tests {
                 "-n --format json -t a -T show",
                 "--format json is for checks of rules: it needs -n and -f",
             ),
-            (
-                "--dialect freebsd -nf x",
-                "--dialect freebsd: not supported, this version reads the rules of OpenBSD only",
-            ),
             ("-gsr", "-g: not supported, there is no debugging output"),
             ("-s queue", "-s queue: not supported, there are no queues"),
         ] {
@@ -454,6 +449,9 @@ mod tests {
         assert_eq!(flags.anchor.as_deref(), Some("regress/x"));
         assert_eq!(flags.env, Some(PathBuf::from("here")));
         assert_eq!((flags.format, flags.strict), (OutputForm::Json, true));
+        assert_eq!(flags.dialect, None);
+        assert_eq!(classic("--dialect freebsd -nf x").dialect, Some(Dialect::FreeBsd));
+        assert_eq!(classic("--dialect=openbsd -nf x").dialect, Some(Dialect::OpenBsd));
         assert_eq!(classic("-e").socket, PathBuf::from(DEFAULT_SOCKET));
     }
 }

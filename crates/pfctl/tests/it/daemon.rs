@@ -115,6 +115,7 @@ fn profile_puts_busy_rules_first() {
             states_total: 0,
             uid: 0,
             pid: 0,
+            expired: false,
         }
     };
     let answer = move |request: &Request| match request {
@@ -243,6 +244,7 @@ fn lists_come_in_parts() {
     let report = |number| RuleReport {
         number,
         rule: Rule::new(Action::Block(pfapi::ruleset::BlockAnswer::Drop)),
+        expired: false,
         evaluations: 0,
         packets: [0; 2],
         bytes: [0; 2],

@@ -9,11 +9,11 @@ use pfapi::ruleset::{Action, BlockAnswer, StatePolicy};
 use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
-use super::{Filter, Flow, wscale_offer};
+use super::{Filter, Flow, mark, wscale_offer};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Evaluation, Live, NoTranslation, PacketView};
+use crate::rules::{Evaluation, Live, NoTranslation, PacketView, Surroundings};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
 use crate::state::key::Keys;
@@ -33,11 +33,21 @@ impl Filter<'_> {
         let place = Self::place(packet);
         let view = PacketView {
             desc: &flow.desc,
+            data: packet.data(),
             interface: place.interface,
             direction: place.direction,
+            received_on: packet.meta.received_on,
             tag: packet.meta.tag,
+            prio: packet.meta.prio,
         };
-        let found = snapshot.rules.evaluate(&view, &mut self.parts.scratch, &mut NoTranslation)?;
+        let surroundings = Surroundings {
+            rng: &mut self.parts.rng,
+            now: self.now,
+            routes: self.engine.routes.get().map(|routes| &**routes),
+            sockets: self.engine.sockets.get().map(|sockets| &**sockets),
+        };
+        let scratch = &mut self.parts.scratch;
+        let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut NoTranslation)?;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
         match rule.rule.action {
@@ -49,15 +59,16 @@ impl Filter<'_> {
                 self.answer_block(packet, &flow.desc, answer)
             }
             Action::Pass | Action::Match => {
-                if flow.desc.has_options {
+                if flow.desc.has_options && !rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
-                packet.meta.tag = found.tag;
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
+                    mark(packet, &flow.desc, &found.actions);
                     let state = self.new_state(packet, &flow.desc, &found, Keys::new(key, key));
                     self.insert(packet, state, flow.desc.total)?;
                     return Ok(Verdict::Pass);
                 }
+                mark(packet, &flow.desc, &found.stateless_actions());
                 Self::count_stateless(&found, place.direction, flow.desc.total);
                 Ok(Verdict::Pass)
             }
@@ -193,7 +204,7 @@ impl Filter<'_> {
     /// Source of an ICMP error: the packet's destination when it is an own address, else an
     /// address of the interface that the packet crosses, else any own address.
     fn answer_source(&self, interface: IfIndex, desc: &PacketDesc) -> Option<IpAddr> {
-        let facts = self.engine.facts();
+        let facts = &self.snapshot.facts;
         let own = || facts.interfaces.iter().flat_map(|interface| &interface.addresses);
         let dst = desc.dst.to_ip(desc.af);
         if own().any(|address| address.addr == dst) {

@@ -1,7 +1,7 @@
 //! A rule in force with its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
 use pfapi::ruleset::Rule;
@@ -9,6 +9,7 @@ use pfapi::units::Direction;
 
 use super::actions::Actions;
 use super::tag::{Tag, Tags};
+use super::threshold::SharedThreshold;
 use crate::engine::Loader;
 
 /// A rule in force, or one that states of an earlier load still refer to.
@@ -28,6 +29,12 @@ pub struct LoadedRule {
     pub actions: Actions,
     /// `tag`.
     pub tag: Option<Tag>,
+    /// Packets that `max-pkt-rate` has counted.
+    pub rate: SharedThreshold,
+    /// For `once`: set by the match that used the rule up.
+    expired: AtomicBool,
+    /// Times the rule had been looked at when it was used up.
+    evaluations: AtomicU64,
     /// Its counters.
     pub counters: RuleCounters,
 }
@@ -115,8 +122,26 @@ impl LoadedRule {
             number,
             epoch,
             loader,
+            rate: SharedThreshold::default(),
+            expired: AtomicBool::new(false),
+            evaluations: AtomicU64::new(0),
             counters: RuleCounters::default(),
         }
+    }
+
+    /// Whether `once` has used the rule up.
+    pub fn is_expired(&self) -> bool {
+        self.rule.once && self.expired.load(Ordering::Relaxed)
+    }
+
+    /// Uses a `once` rule up; false when another packet was faster. `evaluations` says how often
+    /// the rule has been looked at.
+    pub fn expire(&self, evaluations: impl FnOnce() -> u64) -> bool {
+        if self.expired.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.evaluations.store(evaluations(), Ordering::Relaxed);
+        true
     }
 
     /// Whether the rule translates addresses.
@@ -135,7 +160,8 @@ impl LoadedRule {
         RuleReport {
             number: self.number.unwrap_or(u32::MAX),
             rule: self.rule.clone(),
-            evaluations,
+            evaluations: if self.is_expired() { read(&self.evaluations) } else { evaluations },
+            expired: self.is_expired(),
             packets: counted.packets,
             bytes: counted.bytes,
             states: read(&self.counters.states),
