@@ -252,9 +252,10 @@ impl Compiled {
             Listing::Rules => Some(false),
             Listing::Numbered => Some(true),
         };
+        let protocols = print::ProtocolNames::new(options.sources);
         let form = counts.map(|counts| print::Form {
             dialect: options.dialect,
-            sources: Some(options.sources),
+            protocols: Some(&protocols),
             counts,
         });
         let mut settler = Settler { optimizer, tables, listing: &mut self.listing, form };

@@ -57,6 +57,7 @@ pub mod syntax;
 mod tables;
 mod translate;
 mod tree;
+mod wordset;
 
 pub use compile::{CompileOptions, Compiled, Listing, compile};
 pub use diag::{Code, Diagnostic, Severity};

@@ -30,7 +30,10 @@ impl Settler<'_, '_> {
     /// # Errors
     /// A name that is too long with the number of its rule in it.
     pub(crate) fn settle(&mut self, mut rules: Vec<Rule>, depth: usize) -> Fallible<Vec<Rule>> {
-        rules.sort_by_key(|rule| rule.kind);
+        // Rules of one kind, as OpenBSD's are, need no room for a sort.
+        if !rules.is_sorted_by_key(|rule| rule.kind) {
+            rules.sort_by_key(|rule| rule.kind);
+        }
         let others = rules.partition_point(|rule| !rule.kind.is_filter());
         let filter = rules.split_off(others);
         for kind in rules.chunk_by_mut(|one, next| one.kind == next.kind) {
