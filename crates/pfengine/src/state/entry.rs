@@ -12,6 +12,7 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 use super::expire::{Expiry, Population};
 use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
+use crate::normalize::timestamps::Timestamps;
 use crate::packet::StateRef;
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
 
@@ -52,6 +53,8 @@ pub struct State {
     pub purge: bool,
     /// What depends on the protocol.
     pub body: Body,
+    /// `scrub (reassemble tcp)`; apart, because few connections have it.
+    pub timestamps: Option<Box<Timestamps>>,
     /// Part of this state in the gauges of half-open connections.
     pub half_open: HalfOpen,
 }
