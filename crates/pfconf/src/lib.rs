@@ -34,6 +34,7 @@ mod md5;
 pub mod names;
 mod options;
 mod parser;
+mod plain_list;
 mod pool;
 mod port_names;
 pub mod print;
