@@ -5,7 +5,7 @@ use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
 use super::{Filter, Flow, replace, wscale_offer};
-use crate::nat::{self, Rewrite};
+use crate::nat::{self, FieldKind, Rewrite};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
 use crate::rewrite;
@@ -125,7 +125,7 @@ impl<'a> Filter<'a> {
         if keys.is_translated() {
             let direction = packet.meta.direction;
             let other = keys.get(keys.side(direction, desc.af).other());
-            nat::rewrite(packet, desc, &Rewrite::of_key(other, direction, desc));
+            nat::rewrite(packet, desc, &Rewrite::of_key(other, direction, FieldKind::of(desc)));
         }
     }
 
