@@ -29,6 +29,8 @@ pub struct PacketMeta {
     pub link: Option<StateRef>,
     /// State on the other interface that goes with `link`.
     pub(crate) pair: Option<StateRef>,
+    /// Whether the outbound pass lets the packet by as it is: `af-to` has decided both ways.
+    pub(crate) unfiltered: bool,
     /// The engine's decision.
     pub verdict: Verdict,
     /// The caller's own mark (a buffer index, say); the engine leaves it alone.
@@ -110,6 +112,22 @@ pub enum Verdict {
     Consumed,
 }
 
+impl PacketMeta {
+    /// Forgets what the filter knows of the packet, which is a new one from now on.
+    pub const fn forget(&mut self) {
+        self.link = None;
+        self.pair = None;
+        self.unfiltered = false;
+    }
+
+    /// Whether `af-to` has made the packet: no outbound rules apply, and an error about it is met
+    /// by its state when it comes in like an answer.
+    #[must_use]
+    pub const fn changed_family(&self) -> bool {
+        self.unfiltered
+    }
+}
+
 impl Packet {
     /// A buffer for packets of up to `capacity` octets behind `headroom` octets.
     #[must_use]
@@ -124,6 +142,7 @@ impl Packet {
                 offload: Offload::default(),
                 link: None,
                 pair: None,
+                unfiltered: false,
                 verdict: Verdict::Pass,
                 mark: 0,
             },

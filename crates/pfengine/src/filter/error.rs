@@ -62,7 +62,13 @@ impl Filter<'_> {
             return Err(Reason::IpOption);
         }
         state.count(forward, desc.total);
-        nat::rewrite_error(packet, desc, &quoted, &state.keys, seq);
+        if state.keys.changes_family() {
+            let ids = [self.parts.rng.next_u16(), self.parts.rng.next_u16()];
+            nat::change_error_family(packet, desc, &quoted, &state.keys, seq, ids)?;
+            packet.meta.unfiltered = true;
+        } else {
+            nat::rewrite_error(packet, desc, &quoted, &state.keys, seq);
+        }
         Ok(Some(Verdict::Pass))
     }
 }

@@ -118,8 +118,7 @@ impl<'a> Filter<'a> {
         debug_assert!(fits, "the scratch packet holds the longest segment without payload");
         syn.meta = packet.meta;
         syn.meta.offload = crate::packet::Offload::default();
-        syn.meta.link = None;
-        syn.meta.pair = None;
+        syn.meta.forget();
         let Arrival::Parsed(mut flow) = self.receive(&mut syn) else {
             self.parts.scratch = syn;
             return Recreated::Stateless;
@@ -165,14 +164,14 @@ impl<'a> Filter<'a> {
                 let segment = TcpSegment { seq: seq.0, flags: SYN, mss, ..onward };
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);
+                packet.meta.unfiltered = keys.changes_family();
                 Ok(Verdict::Pass)
             }
             ProxyStep::Join { to_server, to_client } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let packet_to_server = SmallPacket::of_segment(&numbered(back, to_server, ACK));
-                self.parts
-                    .outputs
-                    .push_back(Output::Send { packet: packet_to_server, filtered: true });
+                let filtered = !keys.changes_family();
+                self.parts.outputs.push_back(Output::Send { packet: packet_to_server, filtered });
                 replace(packet, &numbered(onward, to_client, ACK))?;
                 Ok(Verdict::Answer)
             }

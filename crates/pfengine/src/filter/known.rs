@@ -99,7 +99,7 @@ impl<'a> Filter<'a> {
 
     /// Counts a packet that passes and leaves the link for the outbound pass.
     fn let_by(
-        &self,
+        &mut self,
         packet: &mut Packet,
         flow: &Flow,
         mut state: Held<'a>,
@@ -109,7 +109,7 @@ impl<'a> Filter<'a> {
             return Err(Reason::IpOption);
         }
         state.count(forward, flow.desc.total);
-        Self::translate(packet, &flow.desc, &state.keys);
+        self.translate(packet, &flow.desc, &state.keys)?;
         let (link, pair) = (state.reference(), state.pair);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {
@@ -121,12 +121,24 @@ impl<'a> Filter<'a> {
     }
 
     /// Gives a packet the addresses of the other side of its state.
-    pub(super) fn translate(packet: &mut Packet, desc: &PacketDesc, keys: &Keys) {
-        if keys.is_translated() {
-            let direction = packet.meta.direction;
-            let other = keys.get(keys.side(direction, desc.af).other());
-            nat::rewrite(packet, desc, &Rewrite::of_key(other, direction, FieldKind::of(desc)));
+    pub(super) fn translate(
+        &mut self,
+        packet: &mut Packet,
+        desc: &PacketDesc,
+        keys: &Keys,
+    ) -> Result<(), Reason> {
+        if !keys.is_translated() {
+            return Ok(());
         }
+        let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
+        let new = Rewrite::of_key(key, direction, FieldKind::of(desc));
+        if keys.changes_family() {
+            nat::change_family(packet, desc, &new, self.parts.rng.next_u16())?;
+            packet.meta.unfiltered = true;
+        } else {
+            nat::rewrite(packet, desc, &new);
+        }
+        Ok(())
     }
 
     /// Links the two states of a flow that met in one packet, for the first time or after a

@@ -86,10 +86,9 @@ impl<'a> Filter<'a> {
     /// Parses a packet and finds its key.
     pub fn receive(&mut self, packet: &mut Packet) -> Arrival {
         if packet.meta.direction == Direction::In {
-            packet.meta.link = None;
-            packet.meta.pair = None;
+            packet.meta.forget();
         }
-        if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
+        if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
         }
         let parsed: Parsed = PacketDesc::parse(packet.data());

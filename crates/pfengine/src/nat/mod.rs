@@ -12,6 +12,8 @@ mod port;
 mod quote;
 mod rewrite;
 
+pub use family::change_family;
+pub use family_icmp::change_error_family;
 pub use quote::rewrite_error;
 use rewrite::low32;
 pub use rewrite::{FieldKind, Rewrite, rewrite};
