@@ -4,10 +4,16 @@
 
 use libfuzzer_sys::fuzz_target;
 use pfapi::facts::Facts;
-use pfconf::{CompileOptions, Compiled, Input, NoSources, compile};
+use pfconf::{CompileOptions, Compiled, Input, Listing, NoSources, compile};
 
 fn read(text: &str, facts: &Facts) -> Compiled {
-    let options = CompileOptions { facts, sources: &NoSources, defines: &[], numeric_only: true };
+    let options = CompileOptions {
+        facts,
+        sources: &NoSources,
+        defines: &[],
+        numeric_only: true,
+        listing: Listing::Rules,
+    };
     compile(&Input { name: "fuzz", text }, &options)
 }
 

@@ -3,8 +3,9 @@
 //! The daemon runs them again on everything that arrives on the control socket. Texts follow
 //! OpenBSD sbin/pfctl/parse.y `rule_consistent` where that function has one.
 
+use crate::anchor::{Called, resolve};
 use crate::limit::Limit;
-use crate::ruleset::{AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
+use crate::ruleset::{Anchor, AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
 
 mod mistake;
 mod rule;
@@ -70,6 +71,24 @@ impl CheckedRuleset {
         &self.0.anchors
     }
 
+    /// Every ruleset with its path from this one, which comes first under the empty path: anchors
+    /// with a body, and what `load anchor` brought. A path comes as often as the file fills it;
+    /// rules of the same path follow each other.
+    #[must_use]
+    pub fn rulesets(&self) -> Vec<(String, Vec<&Rule>)> {
+        let mut found = vec![(String::new(), self.rules().collect())];
+        for rule in self.rules() {
+            bodies("", rule, &mut found);
+        }
+        for anchor in self.anchors() {
+            found.push((anchor.path.clone(), anchor.rules.iter().collect()));
+            for rule in &anchor.rules {
+                bodies(&anchor.path, rule, &mut found);
+            }
+        }
+        found
+    }
+
     /// Gives the parts up again, for sending. What [`unsupported`] names has no frame yet: who
     /// sends a ruleset asks that function first.
     #[must_use]
@@ -77,6 +96,16 @@ impl CheckedRuleset {
         let tables = self.0.tables.into_iter().map(|((), table)| table).collect();
         let rules = self.0.rules.into_iter().map(|((), rule)| rule).collect();
         (self.0.options, tables, rules)
+    }
+}
+
+/// Adds the body of an inline anchor in the ruleset `base` and those inside it.
+fn bodies<'a>(base: &str, rule: &'a Rule, found: &mut Vec<(String, Vec<&'a Rule>)>) {
+    let Some(Anchor { path, rules: Some(rules) }) = &rule.anchor else { return };
+    let Called::One(path) = resolve(base, path) else { return };
+    found.push((path.clone(), rules.iter().collect()));
+    for rule in rules {
+        bodies(&path, rule, found);
     }
 }
 

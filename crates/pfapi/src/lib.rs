@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod anchor;
 pub mod check;
 pub mod control;
 pub mod facts;

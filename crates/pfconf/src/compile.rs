@@ -12,6 +12,7 @@ use pfapi::ruleset::{AnchorRuleset, Draft, Rule, TableDef};
 use crate::Input;
 use crate::address::World;
 use crate::diag::{Code, Diagnostic, Severity, SourceText};
+use crate::lines::Lines;
 use crate::print;
 use crate::queues;
 use crate::reader::{Reader, Shared};
@@ -32,6 +33,20 @@ pub struct CompileOptions<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`: host names are not resolved.
     pub numeric_only: bool,
+    /// What is to be printed.
+    pub listing: Listing,
+}
+
+/// What is printed of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listing {
+    /// Only what comes before the rules.
+    #[default]
+    Short,
+    /// `pfctl -nv`
+    Rules,
+    /// `pfctl -nvv`: rules have numbers and are not indented.
+    Numbered,
 }
 
 /// What became of a file.
@@ -39,11 +54,9 @@ pub struct CompileOptions<'a> {
 pub struct Compiled {
     /// The ruleset; `None` when there was an error.
     pub ruleset: Option<CheckedRuleset>,
-    /// Lines that `pfctl -nv` prints: macros, options and tables in the order of the file, then
-    /// queues and rules. With errors only what comes before the rules.
-    pub listing: Vec<String>,
-    /// The same as `pfctl -nvv` prints it: rules have numbers and are not indented.
-    pub numbered: Vec<String>,
+    /// Lines that pfctl prints: macros, options and tables in the order of the file, then queues
+    /// and rules. With errors only what comes before the rules.
+    pub listing: Lines,
     /// What `pfctl -v` tells on standard error, besides the diagnostics.
     pub progress: Vec<String>,
     /// Errors and warnings in the order of the file.
@@ -57,18 +70,13 @@ pub struct Compiled {
 #[must_use]
 pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let mut shared = Shared::default();
-    let world = World {
-        facts: options.facts,
-        sources: options.sources,
-        numeric_only: options.numeric_only,
-    };
+    let world = options.world();
     let mut reader = Reader::new(world, &mut shared, options.defines);
     reader.file(input.name, input.text, None);
     let main = reader.finish();
     let mut compiled = Compiled {
         ruleset: None,
-        listing: main.listing.clone(),
-        numbered: main.listing,
+        listing: main.listing,
         progress: Vec::new(),
         diagnostics: main.diagnostics,
     };
@@ -76,19 +84,20 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         return compiled;
     }
     match queues::tree(&shared.queues) {
-        Ok(lines) => compiled.both(lines),
+        Ok(lines) => compiled.listing.extend(lines),
         Err(text) => {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Queue, text));
             return compiled;
         }
     }
-    compiled.rules(&main.rules, options.sources);
+    compiled.rules(&main.rules, options);
     let mut anchors = Vec::new();
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
         compiled.progress.push(text);
         let anchor = load.anchor.clone();
-        let Some(found) = load_anchor(world, &mut shared, anchor, &load.file, &mut compiled) else {
+        let Some(found) = load_anchor(options, &mut shared, anchor, &load.file, &mut compiled)
+        else {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
             return compiled;
         };
@@ -151,12 +160,13 @@ fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
 
 /// Reads the file of a `load anchor` line; `None` when that failed.
 fn load_anchor(
-    world: World,
+    options: &CompileOptions,
     shared: &mut Shared,
     path: String,
     file: &str,
     compiled: &mut Compiled,
 ) -> Option<AnchorRuleset> {
+    let world = options.world();
     let text = match world.sources.read(file) {
         Ok(text) => text,
         Err(error) => {
@@ -175,26 +185,33 @@ fn load_anchor(
     reader.in_anchor = true;
     reader.file(file, &source.text, Some(&source));
     let found = reader.finish();
-    compiled.both(found.listing);
+    compiled.listing.append(&found.listing);
     let failed = found.diagnostics.iter().any(|found| found.severity() == Severity::Error);
     compiled.diagnostics.extend(found.diagnostics);
     if failed {
         return None;
     }
-    compiled.rules(&found.rules, world.sources);
+    compiled.rules(&found.rules, options);
     let tables = unique(found.tables).into_iter().map(|(_, table)| table).collect();
     Some(AnchorRuleset { path, tables, rules: found.rules })
 }
 
-impl Compiled {
-    fn both(&mut self, lines: Vec<String>) {
-        self.numbered.extend(lines.iter().cloned());
-        self.listing.extend(lines);
+impl<'a> CompileOptions<'a> {
+    const fn world(&self) -> World<'a> {
+        World { facts: self.facts, sources: self.sources, numeric_only: self.numeric_only }
     }
+}
 
-    fn rules(&mut self, rules: &[Rule], sources: &dyn Sources) {
+impl Compiled {
+    fn rules(&mut self, rules: &[Rule], options: &CompileOptions) {
+        let counts = match options.listing {
+            Listing::Short => return,
+            Listing::Rules => false,
+            Listing::Numbered => true,
+        };
+        let form = print::Form { sources: Some(options.sources), counts };
         for (number, rule) in rules.iter().enumerate() {
-            print::tree(rule, (number, 0), sources, &mut self.listing, &mut self.numbered);
+            print::tree(self.listing.text(), rule, (number, 0), form);
         }
     }
 }

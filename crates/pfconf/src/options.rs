@@ -3,6 +3,8 @@
 //! Source: pf.conf(5) "OPTIONS"; OpenBSD sbin/pfctl/pfctl.c `pfctl_set_syncookies`,
 //! `pfctl_init_options`, `pfctl_load_options`.
 
+use std::borrow::Cow;
+
 use pfapi::limit::Limit;
 use pfapi::ruleset::{
     DebugLevel, InterfaceMatch, LogInterface, Options, Reassemble, SyncookieMode, Syncookies,
@@ -345,7 +347,11 @@ impl Settings {
             shown.push(' ');
             match on {
                 On::Interface(InterfaceMatch { negated, name }) => {
-                    shown.push_str(&if name == "any" { name.clone() } else { print::word(&name) });
+                    shown.push_str(&if name == "any" {
+                        Cow::from(&name)
+                    } else {
+                        print::word(&name)
+                    });
                     if negated {
                         refused.push("skip on ! <interface> is not supported");
                     } else if name == "any" {

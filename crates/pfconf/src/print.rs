@@ -3,89 +3,97 @@
 //! What is printed can be loaded again and prints the same. Source: OpenBSD
 //! sbin/pfctl/pfctl_parser.c `print_rule`, `print_fromto`, `print_tabledef`.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use pfapi::addr::Af;
 use pfapi::ruleset::{
     Action, AddrMatch, BlockAnswer, Divert, DynamicAddr, DynamicPart, Endpoint, Flush, Log,
-    RouteKind, Rule, SourceTrack, StatePolicy, proto,
+    RouteKind, Rule, SourceTrack, StatePolicy, TcpFlagsMatch, proto,
 };
 
+use crate::digits::{put_ip, put_number, put_port, put_prefix};
 use crate::names;
 use crate::parser::is_keyword;
-use crate::print_parts::{PoolWord, pool, scrub};
+use crate::print_parts::{PoolWord, put_pool, scrub};
 pub use crate::print_parts::{queue, table};
 pub(crate) use crate::print_parts::{syncookies, table_head};
 use crate::scan::is_word_char;
 use crate::source::Sources;
 
+/// What a listing shows besides the rules themselves.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Form<'a> {
+    /// Where protocols get their names from; without it they have the usual ones.
+    pub(crate) sources: Option<&'a dyn Sources>,
+    /// Counts of tables and interfaces, as `-vv` adds them: before a load nothing is known.
+    pub(crate) counts: bool,
+}
+
 /// A rule as `pfctl -s rules` shows it; the rules of an inline anchor are left out.
 #[must_use]
 pub fn rule(rule: &Rule) -> String {
     let mut line = String::with_capacity(80);
-    head(&mut line, rule);
-    criteria(&mut line, rule);
-    set_actions(&mut line, rule);
-    state(&mut line, rule);
+    put_rule(&mut line, rule, Form::default());
+    line
+}
+
+/// Appends a rule.
+pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
+    head(line, rule, form);
+    criteria(line, rule, form);
+    set_actions(line, rule);
+    state(line, rule);
     if rule.fragment {
         line.push_str(" fragment");
     }
-    scrub(&mut line, rule);
+    scrub(line, rule);
     if rule.allow_opts {
         line.push_str(" allow-opts");
     }
     if let Some(label) = &rule.label {
-        put(&mut line, format_args!(" label {}", quoted(label)));
+        line.push_str(" label ");
+        put_quoted(line, label);
     }
     if rule.once {
         line.push_str(" once");
     }
     if let Some(tag) = &rule.tag {
-        put(&mut line, format_args!(" tag {}", words(tag)));
+        line.push_str(" tag ");
+        put_words(line, tag);
     }
     if let Some(tagged) = &rule.tagged {
-        let not = if tagged.negated { " !" } else { "" };
-        put(&mut line, format_args!("{not} tagged {}", words(&tagged.name)));
+        line.push_str(if tagged.negated { " ! tagged " } else { " tagged " });
+        put_words(line, &tagged.name);
     }
     if let Some(rtable) = rule.rtable {
-        put(&mut line, format_args!(" rtable {rtable}"));
+        line.push_str(" rtable ");
+        put_number(line, rtable);
     }
-    redirection(&mut line, rule);
-    line
+    redirection(line, rule, form);
 }
 
-/// A rule and those below it, as `pfctl -nv` and `pfctl -nvv` print them.
-pub(crate) fn tree(
-    shown: &Rule,
-    (number, depth): (usize, usize),
-    sources: &dyn Sources,
-    plain: &mut Vec<String>,
-    numbered: &mut Vec<String>,
-) {
-    let line = with_protocol(rule(shown), shown.proto, sources);
+/// Appends the lines of a rule and of those below it, as `pfctl -nv` or `pfctl -nvv` prints them.
+pub(crate) fn tree(text: &mut String, shown: &Rule, (number, depth): (usize, usize), form: Form) {
     let below = shown.anchor.as_ref().and_then(|anchor| anchor.rules.as_deref());
     let below = below.filter(|rules| !rules.is_empty());
-    let brace = if below.is_some() { " {" } else { "" };
-    let indent = "  ".repeat(depth);
-    let counts = with_protocol(rule(&counted(shown)), shown.proto, sources);
-    numbered.push(format!("@{number} {counts}{brace}"));
-    plain.push(format!("{indent}{line}{brace}"));
+    if form.counts {
+        put(text, format_args!("@{number} "));
+    } else {
+        indent(text, depth);
+    }
+    put_rule(text, shown, form);
+    text.push_str(if below.is_some() { " {\n" } else { "\n" });
     let Some(rules) = below else { return };
     for (number, rule) in rules.iter().enumerate() {
-        tree(rule, (number, depth + 1), sources, plain, numbered);
+        tree(text, rule, (number, depth + 1), form);
     }
-    numbered.push(format!("{indent}}}"));
-    plain.push(format!("{indent}}}"));
+    indent(text, depth);
+    text.push_str("}\n");
 }
 
-/// With the name that the protocol has on this machine.
-fn with_protocol(line: String, number: Option<u8>, sources: &dyn Sources) -> String {
-    let Some(number) = number else { return line };
-    let (usual, here) = (protocol(number), protocol_on(number, sources));
-    if usual == here {
-        return line;
-    }
-    line.replacen(&format!(" proto {usual}"), &format!(" proto {here}"), 1)
+fn indent(text: &mut String, depth: usize) {
+    text.extend(std::iter::repeat_n("  ", depth));
 }
 
 /// Name of a protocol on a machine, or its number where it has none.
@@ -93,27 +101,8 @@ pub(crate) fn protocol_on(number: u8, sources: &dyn Sources) -> String {
     sources.protocol_name(number).unwrap_or_else(|| number.to_string())
 }
 
-/// With the counts that `-vv` adds to tables and interfaces: before a load nothing is known.
-fn counted(shown: &Rule) -> Rule {
-    let mut rule = shown.clone();
-    let pools = [rule.nat.as_mut(), rule.rdr.as_mut(), rule.route.as_mut().map(|r| &mut r.pool)];
-    let pools = pools.into_iter().flatten().map(|pool| &mut pool.addr);
-    for addr in [&mut rule.from.addr, &mut rule.to.addr].into_iter().chain(pools) {
-        match addr {
-            AddrMatch::Table(name) => name.push_str(":0"),
-            AddrMatch::Dynamic(dynamic) => {
-                dynamic.interface = format!("{}:*", dynamic_name(dynamic));
-                dynamic.part = DynamicPart::Address;
-                dynamic.no_aliases = false;
-            }
-            _ => {}
-        }
-    }
-    rule
-}
-
 /// `interface:modifiers` of a dynamic address.
-fn dynamic_name(dynamic: &DynamicAddr) -> String {
+fn dynamic_name(dynamic: &DynamicAddr) -> Cow<'_, str> {
     let part = match dynamic.part {
         DynamicPart::Address => "",
         DynamicPart::Network => ":network",
@@ -121,11 +110,14 @@ fn dynamic_name(dynamic: &DynamicAddr) -> String {
         DynamicPart::Peer => ":peer",
     };
     let aliases = if dynamic.no_aliases { ":0" } else { "" };
-    format!("{}{part}{aliases}", dynamic.interface)
+    if part.is_empty() && aliases.is_empty() {
+        return Cow::Borrowed(&dynamic.interface);
+    }
+    Cow::Owned(format!("{}{part}{aliases}", dynamic.interface))
 }
 
 /// From the action to the protocol.
-fn head(line: &mut String, rule: &Rule) {
+fn head(line: &mut String, rule: &Rule, form: Form) {
     match (&rule.anchor, rule.action) {
         (Some(anchor), _) => {
             let name = anchor.path.rsplit('/').next().unwrap_or_default();
@@ -138,7 +130,7 @@ fn head(line: &mut String, rule: &Rule) {
         (None, Action::Match) => line.push_str("match"),
         (None, Action::Block(answer)) => {
             line.push_str("block");
-            line.push_str(&block_answer(answer, rule.af));
+            block_answer(line, answer, rule.af);
         }
     }
     if let Some(direction) = rule.direction {
@@ -148,60 +140,116 @@ fn head(line: &mut String, rule: &Rule) {
         });
     }
     if let Some(log) = rule.log {
-        line.push_str(&log_words(log));
+        log_words(line, log);
     }
     if rule.quick {
         line.push_str(" quick");
     }
     if let Some(interface) = &rule.interface {
-        let not = if interface.negated { "! " } else { "" };
-        put(line, format_args!(" on {not}{}", interface_word(&interface.name)));
+        line.push_str(if interface.negated { " on ! " } else { " on " });
+        put_interface(line, &interface.name);
     }
     if let Some(rdomain) = rule.rdomain {
         let not = if rdomain.negated { "! " } else { "" };
         put(line, format_args!(" on {not}rdomain {}", rdomain.id));
     }
-    if let Some(af) = rule.af {
-        put(line, format_args!(" {af}"));
+    match rule.af {
+        None => {}
+        Some(Af::Inet) => line.push_str(" inet"),
+        Some(Af::Inet6) => line.push_str(" inet6"),
     }
     if let Some(number) = rule.proto {
-        put(line, format_args!(" proto {}", protocol(number)));
+        line.push_str(" proto ");
+        match form.sources {
+            None => put_protocol(line, number),
+            Some(sources) => line.push_str(&protocol_on(number, sources)),
+        }
     }
 }
 
-fn interface_word(name: &str) -> String {
+fn put_protocol(line: &mut String, number: u8) {
+    match names::protocol_name(number) {
+        Some(name) => line.push_str(name),
+        None => put_number(line, number),
+    }
+}
+
+fn put_interface(line: &mut String, name: &str) {
     match name {
-        "any" => name.to_owned(),
-        _ if is_number(name) => quoted(name),
-        _ => word(name),
+        "any" => line.push_str(name),
+        _ if is_number(name) => put_quoted(line, name),
+        _ => put_word(line, name),
     }
 }
 
-fn log_words(log: Log) -> String {
-    let mut words = Vec::new();
-    for (given, word) in [(log.all, "all"), (log.matches, "matches"), (log.user, "user")] {
-        words.extend(given.then(|| word.to_owned()));
+/// Words between brackets, with commas between them.
+struct Listed<'l> {
+    line: &'l mut String,
+    open: &'static str,
+    any: bool,
+}
+
+impl<'l> Listed<'l> {
+    /// `open` stands in front of the first word.
+    const fn new(line: &'l mut String, open: &'static str) -> Self {
+        Self { line, open, any: false }
     }
-    if log.interface > 0 {
-        words.push(format!("to pflog{}", log.interface));
+
+    /// The line, to append the next word to.
+    fn next(&mut self) -> &mut String {
+        self.line.push_str(if self.any { ", " } else { self.open });
+        self.any = true;
+        self.line
     }
-    if words.is_empty() { " log".to_owned() } else { format!(" log ({})", words.join(", ")) }
+
+    fn word(&mut self, given: bool, word: &str) {
+        if given {
+            self.next().push_str(word);
+        }
+    }
+
+    fn number(&mut self, word: &str, number: Option<impl Into<u32>>) {
+        if let Some(number) = number {
+            let line = self.next();
+            line.push_str(word);
+            put_number(line, number);
+        }
+    }
+
+    /// Closes the bracket, if there was a word.
+    fn close(self) {
+        if self.any {
+            self.line.push(')');
+        }
+    }
+}
+
+fn log_words(line: &mut String, log: Log) {
+    line.push_str(" log");
+    let mut words = Listed::new(line, " (");
+    words.word(log.all, "all");
+    words.word(log.matches, "matches");
+    words.word(log.user, "user");
+    words.number("to pflog", Some(log.interface).filter(|&number| number > 0));
+    words.close();
 }
 
 /// From the addresses to `max-pkt-rate`.
-fn criteria(line: &mut String, rule: &Rule) {
+fn criteria(line: &mut String, rule: &Rule, form: Form) {
     if rule.from == Endpoint::default() && rule.to == Endpoint::default() && rule.os.is_none() {
         line.push_str(" all");
     } else {
-        put(line, format_args!(" from {}", endpoint(&rule.from, rule.af)));
+        line.push_str(" from ");
+        endpoint(line, &rule.from, rule.af, form);
         if let Some(os) = &rule.os {
             put(line, format_args!(" os \"{os}\""));
         }
-        put(line, format_args!(" to {}", endpoint(&rule.to, rule.af)));
+        line.push_str(" to ");
+        endpoint(line, &rule.to, rule.af, form);
     }
     if let Some(interface) = &rule.received_on {
-        let not = if interface.negated { "!" } else { "" };
-        put(line, format_args!(" {not}received-on {}", interface_word(&interface.name)));
+        line.push_str(if interface.negated { " !received-on " } else { " received-on " });
+        put_interface(line, &interface.name);
     }
     if let Some(user) = rule.user {
         put(line, format_args!(" user {user}"));
@@ -210,7 +258,11 @@ fn criteria(line: &mut String, rule: &Rule) {
         put(line, format_args!(" group {group}"));
     }
     if let Some(flags) = rule.flags.filter(|flags| flags.want != 0 || flags.mask != 0) {
-        put(line, format_args!(" flags {flags}"));
+        if flags == TcpFlagsMatch::S_SA {
+            line.push_str(" flags S/SA");
+        } else {
+            put(line, format_args!(" flags {flags}"));
+        }
     } else if rule.state != StatePolicy::None
         && rule.proto.is_none_or(|number| number == proto::TCP)
         && !rule.fragment
@@ -219,7 +271,7 @@ fn criteria(line: &mut String, rule: &Rule) {
     {
         line.push_str(" flags any");
     }
-    line.push_str(&icmp(rule));
+    icmp(line, rule);
     if let Some(tos) = rule.tos {
         put(line, format_args!(" tos 0x{tos:02x}"));
     }
@@ -232,25 +284,27 @@ fn criteria(line: &mut String, rule: &Rule) {
 }
 
 fn set_actions(line: &mut String, rule: &Rule) {
-    let mut words = Vec::new();
+    let mut words = Listed::new(line, " set (");
     if let Some((prio, fast)) = rule.set.prio {
-        words.push(if prio == fast {
-            format!("prio {prio}")
+        let line = words.next();
+        if prio == fast {
+            put(line, format_args!("prio {prio}"));
         } else {
-            format!("prio({prio}, {fast})")
-        });
+            put(line, format_args!("prio({prio}, {fast})"));
+        }
     }
     if let Some((queue, fast)) = &rule.set.queue {
-        words.push(match fast {
-            None => format!("queue {}", word(queue)),
-            Some(fast) => format!("queue({}, {})", word(queue), word(fast)),
-        });
+        let line = words.next();
+        match fast {
+            None => put(line, format_args!("queue {}", word(queue))),
+            Some(fast) => put(line, format_args!("queue({}, {})", word(queue), word(fast))),
+        }
     }
-    words.extend(rule.set.tos.map(|tos| format!("tos 0x{tos:02x}")));
-    words.extend(rule.set.delay.map(|delay| format!("delay {delay}")));
-    if !words.is_empty() {
-        put(line, format_args!(" set ({})", words.join(", ")));
+    if let Some(tos) = rule.set.tos {
+        put(words.next(), format_args!("tos 0x{tos:02x}"));
     }
+    words.number("delay ", rule.set.delay);
+    words.close();
 }
 
 /// State, probability, and the options of the state.
@@ -270,37 +324,39 @@ fn state(line: &mut String, rule: &Rule) {
         let percent = percent.trim_end_matches('0').trim_end_matches('.');
         put(line, format_args!(" probability {percent}%"));
     }
-    if options.is_empty() {
-        return;
+    let mut words = Listed::new(line, " (");
+    words.number("max ", options.max);
+    words.word(options.no_sync, "no-sync");
+    match options.source_track {
+        None => {}
+        Some(SourceTrack::Rule) => words.word(true, "source-track rule"),
+        Some(SourceTrack::Global) => words.word(true, "source-track global"),
     }
-    let mut words = Vec::new();
-    words.extend(options.max.map(|max| format!("max {max}")));
-    words.extend(options.no_sync.then(|| "no-sync".to_owned()));
-    words.extend(options.source_track.map(|track| match track {
-        SourceTrack::Rule => "source-track rule".to_owned(),
-        SourceTrack::Global => "source-track global".to_owned(),
-    }));
-    words.extend(options.max_src_states.map(|max| format!("max-src-states {max}")));
-    words.extend(options.max_src_conn.map(|max| format!("max-src-conn {max}")));
-    words.extend(options.max_src_conn_rate.map(|rate| format!("max-src-conn-rate {rate}")));
-    words.extend(options.max_src_nodes.map(|max| format!("max-src-nodes {max}")));
-    words.extend(options.overload.as_ref().map(|overload| {
+    words.number("max-src-states ", options.max_src_states);
+    words.number("max-src-conn ", options.max_src_conn);
+    if let Some(rate) = options.max_src_conn_rate {
+        put(words.next(), format_args!("max-src-conn-rate {rate}"));
+    }
+    words.number("max-src-nodes ", options.max_src_nodes);
+    if let Some(overload) = &options.overload {
         let flush = match overload.flush {
             Flush::No => "",
             Flush::Rule => " flush",
             Flush::Global => " flush global",
         };
-        format!("overload <{}>{flush}", word(&overload.table))
-    }));
-    words.extend(options.if_bound.then(|| "if-bound".to_owned()));
-    words.extend(options.sloppy.then(|| "sloppy".to_owned()));
-    words.extend(options.pflow.then(|| "pflow".to_owned()));
-    words.extend(options.timeouts.iter().map(|(timeout, value)| format!("{timeout} {value}")));
-    put(line, format_args!(" ({})", words.join(", ")));
+        put(words.next(), format_args!("overload <{}>{flush}", word(&overload.table)));
+    }
+    words.word(options.if_bound, "if-bound");
+    words.word(options.sloppy, "sloppy");
+    words.word(options.pflow, "pflow");
+    for (timeout, value) in &options.timeouts {
+        put(words.next(), format_args!("{timeout} {value}"));
+    }
+    words.close();
 }
 
 /// Diversion, translation and routing.
-fn redirection(line: &mut String, rule: &Rule) {
+fn redirection(line: &mut String, rule: &Rule, form: Form) {
     match rule.divert {
         None => {}
         Some(Divert::To { addr, port }) => {
@@ -314,28 +370,32 @@ fn redirection(line: &mut String, rule: &Rule) {
     if rule.anchor.is_none() {
         match (&rule.nat, &rule.rdr, rule.af_to) {
             (Some(nat), rdr, Some(af)) => {
-                put(line, format_args!(" af-to {af} from {}", pool(nat, Some(af), PoolWord::Nat)));
+                put(line, format_args!(" af-to {af} from "));
+                put_pool(line, nat, Some(af), PoolWord::Nat, form);
                 if let Some(rdr) = rdr {
-                    put(line, format_args!(" to {}", pool(rdr, Some(af), PoolWord::Rdr)));
+                    line.push_str(" to ");
+                    put_pool(line, rdr, Some(af), PoolWord::Rdr, form);
                 }
             }
             // A rule with both prints only the first, as in pfctl.
             (Some(nat), _, None) => {
-                put(line, format_args!(" nat-to {}", pool(nat, rule.af, PoolWord::Nat)));
+                line.push_str(" nat-to ");
+                put_pool(line, nat, rule.af, PoolWord::Nat, form);
             }
             (None, Some(rdr), _) => {
-                put(line, format_args!(" rdr-to {}", pool(rdr, rule.af, PoolWord::Rdr)));
+                line.push_str(" rdr-to ");
+                put_pool(line, rdr, rule.af, PoolWord::Rdr, form);
             }
             (None, None, _) => {}
         }
     }
     if let Some(route) = &rule.route {
-        let name = match route.kind {
-            RouteKind::RouteTo => "route-to",
-            RouteKind::ReplyTo => "reply-to",
-            RouteKind::DupTo => "dup-to",
-        };
-        put(line, format_args!(" {name} {}", pool(&route.pool, rule.af, PoolWord::Route)));
+        line.push_str(match route.kind {
+            RouteKind::RouteTo => " route-to ",
+            RouteKind::ReplyTo => " reply-to ",
+            RouteKind::DupTo => " dup-to ",
+        });
+        put_pool(line, &route.pool, rule.af, PoolWord::Route, form);
     }
 }
 
@@ -348,26 +408,49 @@ pub fn rule_numbered(number: usize, shown: &Rule) -> String {
 /// An address with its negation, as in rules.
 #[must_use]
 pub fn address(end: &Endpoint) -> String {
-    let not = if end.negated { "! " } else { "" };
-    format!("{not}{}", addr(&end.addr, None))
+    let mut text = String::from(if end.negated { "! " } else { "" });
+    put_addr(&mut text, &end.addr, None, Form::default());
+    text
 }
 
-/// An address in a rule of a family.
-pub(crate) fn addr(addr: &AddrMatch, af: Option<Af>) -> String {
+/// Appends an address in a rule of a family.
+pub(crate) fn put_addr(text: &mut String, addr: &AddrMatch, af: Option<Af>, form: Form) {
     match addr {
-        AddrMatch::Any => "any".to_owned(),
-        AddrMatch::Net(prefix) => prefix.to_string(),
-        AddrMatch::Range(low, high) => format!("{low} - {high}"),
-        AddrMatch::Table(name) => format!("<{}>", word(name)),
-        AddrMatch::NoRoute => "no-route".to_owned(),
-        AddrMatch::UrpfFailed => "urpf-failed".to_owned(),
-        AddrMatch::RouteLabel(label) => format!("route {}", quoted(label)),
+        AddrMatch::Any => text.push_str("any"),
+        AddrMatch::Net(prefix) => put_prefix(text, *prefix),
+        AddrMatch::Range(low, high) => {
+            put_ip(text, *low);
+            text.push_str(" - ");
+            put_ip(text, *high);
+        }
+        AddrMatch::Table(name) => {
+            text.push('<');
+            if form.counts {
+                put_word(text, &format!("{name}:0"));
+            } else {
+                put_word(text, name);
+            }
+            text.push('>');
+        }
+        AddrMatch::NoRoute => text.push_str("no-route"),
+        AddrMatch::UrpfFailed => text.push_str("urpf-failed"),
+        AddrMatch::RouteLabel(label) => {
+            text.push_str("route ");
+            put_quoted(text, label);
+        }
         AddrMatch::Dynamic(dynamic) => {
-            let name = word(&dynamic_name(dynamic));
+            let name = dynamic_name(dynamic);
+            text.push('(');
+            if form.counts {
+                put_word(text, &format!("{name}:*"));
+            } else {
+                put_word(text, &name);
+            }
+            text.push(')');
             let most = if af == Some(Af::Inet) { 32 } else { 128 };
-            match dynamic.prefix_len.filter(|&len| len < most) {
-                None => format!("({name})"),
-                Some(len) => format!("({name})/{len}"),
+            if let Some(len) = dynamic.prefix_len.filter(|&len| len < most) {
+                text.push('/');
+                put_number(text, len);
             }
         }
     }
@@ -376,67 +459,93 @@ pub(crate) fn addr(addr: &AddrMatch, af: Option<Af>) -> String {
 /// Name of a protocol, or its number where it has none.
 #[must_use]
 pub fn protocol(number: u8) -> String {
-    names::protocol_name(number).map_or_else(|| number.to_string(), str::to_owned)
-}
-
-fn endpoint(end: &Endpoint, af: Option<Af>) -> String {
-    let not = if end.negated { "! " } else { "" };
-    let mut text = format!("{not}{}", addr(&end.addr, af));
-    if let Some(port) = end.port {
-        put(&mut text, format_args!(" port {port}"));
-    }
+    let mut text = String::new();
+    put_protocol(&mut text, number);
     text
 }
 
-fn block_answer(answer: BlockAnswer, af: Option<Af>) -> String {
-    let name = |af, code: u8| {
+fn endpoint(text: &mut String, end: &Endpoint, af: Option<Af>, form: Form) {
+    if end.negated {
+        text.push_str("! ");
+    }
+    put_addr(text, &end.addr, af, form);
+    if let Some(port) = end.port {
+        text.push_str(" port ");
+        put_port(text, port);
+    }
+}
+
+fn block_answer(line: &mut String, answer: BlockAnswer, af: Option<Af>) {
+    let name = |line: &mut String, af, code: u8| {
         let unreachable = if af == Af::Inet6 { 1 } else { 3 };
-        names::icmp_code_name(af, unreachable, code).map_or_else(|| code.to_string(), str::to_owned)
+        put_named(line, names::icmp_code_name(af, unreachable, code), code);
     };
     match answer {
-        BlockAnswer::Drop => " drop".to_owned(),
-        BlockAnswer::Return => " return".to_owned(),
-        BlockAnswer::ReturnRst { ttl: None } => " return-rst".to_owned(),
-        BlockAnswer::ReturnRst { ttl: Some(ttl) } => format!(" return-rst(ttl {ttl})"),
-        BlockAnswer::ReturnIcmp { code, code6 } => match af {
-            Some(Af::Inet) => format!(" return-icmp({})", name(Af::Inet, code)),
-            Some(Af::Inet6) => format!(" return-icmp6({})", name(Af::Inet6, code6)),
-            None => {
-                format!(" return-icmp({}, {})", name(Af::Inet, code), name(Af::Inet6, code6))
+        BlockAnswer::Drop => line.push_str(" drop"),
+        BlockAnswer::Return => line.push_str(" return"),
+        BlockAnswer::ReturnRst { ttl: None } => line.push_str(" return-rst"),
+        BlockAnswer::ReturnRst { ttl: Some(ttl) } => {
+            put(line, format_args!(" return-rst(ttl {ttl})"));
+        }
+        BlockAnswer::ReturnIcmp { code, code6 } => {
+            line.push_str(if af == Some(Af::Inet6) { " return-icmp6(" } else { " return-icmp(" });
+            if af != Some(Af::Inet6) {
+                name(line, Af::Inet, code);
             }
-        },
+            if af.is_none() {
+                line.push_str(", ");
+            }
+            if af != Some(Af::Inet) {
+                name(line, Af::Inet6, code6);
+            }
+            line.push(')');
+        }
     }
 }
 
-fn icmp(rule: &Rule) -> String {
-    let Some(icmp) = rule.icmp else { return String::new() };
-    let (af, word) = if rule.af == Some(Af::Inet6) {
-        (Af::Inet6, "icmp6-type")
-    } else {
-        (Af::Inet, "icmp-type")
-    };
-    let shown =
-        |name: Option<&str>, number: u8| name.map_or_else(|| number.to_string(), str::to_owned);
-    let icmp_type = icmp.icmp_type;
-    let mut text = format!(" {word} {}", shown(names::icmp_type_name(af, icmp_type), icmp_type));
-    if let Some(code) = icmp.code {
-        let name = names::icmp_code_name(af, icmp_type, code);
-        put(&mut text, format_args!(" code {}", shown(name, code)));
+fn put_named(line: &mut String, name: Option<&str>, number: u8) {
+    match name {
+        Some(name) => line.push_str(name),
+        None => put_number(line, number),
     }
-    text
+}
+
+fn icmp(line: &mut String, rule: &Rule) {
+    let Some(icmp) = rule.icmp else { return };
+    let (af, word) = if rule.af == Some(Af::Inet6) {
+        (Af::Inet6, " icmp6-type ")
+    } else {
+        (Af::Inet, " icmp-type ")
+    };
+    let icmp_type = icmp.icmp_type;
+    line.push_str(word);
+    put_named(line, names::icmp_type_name(af, icmp_type), icmp_type);
+    if let Some(code) = icmp.code {
+        line.push_str(" code ");
+        put_named(line, names::icmp_code_name(af, icmp_type, code), code);
+    }
 }
 
 /// A name, in quotes where the parser would not take it bare.
-pub(crate) fn word(name: &str) -> String {
+pub(crate) fn word(name: &str) -> Cow<'_, str> {
     let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_');
     let plain = starts && name.chars().all(is_word_char) && !is_keyword(name);
-    if plain { name.to_owned() } else { quoted(name) }
+    if plain { Cow::Borrowed(name) } else { Cow::Owned(quoted(name)) }
 }
 
-/// A name of several words, bare where the parser puts them together again.
-fn words(name: &str) -> String {
-    let bare = name.split(' ').all(|part| !part.is_empty() && word(part) == part);
-    if bare && !name.split(' ').any(is_number) { name.to_owned() } else { quoted(name) }
+fn put_word(line: &mut String, name: &str) {
+    line.push_str(&word(name));
+}
+
+/// Appends a name of several words, bare where the parser puts them together again.
+fn put_words(line: &mut String, name: &str) {
+    let bare =
+        name.split(' ').all(|part| !part.is_empty() && matches!(word(part), Cow::Borrowed(_)));
+    if bare && !name.split(' ').any(is_number) {
+        line.push_str(name);
+    } else {
+        put_quoted(line, name);
+    }
 }
 
 /// Whether the parser takes a word for a number.
@@ -446,18 +555,23 @@ fn is_number(word: &str) -> bool {
 
 /// In quotes that the parser takes off again.
 pub(crate) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
+    let mut line = String::with_capacity(text.len() + 2);
+    put_quoted(&mut line, text);
+    line
+}
+
+fn put_quoted(line: &mut String, text: &str) {
+    line.push('"');
     let mut before = None;
     for character in text.chars() {
         let escapes = before == Some('\\') && matches!(character, ' ' | '\t');
         if character == '"' || escapes {
-            quoted.push('\\');
+            line.push('\\');
         }
-        quoted.push(character);
+        line.push(character);
         before = Some(character);
     }
-    quoted.push('"');
-    quoted
+    line.push('"');
 }
 
 /// Appends formatted words.

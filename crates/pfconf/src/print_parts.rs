@@ -9,7 +9,8 @@ use pfapi::ruleset::{
     TableDef,
 };
 
-use crate::print::{addr, put, word};
+use crate::digits::put_prefix;
+use crate::print::{Form, put, put_addr, word};
 
 /// What a pool is printed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,21 +20,21 @@ pub(crate) enum PoolWord {
     Route,
 }
 
-/// A pool of a rule of a family.
-pub(crate) fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
-    let mut text = addr(&pool.addr, af);
+/// Appends a pool of a rule of a family.
+pub(crate) fn put_pool(text: &mut String, pool: &Pool, af: Option<Af>, word: PoolWord, form: Form) {
+    put_addr(text, &pool.addr, af, form);
     match (word, pool.ports) {
         (PoolWord::Nat, Some(ports)) if ports == PoolPorts::NAT_DEFAULT => {}
         (PoolWord::Nat, Some(PoolPorts::Range(low, high))) if low == high => {
-            put(&mut text, format_args!(" port {low}"));
+            put(text, format_args!(" port {low}"));
         }
         (PoolWord::Nat, Some(PoolPorts::Range(low, high))) => {
-            put(&mut text, format_args!(" port {low}:{high}"));
+            put(text, format_args!(" port {low}:{high}"));
         }
         (PoolWord::Rdr, Some(PoolPorts::Range(low, high))) if low > 0 => {
-            put(&mut text, format_args!(" port {low}"));
+            put(text, format_args!(" port {low}"));
             if high > 0 && high != low {
-                put(&mut text, format_args!(":{high}"));
+                put(text, format_args!(":{high}"));
             }
         }
         _ => {}
@@ -43,7 +44,7 @@ pub(crate) fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
         PoolKind::Bitmask => text.push_str(" bitmask"),
         PoolKind::Random => text.push_str(" random"),
         PoolKind::SourceHash([a, b, c, d]) => {
-            put(&mut text, format_args!(" source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}"));
+            put(text, format_args!(" source-hash 0x{a:08x}{b:08x}{c:08x}{d:08x}"));
         }
         PoolKind::RoundRobin => text.push_str(" round-robin"),
         PoolKind::LeastStates => text.push_str(" least-states"),
@@ -54,7 +55,6 @@ pub(crate) fn pool(pool: &Pool, af: Option<Af>, word: PoolWord) -> String {
     if word == PoolWord::Nat && pool.ports == Some(PoolPorts::Static) {
         text.push_str(" static-port");
     }
-    text
 }
 
 /// `scrub` with its options, where there are some.
@@ -132,11 +132,11 @@ pub fn table(table: &TableDef) -> String {
     if let Some(entries) = &table.entries {
         line.push_str(" {");
         for entry in entries {
-            let not = if entry.negated { "!" } else { "" };
+            line.push_str(if entry.negated { " !" } else { " " });
             if entry.prefix.len() == 0 {
-                put(&mut line, format_args!(" {not}any"));
+                line.push_str("any");
             } else {
-                put(&mut line, format_args!(" {entry}"));
+                put_prefix(&mut line, entry.prefix);
             }
         }
         line.push_str(" }");

@@ -16,6 +16,7 @@ use crate::diag::{Code, Diagnostic, SourceText};
 use crate::expand::{Target, expand};
 use crate::explain::unknown_statement;
 use crate::finish::{StateDefaults, complete};
+use crate::lines::Lines;
 use crate::options::Settings;
 use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
@@ -60,7 +61,7 @@ pub(crate) struct Found {
     pub(crate) tables: Vec<(Span, TableDef)>,
     pub(crate) rules: Vec<Finished>,
     pub(crate) loads: Vec<Load>,
-    pub(crate) listing: Vec<String>,
+    pub(crate) listing: Lines,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -87,7 +88,7 @@ pub(crate) struct Reader<'a> {
     /// Names of inline anchors of the main ruleset.
     pub(crate) inline: BTreeSet<String>,
     loads: Vec<Load>,
-    listing: Vec<String>,
+    listing: Lines,
     diagnostics: Vec<Diagnostic>,
     /// What is left of [`QUIET`].
     quiet: usize,
@@ -122,7 +123,7 @@ impl<'a> Reader<'a> {
             anchors: 0,
             inline: BTreeSet::new(),
             loads: Vec::new(),
-            listing: Vec::new(),
+            listing: Lines::default(),
             diagnostics: Vec::new(),
             quiet: 0,
             stopped: false,

@@ -112,8 +112,8 @@ fn everything_renders(text: &str) {
     if ONE_WAY.iter().any(|word| text.contains(word)) {
         return;
     }
-    let listed: String = compiled.listing.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    let again = compile_text(&listed);
+    let listed = compiled.listing.as_str();
+    let again = compile_text(listed);
     let messages: Vec<String> = again.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
     assert!(again.ruleset.is_some(), "{listed}\n{messages:?}");
     assert!(again.ruleset.is_some_and(|again| again.rules().eq(ruleset.rules())), "{listed}");
@@ -179,6 +179,6 @@ fn work_grows_linearly() {
     let macros = format!("m = \"{{ 10.0.0.1 }}\"\npass from {{ {} }}\n", "$m ".repeat(10_000));
     for text in [deep, quotes, table, bomb, lines, macros] {
         let compiled = compile_text(&text);
-        assert!(compiled.listing.len() <= 100_000);
+        assert!(compiled.listing.iter().count() <= 100_000);
     }
 }

@@ -4,7 +4,7 @@
 //! output, one JSON object per line, without begin and commit.
 
 use pfapi::facts::Facts;
-use pfconf::Input;
+use pfconf::{Input, Listing};
 
 use crate::console::{Console, os_text};
 use crate::error::Error;
@@ -32,6 +32,7 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
         sources: &SystemSources::new(true),
         defines: &[],
         numeric_only: false,
+        listing: Listing::Short,
     };
     let input = Input { name, text: &text };
     let compiled = load::compile(&input, &setting);

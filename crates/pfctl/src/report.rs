@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use pfconf::{Compiled, Diagnostic, Dialect, Input, Severity, Span};
+use pfconf::{Compiled, Diagnostic, Dialect, Input, Lines, Severity, Span};
 use serde::Serialize;
 
 /// Version of the form.
@@ -20,7 +20,7 @@ struct Report<'a> {
     accepted: bool,
     diagnostics: Vec<Message<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    listing: Option<&'a [String]>,
+    listing: Option<Vec<&'a str>>,
 }
 
 #[derive(Serialize)]
@@ -63,7 +63,7 @@ pub fn write(
     input: &Input<'_>,
     dialect: Dialect,
     compiled: &Compiled,
-    listing: Option<&[String]>,
+    listing: Option<&Lines>,
 ) -> io::Result<()> {
     let report = Report {
         schema: "pfctl-check",
@@ -72,7 +72,7 @@ pub fn write(
         dialect: dialect.word(),
         accepted: compiled.ruleset.is_some(),
         diagnostics: compiled.diagnostics.iter().map(|found| message(found, input)).collect(),
-        listing,
+        listing: listing.map(|lines| lines.iter().collect()),
     };
     serde_json::to_writer(&mut *out, &report)?;
     writeln!(out)
@@ -119,7 +119,7 @@ fn position(text: &str, offset: usize) -> Position {
 mod tests {
     use super::*;
     use pfapi::facts::Facts;
-    use pfconf::{BuiltinSources, CompileOptions};
+    use pfconf::{BuiltinSources, CompileOptions, Listing};
     use serde_json::Value;
 
     const SCHEMA: &str = include_str!("../../../docs/check.schema.json");
@@ -130,11 +130,12 @@ mod tests {
             sources: &BuiltinSources,
             defines: &[],
             numeric_only: false,
+            listing: Listing::Rules,
         };
         let input = Input { name: "pf.conf", text };
         let compiled = pfconf::compile(&input, &options);
         let mut out = Vec::new();
-        let listing = listed.then_some(compiled.listing.as_slice());
+        let listing = listed.then_some(&compiled.listing);
         write(&mut out, &input, Dialect::OpenBsd, &compiled, listing).unwrap();
         assert!(out.ends_with(b"\n"));
         serde_json::from_slice(&out).unwrap()

@@ -6,6 +6,8 @@
 use pfapi::reason::Reason;
 use pfapi::units::{Direction, IfIndex};
 
+use crate::rules::Tag;
+
 /// An IP packet in a buffer with room in front of it.
 #[derive(Debug)]
 pub struct Packet {
@@ -31,6 +33,8 @@ pub struct PacketMeta {
     pub(crate) pair: Option<StateRef>,
     /// Whether the outbound pass lets the packet by as it is: `af-to` has decided both ways.
     pub(crate) unfiltered: bool,
+    /// Tag that rules wrote onto the packet; cleared by the inbound pass.
+    pub(crate) tag: Option<Tag>,
     /// The engine's decision.
     pub verdict: Verdict,
     /// The caller's own mark (a buffer index, say); the engine leaves it alone.
@@ -117,6 +121,7 @@ impl PacketMeta {
     pub const fn forget(&mut self) {
         self.link = None;
         self.pair = None;
+        self.tag = None;
         self.unfiltered = false;
     }
 
@@ -143,6 +148,7 @@ impl Packet {
                 link: None,
                 pair: None,
                 unfiltered: false,
+                tag: None,
                 verdict: Verdict::Pass,
                 mark: 0,
             },

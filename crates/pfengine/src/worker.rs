@@ -13,6 +13,7 @@ use crate::packet::{Batch, Packet, Verdict};
 use crate::packet_desc::PacketDesc;
 use crate::purge::Purge;
 use crate::rng::Rng;
+use crate::rules::{MatchLists, Scratch};
 use crate::stats::Stats;
 use crate::wire::build::TCP_SEGMENT_MAX;
 
@@ -36,7 +37,11 @@ pub(crate) struct Parts {
     pub rng: Rng,
     pub outputs: VecDeque<Output>,
     /// Where the SYN is re-created that a cookie stands for.
-    pub scratch: Packet,
+    pub syn: Packet,
+    /// Lists that evaluations fill.
+    pub scratch: Scratch,
+    /// Match rules that states share.
+    pub match_lists: MatchLists,
     pub icmp_budget: IcmpBudget,
 }
 
@@ -86,7 +91,9 @@ impl Worker {
                 stats,
                 rng,
                 outputs: VecDeque::with_capacity(OUTPUTS),
-                scratch: Packet::new(TCP_SEGMENT_MAX, 2 * TCP_SEGMENT_MAX),
+                syn: Packet::new(TCP_SEGMENT_MAX, 2 * TCP_SEGMENT_MAX),
+                scratch: Scratch::default(),
+                match_lists: MatchLists::default(),
                 icmp_budget: IcmpBudget::default(),
             },
             parsed: Vec::with_capacity(Batch::SIZE),

@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Rig, Tcp, V4, V6, flags, ip, packet, proto, udp};
-use pfapi::ruleset::{Action, BlockAnswer, Options, Rule, SyncookieMode, Syncookies};
+use pfapi::ruleset::{Action, Anchor, BlockAnswer, Options, Rule, SyncookieMode, Syncookies};
 use pfapi::units::{Direction, IfIndex};
 use pfengine::{Batch, Verdict};
 
@@ -101,6 +101,7 @@ fn is_drop(verdict: Verdict) -> bool {
 fn packets_allocate_nothing() {
     state_hits();
     new_states();
+    match_rules_and_anchors();
     blocked_packets();
     flood_and_cookies();
 }
@@ -176,6 +177,19 @@ fn new_states() {
         let mut fresh = segments(Direction::In, |n| Tcp { sport: base + n, ..syn(n) });
         assert_eq!(fresh.allocations(&mut rig, is_pass), 0, "new states in used slots");
     }
+}
+
+/// States with match rules and tags, from rules in anchors.
+fn match_rules_and_anchors() {
+    let tag = |action, name: &str| Rule { tag: Some(name.to_owned()), ..Rule::new(action) };
+    let inner = vec![tag(Action::Match, "a"), tag(Action::Match, "b"), Rule::new(Action::Pass)];
+    let anchor = Anchor { path: "inner".to_owned(), rules: Some(inner) };
+    let anchor = Rule { anchor: Some(anchor), ..Rule::new(Action::Pass) };
+    let rules = vec![tag(Action::Match, "c"), anchor];
+    let mut rig = Rig::new(Options::default(), rules);
+    segments(Direction::In, syn).allocations(&mut rig, is_pass);
+    let mut fresh = segments(Direction::In, |n| Tcp { sport: 2_000 + n, ..syn(n) });
+    assert_eq!(fresh.allocations(&mut rig, is_pass), 0, "states with match rules");
 }
 
 fn blocked_packets() {

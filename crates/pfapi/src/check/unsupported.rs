@@ -17,13 +17,16 @@ const FINDINGS_MAX: usize = 20;
 pub struct Unsupported {
     /// The feature in words of pf.conf(5).
     pub what: String,
-    /// Number of the rule in the main ruleset; `None` for settings, queues and anchors' contents.
-    pub rule: Option<usize>,
+    /// Path of the ruleset and number of the rule in it; `None` for settings and queues.
+    pub rule: Option<(String, usize)>,
 }
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(number) = self.rule {
+        if let Some((path, number)) = &self.rule {
+            if !path.is_empty() {
+                write!(f, "anchor \"{path}\" ")?;
+            }
             write!(f, "rule {number}: ")?;
         }
         write!(f, "`{}` is not supported by this version", self.what)
@@ -45,13 +48,16 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     if ruleset.tables().any(|table| !table.weights.is_empty()) {
         settings("weight");
     }
-    for (number, rule) in ruleset.rules().enumerate() {
-        if found.len() >= FINDINGS_MAX {
-            break;
+    for (path, rules) in ruleset.rulesets() {
+        for (number, rule) in rules.into_iter().enumerate() {
+            if found.len() >= FINDINGS_MAX {
+                return found;
+            }
+            features(rule, &mut |what| {
+                let (what, path) = (what.to_owned(), path.clone());
+                found.push(Unsupported { what, rule: Some((path, number)) });
+            });
         }
-        features(rule, &mut |what| {
-            found.push(Unsupported { what: what.to_owned(), rule: Some(number) });
-        });
     }
     found
 }
@@ -86,7 +92,7 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
 fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
     let Rule {
         action: _,
-        anchor,
+        anchor: _,
         direction: _,
         log,
         quick: _,
@@ -114,8 +120,8 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         allow_opts,
         label: _,
         once,
-        tag,
-        tagged,
+        tag: _,
+        tagged: _,
         rtable,
         divert,
         af_to,
@@ -142,7 +148,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         StatePolicy::Synproxy => Some("synproxy state"),
     };
     let given = [
-        (anchor.is_some(), "anchor"),
         (log.is_some(), "log"),
         (rdomain.is_some(), "rdomain"),
         (os.is_some(), "os"),
@@ -160,8 +165,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         (!scrub.is_empty(), "scrub"),
         (*allow_opts, "allow-opts"),
         (*once, "once"),
-        (tag.is_some(), "tag"),
-        (tagged.is_some(), "tagged"),
         (rtable.is_some(), "rtable"),
         (divert.is_some(), "divert"),
         (af_to.is_some(), "af-to"),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{
-    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, OsMatch, Sources, compile,
+    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, Listing, OsMatch, Sources,
+    compile,
 };
 
 /// The repository's root.
@@ -99,7 +100,12 @@ impl Sources for TestSources {
 /// Compiles with the router of the golden files.
 pub fn compile_text(text: &str) -> Compiled {
     let facts = router();
-    let options =
-        CompileOptions { facts: &facts, sources: &TestSources, defines: &[], numeric_only: false };
+    let options = CompileOptions {
+        facts: &facts,
+        sources: &TestSources,
+        defines: &[],
+        numeric_only: false,
+        listing: Listing::Rules,
+    };
     compile(&Input { name: "stdin", text }, &options)
 }

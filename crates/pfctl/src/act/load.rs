@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use pfapi::facts::Facts;
-use pfconf::{Compiled, Dialect, FingerprintMistake, Input, Severity, Sources, name_ports};
+use pfconf::{
+    Compiled, Dialect, FingerprintMistake, Input, Listing, Severity, Sources, name_ports,
+};
 
 use crate::console::{os_text, printable};
 use crate::env::Env;
@@ -39,19 +41,24 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         sources: world.sources(),
         defines: &load::defines(&flags.defines, session.console),
         numeric_only: flags.names == Names::Never,
+        listing: match flags.verbosity {
+            0 => Listing::Short,
+            1 => Listing::Rules,
+            _ if flags.format == OutputForm::Json => Listing::Rules,
+            _ => Listing::Numbered,
+        },
     };
     let input = Input { name: if file == "-" { "stdin" } else { file }, text: &text };
     let mut compiled = load::compile(&input, &setting);
     if flags.port_names {
-        for line in compiled.listing.iter_mut().chain(&mut compiled.numbered) {
-            *line = name_ports(line, world.sources());
-        }
+        let named = compiled.listing.iter().map(|line| name_ports(line, world.sources()));
+        compiled.listing = named.collect();
     }
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }
     if flags.format == OutputForm::Json {
-        let listing = (flags.verbosity > 0).then_some(compiled.listing.as_slice());
+        let listing = (flags.verbosity > 0).then_some(&compiled.listing);
         report::write(session.console.out, &input, Dialect::OpenBsd, &compiled, listing)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
@@ -126,11 +133,7 @@ fn print_listing(session: &mut Session<'_, '_>, compiled: &Compiled) -> Result<(
     for text in &compiled.progress {
         session.console.note(text);
     }
-    let very = session.flags.verbosity > 1;
-    let lines = if very { &compiled.numbered } else { &compiled.listing };
-    for line in lines {
-        writeln!(session.console.out, "{line}")?;
-    }
+    session.console.out.write_all(compiled.listing.as_str().as_bytes())?;
     Ok(())
 }
 

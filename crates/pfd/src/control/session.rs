@@ -274,7 +274,7 @@ impl From<TableError> for LoadFailure {
 impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         let kind = match error {
-            LoadError::LimitInUse { .. } => FailureKind::Limit,
+            LoadError::LimitInUse { .. } | LoadError::TooManyTags { .. } => FailureKind::Limit,
             LoadError::Unsupported(_) => FailureKind::Invalid,
         };
         Self::new(kind, error.to_string())

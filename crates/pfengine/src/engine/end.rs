@@ -10,7 +10,7 @@ use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use super::{Engine, Snapshot};
-use crate::rules::{LoadedRules, Tables};
+use crate::rules::{LoadedRules, Tables, add_named_tables, skipped};
 use crate::state::entry::State;
 use crate::state::key::Side;
 
@@ -27,9 +27,16 @@ impl Engine {
                 control.epoch += 1;
                 let epoch = control.epoch;
                 self.change(&control, |old| {
-                    let mut rules = LoadedRules::empty(self.facts(), epoch);
-                    rules.tables = old.rules.tables.clone();
-                    rules.tables.retain(|_, table| table.is_defined());
+                    let mut rulesets = old.rules.rulesets.clone();
+                    rulesets.extend(LoadedRules::empty(self.facts(), epoch).rulesets);
+                    let mut tables = old.rules.tables.clone();
+                    tables.retain(|_, table| table.is_defined());
+                    add_named_tables(
+                        &mut tables,
+                        rulesets.values().flat_map(|set| &set.rules).map(|rule| &rule.rule),
+                    );
+                    let (tags, skip) = (old.rules.tags.clone(), old.rules.skip.clone());
+                    let rules = LoadedRules::new(rulesets, tables, tags, skip, self.facts(), epoch);
                     Snapshot { rules, ..*old }
                 });
                 0
@@ -66,8 +73,7 @@ impl Engine {
                 let limits = Limits::default();
                 self.store.set_limit(limits.get(Limit::States));
                 self.change(&control, |old| {
-                    let mut rules = old.rules.with_tables(old.rules.tables.clone());
-                    rules.skip = LoadedRules::empty(self.facts(), 0).skip;
+                    let rules = old.rules.with_skip(skipped(&[], self.facts()));
                     Snapshot { rules, timeouts: Timeouts::default(), limits, ..*old }
                 });
                 self.configure_syncookies(

@@ -7,7 +7,7 @@ mod end;
 mod report;
 mod tables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +20,7 @@ use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use crate::rng::Rng;
-use crate::rules::LoadedRules;
+use crate::rules::{LoadedRules, Ruleset, Tag, Tags, add_named_tables, skipped};
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
 use crate::stats::{LimitCounters, Stats, Totals};
@@ -60,6 +60,12 @@ pub enum LoadError {
         requested: u32,
         /// What is in use.
         in_use: u64,
+    },
+    /// There are 65535 tags already.
+    #[error("no number is left for the tag `{name}`")]
+    TooManyTags {
+        /// The tag that has none.
+        name: String,
     },
     /// The ruleset has what this engine cannot evaluate as written.
     #[error("{0}")]
@@ -213,11 +219,28 @@ impl Engine {
             let before = old.rules.tables.get(&definition.name).map(Arc::as_ref);
             tables.insert(definition.name.clone(), Arc::new(Table::new(definition, before, now)));
         }
-        // A table lives while rules name it, or by `persist`.
-        let named: BTreeSet<&str> = ruleset.rules().flat_map(Rule::tables).collect();
-        tables.retain(|name, table| table.is_persistent() || named.contains(name.as_str()));
+        let parts = ruleset.rulesets();
+        let rules = || parts.iter().flat_map(|(_, rules)| rules.iter().copied());
         control.epoch += 1;
-        let rules = LoadedRules::new(ruleset, tables, self.facts(), control.epoch, loader);
+        let tags = self.tags(&old.rules, rules())?;
+        let mut rulesets = old.rules.rulesets.clone();
+        // Bodies without a name belong to the main ruleset alone.
+        rulesets.retain(|path, _| !path.starts_with('_'));
+        let mut contents: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
+        for (path, rules) in &parts {
+            contents.entry(path).or_default().extend(rules);
+        }
+        for (path, rules) in contents {
+            let ruleset = Ruleset::new(path, rules, control.epoch, loader, &tags);
+            rulesets.insert(path.to_owned(), Arc::new(ruleset));
+        }
+        // A table lives while rules name it, or by `persist`.
+        let in_force = || rulesets.values().flat_map(|ruleset| &ruleset.rules);
+        let named: BTreeSet<&str> = in_force().flat_map(|rule| rule.rule.tables()).collect();
+        tables.retain(|name, table| table.is_persistent() || named.contains(name.as_str()));
+        add_named_tables(&mut tables, in_force().map(|rule| &rule.rule));
+        let skip = skipped(&options.skip, self.facts());
+        let rules = LoadedRules::new(rulesets, tables, tags, skip, self.facts(), control.epoch);
         self.store.set_limit(requested);
         self.snapshot.store(Arc::new(Snapshot {
             rules,
@@ -229,6 +252,27 @@ impl Engine {
             self.configure_syncookies(setting, now);
         }
         Ok(())
+    }
+
+    /// Numbers for the tags that a ruleset names; those of before keep theirs.
+    fn tags<'a>(
+        &self,
+        old: &LoadedRules,
+        rules: impl Iterator<Item = &'a Rule>,
+    ) -> Result<Tags, LoadError> {
+        /// Tags that are kept without asking whether anything still carries them.
+        const KEPT: usize = 16_384;
+        let mut tags = old.tags.clone();
+        if tags.len() > KEPT {
+            let mut carried: BTreeSet<Tag> = old.all_rules().filter_map(|rule| rule.tag).collect();
+            for slot in 0..self.store.slots() {
+                carried.extend(self.store.lock(slot).and_then(|state| state.actions.tag));
+            }
+            tags.retain(|_, tag| carried.contains(&tag));
+        }
+        let names = rules.filter_map(|rule| rule.tag.as_deref());
+        tags.add(names).map_err(|name| LoadError::TooManyTags { name })?;
+        Ok(tags)
     }
 
     fn configure_syncookies(&self, setting: SyncookieSetting, now: Uptime) {
@@ -253,11 +297,7 @@ impl Engine {
         if enabled {
             control.counting_since = now;
         }
-        self.change(&control, |old| Snapshot {
-            rules: old.rules.with_tables(old.rules.tables.clone()),
-            enabled,
-            ..*old
-        });
+        self.change(&control, |old| Snapshot { rules: old.rules.share(), enabled, ..*old });
         true
     }
 

@@ -10,7 +10,7 @@ use pfapi::timeout::Timeouts;
 use pfapi::units::{IfIndex, Uptime};
 
 use super::Engine;
-use crate::rules::Live;
+use crate::rules::{Live, LoadedRule};
 use crate::state::expire::Population;
 use crate::stats::Totals;
 
@@ -63,22 +63,28 @@ impl Engine {
         }
     }
 
-    /// Rules `first..` with their counters, at most `most`.
+    /// Rules `first..` of the main ruleset with their counters, at most `most`.
     #[must_use]
     pub fn rules(&self, first: usize, most: usize) -> Vec<RuleReport> {
         let snapshot = self.snapshot.load();
-        let mut live = vec![Live::default(); most.min(snapshot.rules.rules.len())];
+        let Some(ruleset) = snapshot.rules.rulesets.get("") else { return Vec::new() };
+        let wanted = first..first.saturating_add(most).min(ruleset.rules.len());
+        let mut live = vec![Live::default(); wanted.len()];
+        let place = |rule: &LoadedRule| {
+            let number = rule.number? as usize;
+            let here = rule.epoch == ruleset.epoch && rule.path == ruleset.path;
+            (here && wanted.contains(&number)).then(|| number - wanted.start)
+        };
         for slot in 0..self.store.slots() {
             let Some(state) = self.store.lock(slot) else { continue };
-            if state.rule.epoch == snapshot.rules.epoch
-                && let Some(number) = state.rule.number
-                && let Some(sum) =
-                    (number as usize).checked_sub(first).and_then(|at| live.get_mut(at))
-            {
-                sum.add(&state.counted());
+            let counted = state.counted();
+            for rule in state.rules() {
+                if let Some(at) = place(rule) {
+                    live[at].add(&counted);
+                }
             }
         }
-        snapshot.rules.report(first, most, |at| live.get(at - first).copied().unwrap_or_default())
+        ruleset.report(first, most, |rule| place(rule).map_or_else(Live::default, |at| live[at]))
     }
 
     /// States from slab position `*cursor` on, at most `most`; moves the cursor. An empty answer
@@ -100,7 +106,7 @@ impl Engine {
                     &snapshot.timeouts,
                     population,
                     self.config.hostid,
-                    snapshot.rules.epoch,
+                    &snapshot.rules,
                 ));
             }
             *cursor += 1;

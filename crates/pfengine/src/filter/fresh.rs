@@ -7,13 +7,13 @@ use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::ruleset::{Action, BlockAnswer, StatePolicy};
 use pfapi::timeout::Timeout;
-use pfapi::units::IfIndex;
+use pfapi::units::{Direction, IfIndex};
 
 use super::{Filter, Flow, wscale_offer};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Live, LoadedRule, PacketView};
+use crate::rules::{Evaluation, Live, NoTranslation, PacketView};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
 use crate::state::key::Keys;
@@ -31,18 +31,18 @@ impl Filter<'_> {
     ) -> Result<Verdict, Reason> {
         let snapshot = self.snapshot;
         let place = Self::place(packet);
-        let rule = snapshot
-            .rules
-            .evaluate(&PacketView {
-                desc: &flow.desc,
-                interface: place.interface,
-                direction: place.direction,
-            })
-            .rule;
+        let view = PacketView {
+            desc: &flow.desc,
+            interface: place.interface,
+            direction: place.direction,
+            tag: packet.meta.tag,
+        };
+        let found = snapshot.rules.evaluate(&view, &mut self.parts.scratch, &mut NoTranslation)?;
+        let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
         match rule.rule.action {
             Action::Block(answer) => {
-                rule.counters.count(place.direction, flow.desc.total);
+                Self::count_stateless(&found, place.direction, flow.desc.total);
                 if flow.desc.transport == Transport::Fragment {
                     return Err(Reason::Fragment);
                 }
@@ -52,23 +52,32 @@ impl Filter<'_> {
                 if flow.desc.has_options {
                     return Err(Reason::IpOption);
                 }
+                packet.meta.tag = found.tag;
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
-                    let state = self.new_state(packet, &flow.desc, rule, Keys::new(key, key));
+                    let state = self.new_state(packet, &flow.desc, &found, Keys::new(key, key));
                     self.insert(packet, state, flow.desc.total)?;
                     return Ok(Verdict::Pass);
                 }
-                rule.counters.count(place.direction, flow.desc.total);
+                Self::count_stateless(&found, place.direction, flow.desc.total);
                 Ok(Verdict::Pass)
             }
         }
     }
 
+    /// Counts a packet without a state: the deciding rule and the anchor rule around it; match
+    /// rules count with states only. Source: OpenBSD sys/net/pf.c `pf_counters_inc`.
+    fn count_stateless(found: &Evaluation<'_>, direction: Direction, octets: usize) {
+        for rule in [found.rule].into_iter().chain(found.anchor) {
+            rule.counters.count(direction, octets);
+        }
+    }
+
     /// A state for the packet, not yet in the store.
     fn new_state(
-        &self,
+        &mut self,
         packet: &Packet,
         desc: &PacketDesc,
-        rule: &Arc<LoadedRule>,
+        found: &Evaluation<'_>,
         keys: Keys,
     ) -> State {
         let (body, timeout) = match desc.transport {
@@ -86,8 +95,11 @@ impl Filter<'_> {
             id: 0,
             keys,
             direction: packet.meta.direction,
-            interface: rule.rule.state_options.if_bound.then_some(packet.meta.interface),
-            rule: Arc::clone(rule),
+            interface: found.rule.rule.state_options.if_bound.then_some(packet.meta.interface),
+            rule: Arc::clone(found.rule),
+            anchor: found.anchor.map(Arc::clone),
+            matches: self.parts.match_lists.get(&self.snapshot.rules, &self.parts.scratch.matches),
+            actions: found.actions,
             created: self.now,
             last_used: self.now,
             timeout,
@@ -109,7 +121,6 @@ impl Filter<'_> {
         octets: usize,
     ) -> Result<(), Reason> {
         state.count(true, octets);
-        let rule = Arc::clone(&state.rule);
         let mut removed = 0;
         let inserted = self.view.insert(
             state,
@@ -127,7 +138,6 @@ impl Filter<'_> {
             InsertError::Collision => Reason::StateInsert,
         })?;
         self.parts.stats.state_table(TableCounter::Inserts, 1);
-        rule.counters.count_state();
         if let Some(mut inbound) = packet.meta.link.and_then(|link| self.engine.store.follow(link))
         {
             inbound.pair = Some(made);

@@ -113,14 +113,14 @@ impl<'a> Filter<'a> {
             id: self.parts.rng.next_u16(),
         };
         // The scratch packet leaves the worker for the time of its own decision.
-        let mut syn = core::mem::replace(&mut self.parts.scratch, Packet::new(0, 0));
+        let mut syn = core::mem::replace(&mut self.parts.syn, Packet::new(0, 0));
         let fits = replace(&mut syn, &segment).is_ok();
         debug_assert!(fits, "the scratch packet holds the longest segment without payload");
         syn.meta = packet.meta;
         syn.meta.offload = crate::packet::Offload::default();
         syn.meta.forget();
         let Arrival::Parsed(mut flow) = self.receive(&mut syn) else {
-            self.parts.scratch = syn;
+            self.parts.syn = syn;
             return Recreated::Stateless;
         };
         let outcome = self.decide_flow(&mut syn, &mut flow, Origin::Cookie);
@@ -137,7 +137,7 @@ impl<'a> Filter<'a> {
         };
         // An ICMP answer may have moved the start of the scratch packet.
         syn.set_span(crate::wire::build::TCP_SEGMENT_MAX, 0);
-        self.parts.scratch = syn;
+        self.parts.syn = syn;
         recreated
     }
 

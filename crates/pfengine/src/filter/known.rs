@@ -111,6 +111,7 @@ impl<'a> Filter<'a> {
         state.count(forward, flow.desc.total);
         self.translate(packet, &flow.desc, &state.keys)?;
         let (link, pair) = (state.reference(), state.pair);
+        packet.meta.tag = state.actions.tag.or(packet.meta.tag);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {
             self.join(packet, link);

@@ -1,16 +1,15 @@
-//! Evaluation: the last matching rule decides, `quick` ends the walk.
+//! The conditions of one rule.
 //!
-//! A plain scan in rule order; a rule is evaluated when the walk comes to it. Order of the tests in
-//! one rule: OpenBSD sys/net/pf.c `pf_match_rule`.
-
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+//! Order of the tests: OpenBSD sys/net/pf.c `pf_match_rule`. Addresses and ports are those that
+//! the rules before have left, everything else is the packet's own.
 
 use pfapi::addr::Af;
-use pfapi::ruleset::{Action, StatePolicy, proto};
+use pfapi::ruleset::proto;
 use pfapi::units::{Direction, IfIndex};
 
-use super::load::{CompiledAddr, CompiledEndpoint, CompiledRule, LoadedRule, LoadedRules};
+use super::compile::{CompiledAddr, CompiledEndpoint, CompiledRule};
+use super::tag::Tag;
+use super::translate::Addresses;
 use crate::addr::Addr;
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::state::icmp;
@@ -24,65 +23,47 @@ pub struct PacketView<'a> {
     pub interface: IfIndex,
     /// Direction in which it crosses.
     pub direction: Direction,
+    /// Tag that it carries.
+    pub tag: Option<Tag>,
 }
 
-/// Outcome of an evaluation.
+/// What changes while rules are walked.
 #[derive(Clone, Copy, Debug)]
-pub struct Decision<'a> {
-    /// The rule that decides; the default rule when none matched.
-    pub rule: &'a Arc<LoadedRule>,
-}
-
-impl LoadedRules {
-    /// The rule that decides this packet.
-    pub fn evaluate(&self, packet: &PacketView<'_>) -> Decision<'_> {
-        let mut decider = &self.default_rule;
-        let mut end = self.rules.len();
-        for (at, rule) in self.rules.iter().enumerate() {
-            if !rule.test.matches(rule.rule.state, packet) {
-                continue;
-            }
-            match rule.rule.action {
-                Action::Pass | Action::Block(_) => decider = rule,
-                Action::Match => rule.counters.count(packet.direction, packet.desc.total),
-            }
-            if rule.rule.quick {
-                end = at + 1;
-                break;
-            }
-        }
-        if let Some(last) = end.checked_sub(1).and_then(|last| self.ends.get(last)) {
-            last.fetch_add(1, Ordering::Relaxed);
-        }
-        Decision { rule: decider }
-    }
+pub(super) struct Working {
+    pub addresses: Addresses,
+    pub tag: Option<Tag>,
 }
 
 impl CompiledRule {
-    fn matches(&self, state: StatePolicy, packet: &PacketView<'_>) -> bool {
+    /// Whether the rule matches.
+    pub(super) fn matches(&self, packet: &PacketView<'_>, working: &Working) -> bool {
         let desc = packet.desc;
+        let now = &working.addresses;
         self.interfaces.as_ref().is_none_or(|set| set.contains(packet.interface.0))
             && self.direction.is_none_or(|direction| direction == packet.direction)
             && self.af.is_none_or(|af| af == desc.af)
             && self.proto.is_none_or(|number| number == desc.proto)
-            && self.from.matches_addr(desc.af, desc.src)
-            && self.to.matches_addr(desc.af, desc.dst)
-            && self.matches_transport(state, desc)
+            && self.from.matches_addr(now.af, now.src)
+            && self.to.matches_addr(now.af, now.dst)
+            && self.matches_transport(desc, now)
+            && self.tagged.is_none_or(|wanted| {
+                (wanted.tag.is_some() && wanted.tag == working.tag) != wanted.negated
+            })
     }
 
-    fn matches_transport(&self, state: StatePolicy, desc: &PacketDesc) -> bool {
+    fn matches_transport(&self, desc: &PacketDesc, now: &Addresses) -> bool {
         match desc.transport {
             Transport::Tcp(tcp) => {
-                self.matches_ports(tcp.sport, tcp.dport)
+                self.matches_ports(now)
                     && self.flags.is_none_or(|flags| tcp.flags & flags.mask == flags.want)
             }
-            Transport::Udp { sport, dport } => self.matches_ports(sport, dport),
+            Transport::Udp { .. } => self.matches_ports(now),
             Transport::Icmp { icmp_type, code, .. } => {
                 let wanted = self.icmp.is_none_or(|wanted| {
                     wanted.icmp_type == icmp_type && wanted.code.is_none_or(|c| c == code)
                 });
                 // A reply cannot begin an exchange, so it makes no state.
-                wanted && (state == StatePolicy::None || !icmp::is_reply(desc.af, icmp_type))
+                wanted && !(self.stateful && icmp::is_reply(desc.af, icmp_type))
             }
             Transport::Other => true,
             // Conditions on headers that a fragment may not have never hold.
@@ -95,9 +76,9 @@ impl CompiledRule {
         }
     }
 
-    fn matches_ports(&self, sport: u16, dport: u16) -> bool {
-        self.from.port.is_none_or(|port| port.matches(sport))
-            && self.to.port.is_none_or(|port| port.matches(dport))
+    fn matches_ports(&self, now: &Addresses) -> bool {
+        self.from.port.is_none_or(|port| port.matches(now.sport))
+            && self.to.port.is_none_or(|port| port.matches(now.dport))
     }
 }
 

@@ -1,7 +1,28 @@
 //! Rules: from a checked ruleset to the decision on a packet that no state knows.
+//!
+//! `ruleset` is what one load brings, `program` all rulesets as one list with anchors resolved,
+//! `compile` and `matcher` the conditions of one rule, `walk` the evaluation, `translate` the
+//! hook where addresses change on the way.
 
+mod actions;
+mod compile;
 mod load;
+mod match_list;
 mod matcher;
+mod program;
+mod rule;
+mod ruleset;
+mod tag;
+mod translate;
+mod walk;
 
-pub use load::{Live, LoadedRule, LoadedRules, Tables};
+pub use actions::Actions;
+pub use compile::Tables;
+pub use load::{LoadedRules, add_named_tables, skipped};
+pub use match_list::{MatchList, MatchLists};
 pub use matcher::PacketView;
+pub use rule::{Live, LoadedRule};
+pub use ruleset::Ruleset;
+pub use tag::{Tag, Tags};
+pub use translate::NoTranslation;
+pub use walk::{Evaluation, Scratch};

@@ -13,7 +13,7 @@ use super::expire::{Expiry, Population};
 use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
 use crate::packet::StateRef;
-use crate::rules::{Live, LoadedRule};
+use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
 
 /// A connection as the filter remembers it.
 #[derive(Debug)]
@@ -28,6 +28,12 @@ pub struct State {
     pub interface: Option<IfIndex>,
     /// Rule that made the state; it outlives a reload here, as in pf.
     pub rule: Arc<LoadedRule>,
+    /// Anchor rule around it.
+    pub anchor: Option<Arc<LoadedRule>>,
+    /// Match rules that the first packet met; they count the packets of the state too.
+    pub matches: Option<MatchList>,
+    /// What these rules ask to be done to the packets of the state.
+    pub actions: Actions,
     /// When the state was made.
     pub created: Uptime,
     /// When it was used last; moved by accepted packets only.
@@ -195,9 +201,22 @@ impl State {
         self.cleared = Live { packets: self.packets, bytes: self.bytes };
     }
 
-    /// Hands its counts to the rule; once, when the state has ended.
+    /// Rules that count the packets of the state: its own, the anchor rule around it, and match
+    /// rules. Source: OpenBSD sys/net/pf.c `pf_counters_inc`, `STATE_INC_COUNTERS`.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<LoadedRule>> {
+        let matches = self.matches.iter().flat_map(|list| list.iter());
+        [&self.rule].into_iter().chain(&self.anchor).chain(matches)
+    }
+
+    /// Tells its rules that it exists; once, when it is in the store.
+    pub fn begin(&self) {
+        self.rules().for_each(|rule| rule.counters.count_state());
+    }
+
+    /// Hands its counts to its rules; once, when the state has ended.
     pub fn retire(&self) {
-        self.rule.counters.retire(&self.counted());
+        let counted = self.counted();
+        self.rules().for_each(|rule| rule.counters.retire(&counted));
     }
 
     /// Seconds until the state may be purged; zero when it is due.
@@ -259,7 +278,7 @@ impl State {
         timeouts: &Timeouts,
         population: Population,
         creator: u32,
-        rules_epoch: u64,
+        rules: &LoadedRules,
     ) -> StateReport {
         let peer = |level: u8| PeerReport { level, seqlo: 0, seqhi: 0, seqdiff: 0, wscale: None };
         let (src, dst) = match &self.body {
@@ -286,7 +305,7 @@ impl State {
             expires_s: self.expires_in(now, timeouts, population),
             packets: self.packets,
             bytes: self.bytes,
-            rule: (self.rule.epoch == rules_epoch).then_some(self.rule.number).flatten(),
+            rule: rules.is_current(&self.rule).then_some(self.rule.number).flatten(),
         }
     }
 

@@ -260,6 +260,7 @@ impl<'a> View<'a> {
         let id = self.store.next_id.fetch_add(1, Ordering::Relaxed);
         state.id = id;
         state.update_half_open(&self.store.half_open);
+        state.begin();
         let bound = u64::from(state.interface.is_some());
         let place = self.store.slot(slot).expect("an allocated slot exists");
         let keys = state.keys;
@@ -271,6 +272,7 @@ impl<'a> View<'a> {
         // Every bucket is full, which the size of the index rules out below its limit.
         if let Some(mut state) = self.store.lock(slot).and_then(|mut held| held.guard.take()) {
             state.leave_half_open(&self.store.half_open);
+            state.retire();
         }
         self.store.bound.fetch_sub(bound, Ordering::Relaxed);
         self.store.release(slot);

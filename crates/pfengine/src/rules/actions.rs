@@ -1,0 +1,122 @@
+//! What rules ask to be done to packets that pass.
+//!
+//! Match rules add to it in the order in which they match, then the deciding rule: later values
+//! replace earlier ones, words that only switch something on add up. Source: OpenBSD
+//! sys/net/pf.c `pf_rule_to_actions`.
+
+use pfapi::ruleset::Rule;
+
+use super::tag::Tag;
+
+/// What rules ask to be done to packets that pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
+pub struct Actions {
+    /// `set prio`: the priority, and the one of acknowledgements and low-delay packets.
+    pub prio: Option<(u8, u8)>,
+    /// `set tos`.
+    pub tos: Option<u8>,
+    /// `set delay`, in milliseconds.
+    pub delay_ms: Option<u16>,
+    /// `rtable`.
+    pub rtable: Option<u8>,
+    /// `scrub (min-ttl)`; 0 is not given.
+    pub min_ttl: u8,
+    /// `scrub (max-mss)`; 0 is not given.
+    pub max_mss: u16,
+    /// `scrub (no-df)`.
+    pub no_df: bool,
+    /// `scrub (random-id)`.
+    pub random_id: bool,
+    /// `scrub (reassemble tcp)`.
+    pub reassemble_tcp: bool,
+    /// `log (all)`: every packet of the state is logged.
+    pub log_all: bool,
+    /// `log (user)`.
+    pub log_user: bool,
+    /// `tag`: what the packets of a state carry.
+    pub tag: Option<Tag>,
+}
+
+impl Actions {
+    /// What one rule asks for, its tag excepted: tags stick by rules of their own.
+    pub fn of(rule: &Rule) -> Self {
+        let log = rule.log.unwrap_or_default();
+        Self {
+            prio: rule.set.prio,
+            tos: rule.set.tos,
+            delay_ms: rule.set.delay,
+            rtable: rule.rtable.and_then(|id| u8::try_from(id).ok()),
+            min_ttl: rule.scrub.min_ttl,
+            max_mss: rule.scrub.max_mss,
+            no_df: rule.scrub.no_df,
+            random_id: rule.scrub.random_id,
+            reassemble_tcp: rule.scrub.reassemble_tcp,
+            log_all: log.all,
+            log_user: log.user,
+            tag: None,
+        }
+    }
+
+    /// Adds what the next rule asks for.
+    pub fn merge(&mut self, next: &Self) {
+        let Self {
+            prio,
+            tos,
+            delay_ms,
+            rtable,
+            min_ttl,
+            max_mss,
+            no_df,
+            random_id,
+            reassemble_tcp,
+            log_all,
+            log_user,
+            tag,
+        } = *next;
+        self.prio = prio.or(self.prio);
+        self.tos = tos.or(self.tos);
+        self.delay_ms = delay_ms.or(self.delay_ms);
+        self.rtable = rtable.or(self.rtable);
+        if min_ttl != 0 {
+            self.min_ttl = min_ttl;
+        }
+        if max_mss != 0 {
+            self.max_mss = max_mss;
+        }
+        self.no_df |= no_df;
+        self.random_id |= random_id;
+        self.reassemble_tcp |= reassemble_tcp;
+        self.log_all |= log_all;
+        self.log_user |= log_user;
+        self.tag = tag.or(self.tag);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_values_replace_and_switches_add_up() {
+        let mut sum = Actions {
+            tos: Some(8),
+            min_ttl: 9,
+            max_mss: 1400,
+            no_df: true,
+            prio: Some((1, 2)),
+            ..Actions::default()
+        };
+        sum.merge(&Actions { tos: Some(16), max_mss: 1200, random_id: true, ..Actions::default() });
+        let expected = Actions {
+            tos: Some(16),
+            min_ttl: 9,
+            max_mss: 1200,
+            no_df: true,
+            random_id: true,
+            prio: Some((1, 2)),
+            ..Actions::default()
+        };
+        assert_eq!(sum, expected);
+    }
+}

@@ -1,0 +1,82 @@
+//! All rulesets as one list of steps, with anchors resolved.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use pfapi::anchor::{Called, is_child, resolve};
+
+use super::compile::{CompiledRule, Names};
+use super::rule::LoadedRule;
+use super::ruleset::Ruleset;
+
+/// Rulesets by path; the main ruleset has the empty path and comes first.
+pub type Rulesets = BTreeMap<String, Arc<Ruleset>>;
+
+/// All rulesets as one list of steps.
+#[derive(Debug, Default)]
+pub(super) struct Program {
+    pub steps: Vec<Step>,
+    /// One per ruleset; the first is the main ruleset.
+    pub blocks: Vec<Block>,
+    /// Blocks that anchor rules call.
+    pub calls: Vec<u32>,
+}
+
+/// A rule as the walk sees it.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub rule: Arc<LoadedRule>,
+    pub test: CompiledRule,
+    /// For anchor rules: the part of [`Program::calls`] that they call.
+    pub calls: Option<Range<u32>>,
+}
+
+/// The steps of one ruleset.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub start: u32,
+    pub end: u32,
+    pub ruleset: Arc<Ruleset>,
+}
+
+impl Program {
+    /// Compiles all rulesets.
+    pub fn new(rulesets: &Rulesets, names: &Names<'_>) -> Self {
+        let mut program = Self::default();
+        for ruleset in rulesets.values() {
+            let start = position(program.steps.len());
+            for rule in &ruleset.rules {
+                let calls = rule.rule.anchor.as_ref().map(|anchor| {
+                    let first = position(program.calls.len());
+                    program.calls.extend(called(rulesets, &ruleset.path, &anchor.path));
+                    first..position(program.calls.len())
+                });
+                let test = CompiledRule::new(&rule.rule, names);
+                program.steps.push(Step { rule: Arc::clone(rule), test, calls });
+            }
+            let end = position(program.steps.len());
+            program.blocks.push(Block { start, end, ruleset: Arc::clone(ruleset) });
+        }
+        program
+    }
+
+    pub fn step(&self, at: u32) -> &Step {
+        &self.steps[at as usize]
+    }
+}
+
+/// Blocks that the path of an anchor rule in the ruleset `base` names.
+fn called(rulesets: &Rulesets, base: &str, path: &str) -> Vec<u32> {
+    let wanted = resolve(base, path);
+    let names = |candidate: &str| match &wanted {
+        Called::One(path) => candidate == path,
+        Called::Below(parent) => is_child(parent, candidate),
+    };
+    (0u32..).zip(rulesets.keys()).filter(|(_, path)| names(path)).map(|(at, _)| at).collect()
+}
+
+/// A position in a list of rules; their number is bounded far below 2^32.
+fn position(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

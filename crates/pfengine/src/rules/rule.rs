@@ -1,0 +1,147 @@
+//! A rule in force with its counters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pfapi::control::RuleReport;
+use pfapi::ruleset::Rule;
+use pfapi::units::Direction;
+
+use super::actions::Actions;
+use super::tag::{Tag, Tags};
+use crate::engine::Loader;
+
+/// A rule in force, or one that states of an earlier load still refer to.
+#[derive(Debug)]
+pub struct LoadedRule {
+    /// The rule as checked, without the rules of an inline anchor.
+    pub rule: Rule,
+    /// Ruleset that it is in: a path from the main ruleset, which is empty.
+    pub path: Arc<str>,
+    /// Position in its ruleset; `None` for the built-in default rule.
+    pub number: Option<u32>,
+    /// Load that brought it; no two loads have the same.
+    pub epoch: u64,
+    /// Who loaded it.
+    pub loader: Loader,
+    /// What it does to packets that pass.
+    pub actions: Actions,
+    /// `tag`.
+    pub tag: Option<Tag>,
+    /// Its counters.
+    pub counters: RuleCounters,
+}
+
+/// Counters of one rule.
+///
+/// Packets of states are counted in the states and come here when those end, so that the packet
+/// path does not write to a line that all threads share; see [`Live`].
+#[derive(Debug, Default)]
+pub struct RuleCounters {
+    /// Packets it decided without a state, and those of states that have ended: in, out.
+    packets: [AtomicU64; 2],
+    /// Octets of these packets.
+    bytes: [AtomicU64; 2],
+    /// States it holds now.
+    states: AtomicU64,
+    /// States it ever made.
+    states_total: AtomicU64,
+}
+
+/// What the living states of a rule have counted: in, out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Live {
+    /// Packets.
+    pub packets: [u64; 2],
+    /// Octets.
+    pub bytes: [u64; 2],
+}
+
+impl Live {
+    /// Adds what another state has counted.
+    pub fn add(&mut self, other: &Self) {
+        for side in 0..2 {
+            self.packets[side] += other.packets[side];
+            self.bytes[side] += other.bytes[side];
+        }
+    }
+}
+
+impl RuleCounters {
+    /// Counts a packet of `octets` that has no state.
+    pub fn count(&self, direction: Direction, octets: usize) {
+        let side = usize::from(direction == Direction::Out);
+        self.packets[side].fetch_add(1, Ordering::Relaxed);
+        self.bytes[side].fetch_add(octets as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a new state.
+    pub fn count_state(&self) {
+        self.states.fetch_add(1, Ordering::Relaxed);
+        self.states_total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes over what a state has counted that ends now.
+    pub fn retire(&self, counted: &Live) {
+        self.states.fetch_sub(1, Ordering::Relaxed);
+        for side in 0..2 {
+            self.packets[side].fetch_add(counted.packets[side], Ordering::Relaxed);
+            self.bytes[side].fetch_add(counted.bytes[side], Ordering::Relaxed);
+        }
+    }
+
+    /// Zeroes what `pfctl -z` zeroes: all but the states that exist.
+    pub fn clear(&self) {
+        let counters = self.packets.iter().chain(&self.bytes).chain([&self.states_total]);
+        counters.for_each(|counter| counter.store(0, Ordering::Relaxed));
+    }
+}
+
+impl LoadedRule {
+    /// A rule at its place.
+    pub fn new(
+        rule: Rule,
+        path: &Arc<str>,
+        number: Option<u32>,
+        epoch: u64,
+        loader: Loader,
+        tags: &Tags,
+    ) -> Self {
+        Self {
+            actions: Actions::of(&rule),
+            tag: rule.tag.as_deref().and_then(|name| tags.get(name)),
+            rule,
+            path: Arc::clone(path),
+            number,
+            epoch,
+            loader,
+            counters: RuleCounters::default(),
+        }
+    }
+
+    /// Whether the rule translates addresses.
+    pub const fn translates(&self) -> bool {
+        self.rule.nat.is_some() || self.rule.rdr.is_some() || self.rule.af_to.is_some()
+    }
+
+    /// The rule as pfctl prints it.
+    pub fn report(&self, evaluations: u64, live: &Live) -> RuleReport {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut counted = *live;
+        counted.add(&Live {
+            packets: self.counters.packets.each_ref().map(read),
+            bytes: self.counters.bytes.each_ref().map(read),
+        });
+        RuleReport {
+            number: self.number.unwrap_or(u32::MAX),
+            rule: self.rule.clone(),
+            evaluations,
+            packets: counted.packets,
+            bytes: counted.bytes,
+            states: read(&self.counters.states),
+            states_total: read(&self.counters.states_total),
+            uid: self.loader.uid,
+            pid: self.loader.pid,
+        }
+    }
+}

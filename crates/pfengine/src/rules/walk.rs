@@ -1,0 +1,276 @@
+//! Evaluation: the last matching rule decides, `quick` ends the walk.
+//!
+//! Rules are evaluated when the walk comes to them, in rule order. An anchor rule that matches
+//! takes the walk through the rulesets that it calls and back. Source: OpenBSD sys/net/pf.c
+//! `pf_match_rule`, `pf_anchor_stack_push`, `pf_anchor_stack_pop`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pfapi::reason::Reason;
+use pfapi::ruleset::Action;
+
+use super::actions::Actions;
+use super::load::LoadedRules;
+use super::matcher::{PacketView, Working};
+use super::program::{Program, Step};
+use super::rule::LoadedRule;
+use super::tag::Tag;
+use super::translate::{Addresses, Translate};
+
+/// Anchors that may be open at once; a ruleset that calls itself ends here.
+///
+/// Source: OpenBSD sys/net/pf.c `PF_ANCHOR_STACK_MAX`.
+const OPEN_ANCHORS_MAX: usize = 64;
+
+/// Outcome of an evaluation. Match rules and log calls are in the [`Scratch`] that it used.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluation<'a> {
+    /// The rule that decides; the default rule when none matched.
+    pub rule: &'a Arc<LoadedRule>,
+    /// The innermost anchor rule around it.
+    pub anchor: Option<&'a Arc<LoadedRule>>,
+    /// What match rules and the deciding rule ask for, for the state that the packet begins.
+    pub actions: Actions,
+    /// Addresses and ports after all translation.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for translation, which is refused yet"))]
+    pub addresses: Addresses,
+    /// Tag of the packet from now on, when it passes.
+    pub tag: Option<Tag>,
+}
+
+impl Evaluation<'_> {
+    /// What is done to the packet when no state is made: the words of the deciding rule alone.
+    /// Source: OpenBSD sys/net/pf.c `pf_test`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for scrub, which is refused yet"))]
+    pub fn stateless_actions(&self) -> Actions {
+        self.rule.actions
+    }
+}
+
+/// One record of the packet log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogCall {
+    /// Step of the rule that matched.
+    pub step: u32,
+    /// Step of the anchor rule around it.
+    pub anchor: Option<u32>,
+    /// N of the `pflogN` that gets the record.
+    pub interface: u8,
+}
+
+/// Lists that an evaluation fills; reused, so that packets allocate nothing.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Steps of the match rules that matched, in their order; see [`LoadedRules::rule`].
+    pub matches: Vec<u32>,
+    /// Records that rules asked for while they were walked, in their order. The record of the
+    /// deciding rule is not among them: it depends on what becomes of the packet.
+    pub logs: Vec<LogCall>,
+    frames: Vec<Frame>,
+}
+
+/// Where a walk goes on after an anchor.
+#[derive(Clone, Debug)]
+struct Frame {
+    /// Step of the anchor rule.
+    step: u32,
+    /// Block that holds it.
+    block: u32,
+    /// Anchor rule around that block.
+    outer: Option<u32>,
+    /// Rulesets that are still to be walked.
+    calls: Range<u32>,
+}
+
+/// A walk in progress.
+struct Walk<'a, 'p> {
+    program: &'a Program,
+    packet: &'p PacketView<'p>,
+    scratch: &'p mut Scratch,
+    working: Working,
+    actions: Actions,
+    /// The last rule that matched and the anchor rule around it.
+    decided: Option<(u32, Option<u32>)>,
+    block: u32,
+    at: u32,
+    /// Anchor rule whose ruleset is being walked.
+    anchor: Option<u32>,
+}
+
+/// Whether a walk goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Rule,
+    Stop,
+}
+
+impl LoadedRules {
+    /// Walks the rules for a packet.
+    ///
+    /// # Errors
+    /// The reason for which the packet is dropped whatever the rules say: translation failed,
+    /// or anchors are nested too deep.
+    pub fn evaluate<'a>(
+        &'a self,
+        packet: &PacketView<'_>,
+        scratch: &mut Scratch,
+        translate: &mut impl Translate,
+    ) -> Result<Evaluation<'a>, Reason> {
+        scratch.matches.clear();
+        scratch.logs.clear();
+        scratch.frames.clear();
+        let mut walk = Walk {
+            program: &self.program,
+            packet,
+            scratch,
+            working: Working { addresses: Addresses::of(packet.desc), tag: packet.tag },
+            actions: Actions::default(),
+            decided: None,
+            block: 0,
+            at: 0,
+            anchor: None,
+        };
+        walk.run(translate)?;
+        let (rule, anchor) = match walk.decided {
+            Some((step, anchor)) => (self.rule(step), anchor.map(|step| self.rule(step))),
+            None => (&self.default_rule, None),
+        };
+        let Walk { mut working, mut actions, .. } = walk;
+        actions.merge(&rule.actions);
+        actions.tag = working.tag;
+        if rule.translates() {
+            translate.translate(rule, &mut working.addresses)?;
+        }
+        let Working { addresses, tag } = working;
+        Ok(Evaluation { rule, anchor, actions, addresses, tag })
+    }
+}
+
+impl Walk<'_, '_> {
+    fn run(&mut self, translate: &mut impl Translate) -> Result<(), Reason> {
+        loop {
+            let end = self.program.blocks[self.block as usize].end;
+            while self.at < end {
+                let step = self.program.step(self.at);
+                if !step.test.matches(self.packet, &self.working) {
+                    self.at += 1;
+                    continue;
+                }
+                self.working.tag = step.rule.tag.or(self.working.tag);
+                if let Some(calls) = &step.calls {
+                    if self.enter(calls.clone())? {
+                        break;
+                    }
+                } else if self.meet(step, translate)? == Next::Stop {
+                    self.stop();
+                    return Ok(());
+                }
+                self.at += 1;
+            }
+            let block = &self.program.blocks[self.block as usize];
+            if self.at < block.end {
+                // A called ruleset was entered; `at` is its first rule.
+                continue;
+            }
+            block.ruleset.count_whole();
+            if self.leave() == Next::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes into the rulesets that an anchor rule calls; false when there is none.
+    fn enter(&mut self, mut calls: Range<u32>) -> Result<bool, Reason> {
+        let Some(first) = calls.next() else { return Ok(false) };
+        if self.scratch.frames.len() == OPEN_ANCHORS_MAX {
+            self.stop();
+            return Err(Reason::Memory);
+        }
+        let (step, block, outer) = (self.at, self.block, self.anchor);
+        self.scratch.frames.push(Frame { step, block, outer, calls });
+        self.anchor = Some(step);
+        self.go_to(first);
+        Ok(true)
+    }
+
+    fn go_to(&mut self, call: u32) {
+        self.block = self.program.calls[call as usize];
+        self.at = self.program.blocks[self.block as usize].start;
+    }
+
+    /// After the last rule of a ruleset: the next one of its anchor, or back to the caller.
+    fn leave(&mut self) -> Next {
+        let Some(frame) = self.scratch.frames.last_mut() else { return Next::Stop };
+        let quick = self.program.step(frame.step).rule.rule.quick
+            && self.decided.is_some_and(|(_, anchor)| anchor == Some(frame.step));
+        if !quick && let Some(call) = frame.calls.next() {
+            self.go_to(call);
+            return Next::Rule;
+        }
+        let Some(frame) = self.scratch.frames.pop() else { return Next::Stop };
+        (self.block, self.at, self.anchor) = (frame.block, frame.step, frame.outer);
+        if quick {
+            self.stop();
+            return Next::Stop;
+        }
+        self.at += 1;
+        Next::Rule
+    }
+
+    /// What a rule does that matches.
+    fn meet(&mut self, step: &Step, translate: &mut impl Translate) -> Result<Next, Reason> {
+        let rule = &step.rule;
+        let log = rule.rule.log;
+        if rule.rule.action == Action::Match {
+            self.scratch.matches.push(self.at);
+            self.actions.merge(&rule.actions);
+            if rule.translates()
+                && let Err(reason) = translate.translate(rule, &mut self.working.addresses)
+            {
+                self.stop();
+                return Err(reason);
+            }
+            if let Some(log) = log {
+                self.log(log.interface);
+            }
+        } else {
+            self.decided = Some((self.at, self.anchor));
+        }
+        if !log.is_some_and(|log| log.matches) {
+            self.log_for_earlier();
+        }
+        Ok(if rule.rule.quick { Next::Stop } else { Next::Rule })
+    }
+
+    fn log(&mut self, interface: u8) {
+        self.scratch.logs.push(LogCall { step: self.at, anchor: self.anchor, interface });
+    }
+
+    /// Records this rule for the match rules before it that said `log (matches)`.
+    fn log_for_earlier(&mut self) {
+        for at in 0..self.scratch.matches.len() {
+            let earlier = &self.program.step(self.scratch.matches[at]).rule.rule;
+            if let Some(log) = earlier.log.filter(|log| log.matches) {
+                self.log(log.interface);
+            }
+        }
+    }
+
+    /// Counts where each open ruleset was left.
+    fn stop(&mut self) {
+        let program = self.program;
+        let count = |block: u32, step: u32| {
+            let block = &program.blocks[block as usize];
+            block.ruleset.count_end((step - block.start) as usize);
+        };
+        count(self.block, self.at);
+        for frame in &self.scratch.frames {
+            count(frame.block, frame.step);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;
