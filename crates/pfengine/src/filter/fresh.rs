@@ -10,10 +10,11 @@ use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
 use super::{Filter, Flow, wscale_offer};
+use crate::nat::{Shares, Translator};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Evaluation, Live, NoTranslation, PacketView};
+use crate::rules::{Evaluation, Live, PacketView};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
 use crate::state::key::Keys;
@@ -21,6 +22,7 @@ use crate::state::store::InsertError;
 use crate::state::tcp::TcpState;
 use crate::wire::build::TTL_DEFAULT;
 use crate::wire::build::flags::RST;
+use crate::worker::Parts;
 
 impl Filter<'_> {
     /// Lets the rules decide; a state that was made is in `packet.meta.link`.
@@ -37,7 +39,11 @@ impl Filter<'_> {
             direction: place.direction,
             tag: packet.meta.tag,
         };
-        let found = snapshot.rules.evaluate(&view, &mut self.parts.scratch, &mut NoTranslation)?;
+        let Parts { scratch, rng, .. } = &mut *self.parts;
+        let mut translator = Translator::new(&self.view, rng, place.direction, &flow.desc);
+        let found = snapshot.rules.evaluate(&view, scratch, &mut translator)?;
+        let beyond = translator.key(&found.addresses);
+        let shares = translator.shares;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
         match rule.rule.action {
@@ -54,8 +60,14 @@ impl Filter<'_> {
                 }
                 packet.meta.tag = found.tag;
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
-                    let state = self.new_state(packet, &flow.desc, &found, Keys::new(key, key));
+                    let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
+                    let keys = match place.direction {
+                        Direction::In => Keys::new(key, beyond),
+                        Direction::Out => Keys::new(beyond, key),
+                    };
+                    let state = self.new_state(packet, &flow.desc, &found, (keys, shares));
                     self.insert(packet, state, flow.desc.total)?;
+                    self.translate(packet, &flow.desc, &keys)?;
                     return Ok(Verdict::Pass);
                 }
                 Self::count_stateless(&found, place.direction, flow.desc.total);
@@ -78,7 +90,7 @@ impl Filter<'_> {
         packet: &Packet,
         desc: &PacketDesc,
         found: &Evaluation<'_>,
-        keys: Keys,
+        (keys, shares): (Keys, Shares),
     ) -> State {
         let (body, timeout) = match desc.transport {
             Transport::Tcp(tcp) => {
@@ -108,6 +120,7 @@ impl Filter<'_> {
             cleared: Live::default(),
             pair: packet.meta.link,
             purge: false,
+            shares,
             body,
             // The state behind an inbound one belongs to the same connection.
             half_open: HalfOpen::new(packet.meta.link.is_none()),

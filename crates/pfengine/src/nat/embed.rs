@@ -8,9 +8,11 @@ use crate::addr::Addr;
 const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
 /// Bits 64 to 71 are always zero. RFC 6052 section 2.2.
 const RESERVED: u128 = 0xff << 56;
+/// What lies behind them.
+const BEHIND: u128 = (1 << 56) - 1;
 
 /// Prefix length that is used for one that RFC 6052 does not know: the longest below it, or 96.
-const fn usable(prefix_len: u8) -> u8 {
+const fn usable(prefix_len: u8) -> u32 {
     let mut best = 96;
     let mut at = 0;
     while at < LENGTHS.len() {
@@ -19,40 +21,35 @@ const fn usable(prefix_len: u8) -> u8 {
         }
         at += 1;
     }
-    best
+    best as u32
 }
 
 /// The IPv6 address that stands for `v4` behind the first `prefix_len` bits of `prefix`.
+///
+/// Behind more than 96 bits only the end of the address has room; a prefix of 128 bits is the
+/// address itself.
 pub fn embed(prefix: Addr, prefix_len: u8, v4: Addr) -> Addr {
-    let len = u32::from(usable(prefix_len));
-    let kept = prefix.0 & u128::MAX.checked_shl(128 - len).unwrap_or(0) & !RESERVED;
+    if prefix_len > 96 {
+        let host = u128::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0);
+        return Addr(prefix.0 & !host | v4.0 & host);
+    }
+    let len = usable(prefix_len);
     if len == 96 {
-        // Here the reserved octet is a part of the prefix.
-        return Addr(prefix.0 & (u128::MAX << 32) | v4.0);
+        return Addr(prefix.0 & !0xffff_ffff | v4.0);
     }
-    // Octets before the reserved one, and those behind it.
-    let before = 64 - len;
-    let high = v4.0 >> (32 - before.min(32));
-    let low = v4.0 & ((1 << (32 - before.min(32))) - 1);
-    let low_bits = 32 - before.min(32);
-    let mut addr = kept;
-    if before > 0 {
-        addr |= high << (128 - len - before.min(32));
-    }
-    if low_bits > 0 {
-        addr |= low << (56 - low_bits);
-    }
-    Addr(addr)
+    let kept = prefix.0 & (u128::MAX << (128 - len));
+    // The address in one piece, then parted around the reserved octet.
+    let joined = v4.0 << (120 - len - 32);
+    Addr(kept & !RESERVED | joined >> 56 << 64 | joined & BEHIND)
 }
 
 /// The IPv4 address that stands in an IPv6 address behind a prefix of `prefix_len` bits.
 pub fn extract(v6: Addr, prefix_len: u8) -> Addr {
-    let len = u32::from(usable(prefix_len));
+    let len = usable(prefix_len);
     if len == 96 {
         return Addr(v6.0 & 0xffff_ffff);
     }
-    // Without the reserved octet the address is in one piece.
-    let joined = (v6.0 >> 64 << 56) | (v6.0 & ((1 << 56) - 1));
+    let joined = v6.0 >> 64 << 56 | v6.0 & BEHIND;
     Addr(joined >> (120 - len - 32) & 0xffff_ffff)
 }
 
@@ -95,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_goes_in_comes_out(prefix: u128, v4: u32, len in 0u8..=128) {
+        fn what_goes_in_comes_out(prefix: u128, v4: u32, len in 0u8..=96) {
             let v4 = Addr(u128::from(v4));
             prop_assert_eq!(extract(embed(Addr(prefix), len, v4), len), v4);
         }

@@ -5,7 +5,6 @@
 
 use pfapi::addr::Af;
 use pfapi::reason::Reason;
-use pfapi::ruleset::proto;
 
 use super::family::{Travel, header_len, other, protocol, write_header};
 use super::rewrite::{ChecksumField, FieldKind, Rewrite, put16, write_fields};

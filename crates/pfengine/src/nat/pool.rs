@@ -5,8 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use pfapi::addr::{Af, Prefix};
-use pfapi::ruleset::{PoolKind, PoolPorts};
+use pfapi::ruleset::{AddrMatch, PoolKind, PoolPorts, TableEntry};
 use siphasher::sip::SipHasher24;
 
 use crate::addr::Addr;
@@ -28,13 +29,41 @@ pub struct Pool {
 
 /// Where a pool takes its addresses from.
 #[derive(Debug)]
-pub enum Addresses {
+enum Addresses {
     /// A network, or a single address.
     Net(Prefix),
+    /// What a name means; bound again whenever rules are put in force.
+    Named(ArcSwapOption<Named>),
+    /// Nothing: an address condition that names no address.
+    None,
+}
+
+/// What a name in a pool means.
+#[derive(Debug)]
+pub enum Named {
     /// Addresses of interfaces.
     List(AddressList),
     /// A table, as it is when the packet comes.
     Table(Arc<Table>),
+}
+
+impl Named {
+    /// Networks, in any order.
+    pub fn of_prefixes(prefixes: &[Prefix]) -> Self {
+        let mut entries: Vec<TableEntry> =
+            prefixes.iter().map(|&prefix| TableEntry { prefix, negated: false }).collect();
+        entries.sort_unstable();
+        entries.dedup();
+        Self::List(AddressList::new(&entries, &[], None))
+    }
+
+    /// Calls `choose` with the addresses of one family.
+    fn with<T>(&self, af: Af, choose: impl FnOnce(&FamilyList) -> Option<T>) -> Option<T> {
+        match self {
+            Self::List(list) => choose(list.family(af)),
+            Self::Table(table) => choose(table.list().as_ref()?.family(af)),
+        }
+    }
 }
 
 /// Where `round-robin` goes on.
@@ -74,17 +103,31 @@ pub struct Asked {
 }
 
 impl Pool {
-    /// A pool whose choice begins with the first address.
-    pub fn new(addresses: Addresses, from: &pfapi::ruleset::Pool) -> Self {
-        if let Addresses::Table(table) = &addresses {
-            table.serve_pools();
-        }
+    /// A pool whose choice begins with the first address. Names mean nothing before
+    /// [`Self::bind`].
+    pub fn new(from: &pfapi::ruleset::Pool) -> Self {
         Self {
-            addresses,
+            addresses: match from.addr {
+                AddrMatch::Net(prefix) => Addresses::Net(prefix),
+                AddrMatch::Table(_) | AddrMatch::Dynamic(_) => {
+                    Addresses::Named(ArcSwapOption::empty())
+                }
+                _ => Addresses::None,
+            },
             kind: from.kind,
             ports: from.ports,
             sticky: from.sticky,
             next: Mutex::default(),
+        }
+    }
+
+    /// Says what the name of the pool means from now on.
+    pub fn bind(&self, named: Named) {
+        if let Named::Table(table) = &named {
+            table.serve_pools();
+        }
+        if let Addresses::Named(place) = &self.addresses {
+            place.store(Some(Arc::new(named)));
         }
     }
 
@@ -97,24 +140,20 @@ impl Pool {
     pub const fn prefix_len(&self, af: Af) -> u8 {
         match self.addresses {
             Addresses::Net(prefix) => prefix.len(),
-            Addresses::List(_) | Addresses::Table(_) => af.bits(),
+            Addresses::Named(_) | Addresses::None => af.bits(),
         }
     }
 
     /// Chooses an address; `None` when there is none of the family.
     pub fn choose(&self, asked: &Asked, rng: &mut Rng) -> Option<Choice> {
         match &self.addresses {
-            Addresses::Net(prefix) => {
-                if prefix.af() != asked.af {
-                    return None;
-                }
+            Addresses::Net(prefix) if prefix.af() == asked.af => {
                 Some(self.choose_in_net(*prefix, asked, rng).into())
             }
-            Addresses::List(list) => self.choose_in_list(list.family(asked.af), asked, rng),
-            Addresses::Table(table) => {
-                let list = table.list();
-                self.choose_in_list(list.as_ref()?.family(asked.af), asked, rng)
+            Addresses::Named(named) => {
+                named.load().as_ref()?.with(asked.af, |list| self.choose_in_list(list, asked, rng))
             }
+            Addresses::Net(_) | Addresses::None => None,
         }
     }
 
@@ -122,10 +161,12 @@ impl Pool {
     pub fn contains(&self, af: Af, addr: Addr) -> bool {
         match &self.addresses {
             Addresses::Net(prefix) => prefix.contains(addr.to_ip(af)),
-            Addresses::List(list) => list.family(af).contains(addr),
-            Addresses::Table(table) => {
-                table.list().as_ref().is_some_and(|list| list.family(af).contains(addr))
-            }
+            Addresses::Named(named) => named
+                .load()
+                .as_ref()
+                .and_then(|named| named.with(af, |list| list.contains(addr).then_some(())))
+                .is_some(),
+            Addresses::None => false,
         }
     }
 
@@ -264,21 +305,24 @@ fn spread(hash: u64, af: Af) -> u128 {
 mod tests {
     use super::*;
     use core::net::IpAddr;
-    use pfapi::ruleset::{AddrMatch, TableEntry};
     use pfapi::units::Uptime;
 
     fn addr(text: &str) -> Addr {
         Addr::from(text.parse::<IpAddr>().unwrap())
     }
 
-    fn pool(addresses: Addresses, kind: PoolKind) -> Pool {
-        let mut from = pfapi::ruleset::Pool::new(AddrMatch::Any);
+    fn pool(named: Named, kind: PoolKind) -> Pool {
+        let mut from = pfapi::ruleset::Pool::new(AddrMatch::Table("t".to_owned()));
         from.kind = kind;
-        Pool::new(addresses, &from)
+        let pool = Pool::new(&from);
+        pool.bind(named);
+        pool
     }
 
     fn net(text: &str, kind: PoolKind) -> Pool {
-        pool(Addresses::Net(text.parse().unwrap()), kind)
+        let mut from = pfapi::ruleset::Pool::new(AddrMatch::Net(text.parse().unwrap()));
+        from.kind = kind;
+        Pool::new(&from)
     }
 
     fn list(texts: &[&str], weights: &[(&str, u16)], kind: PoolKind) -> Pool {
@@ -289,7 +333,7 @@ mod tests {
         entries.sort_unstable();
         let weights: Vec<(Prefix, u16)> =
             weights.iter().map(|&(text, weight)| (text.parse().unwrap(), weight)).collect();
-        pool(Addresses::List(AddressList::new(&entries, &weights, None)), kind)
+        pool(Named::List(AddressList::new(&entries, &weights, None)), kind)
     }
 
     fn asked(source: &str) -> Asked {
@@ -424,7 +468,7 @@ mod tests {
     #[test]
     fn a_table_is_used_as_it_is_now() {
         let table = Arc::new(Table::created("servers", Uptime::ZERO));
-        let pool = pool(Addresses::Table(Arc::clone(&table)), PoolKind::RoundRobin);
+        let pool = pool(Named::Table(Arc::clone(&table)), PoolKind::RoundRobin);
         let mut rng = Rng::new([0; 32]);
         assert!(pool.choose(&asked("10.0.0.1"), &mut rng).is_none());
         let entry = |text: &str| TableEntry { prefix: text.parse().unwrap(), negated: false };

@@ -134,7 +134,10 @@ fn endpoint(end: &Endpoint, names: &Names<'_>) -> CompiledEndpoint {
             .tables
             .get(name)
             .map_or_else(|| CompiledAddr::Nets(Vec::new()), |t| CompiledAddr::Table(Arc::clone(t))),
-        AddrMatch::Dynamic(dynamic) => CompiledAddr::Nets(dynamic_nets(dynamic, names.facts)),
+        AddrMatch::Dynamic(dynamic) => {
+            let nets = dynamic_prefixes(dynamic, names.facts);
+            CompiledAddr::Nets(nets.into_iter().map(Masked::from).collect())
+        }
         // Refused before a ruleset gets here (`pfapi::check::unsupported`).
         AddrMatch::NoRoute | AddrMatch::UrpfFailed | AddrMatch::RouteLabel(_) => {
             CompiledAddr::Nets(Vec::new())
@@ -143,8 +146,8 @@ fn endpoint(end: &Endpoint, names: &Names<'_>) -> CompiledEndpoint {
     CompiledEndpoint { negated: end.negated, addr, port: end.port }
 }
 
-/// Addresses that `(interface:part)` means on this machine.
-fn dynamic_nets(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Masked> {
+/// Addresses and networks that `(interface:part)` means on this machine.
+pub(super) fn dynamic_prefixes(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Prefix> {
     let mut nets = Vec::new();
     for interface in facts.members(&dynamic.interface) {
         let mut families = Vec::new();
@@ -156,19 +159,18 @@ fn dynamic_nets(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Masked> {
             families.push(af);
             let network = address.network();
             match dynamic.part {
-                DynamicPart::Address => nets.push(Masked::from(Prefix::host(address.addr))),
-                DynamicPart::Network => nets.push(Masked::from(network)),
+                DynamicPart::Address => nets.push(Prefix::host(address.addr)),
+                DynamicPart::Network => nets.push(network),
                 DynamicPart::Broadcast => {
                     if let core::net::IpAddr::V4(v4) = network.addr()
                         && network.len() < 31
                     {
                         let host = u32::MAX.checked_shr(u32::from(network.len())).unwrap_or(0);
                         let last = core::net::Ipv4Addr::from_bits(v4.to_bits() | host);
-                        nets.push(Masked::from(Prefix::host(last.into())));
+                        nets.push(Prefix::host(last.into()));
                     }
                 }
-                // TUN interfaces of this router have networks, never a single peer.
-                DynamicPart::Peer => {}
+                DynamicPart::Peer => nets.extend(address.peer.map(Prefix::host)),
             }
         }
     }

@@ -24,5 +24,5 @@ pub use matcher::PacketView;
 pub use rule::{Live, LoadedRule};
 pub use ruleset::Ruleset;
 pub use tag::{Tag, Tags};
-pub use translate::NoTranslation;
+pub use translate::{Addresses, Translate};
 pub use walk::{Evaluation, Scratch};

@@ -49,11 +49,12 @@ pub trait Translate {
     ) -> Result<(), Reason>;
 }
 
-/// Leaves all addresses as they are: for evaluations of rulesets without translation, which is
-/// what [`pfapi::check::unsupported`] sees to.
+/// Leaves all addresses as they are.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub struct NoTranslation;
 
+#[cfg(test)]
 impl Translate for NoTranslation {
     fn translate(&mut self, _: &Arc<LoadedRule>, _: &mut Addresses) -> Result<(), Reason> {
         Ok(())

@@ -33,7 +33,6 @@ pub struct Evaluation<'a> {
     /// What match rules and the deciding rule ask for, for the state that the packet begins.
     pub actions: Actions,
     /// Addresses and ports after all translation.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for translation, which is refused yet"))]
     pub addresses: Addresses,
     /// Tag of the packet from now on, when it passes.
     pub tag: Option<Tag>,

@@ -12,6 +12,7 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 use super::expire::{Expiry, Population};
 use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
+use crate::nat::Shares;
 use crate::packet::StateRef;
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
 
@@ -50,6 +51,8 @@ pub struct State {
     pub pair: Option<StateRef>,
     /// Ended; the purge collects it and no packet matches it.
     pub purge: bool,
+    /// Its parts in the loads of the addresses that it holds.
+    pub shares: Shares,
     /// What depends on the protocol.
     pub body: Body,
     /// Part of this state in the gauges of half-open connections.
