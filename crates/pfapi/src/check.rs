@@ -56,7 +56,7 @@ impl CheckedRuleset {
     /// Rules in evaluation order; the position is the rule number.
     #[must_use]
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rule> {
-        self.0.rules.iter().map(|((), rule)| rule)
+        self.0.rules.iter()
     }
 
     /// Queues in definition order.
@@ -94,14 +94,13 @@ impl CheckedRuleset {
     #[must_use]
     pub fn into_parts(self) -> (Options, Vec<TableDef>, Vec<Rule>) {
         let tables = self.0.tables.into_iter().map(|((), table)| table).collect();
-        let rules = self.0.rules.into_iter().map(|((), rule)| rule).collect();
-        (self.0.options, tables, rules)
+        (self.0.options, tables, self.0.rules)
     }
 }
 
 /// Adds the body of an inline anchor in the ruleset `base` and those inside it.
 fn bodies<'a>(base: &str, rule: &'a Rule, found: &mut Vec<(String, Vec<&'a Rule>)>) {
-    let Some(Anchor { path, rules: Some(rules) }) = &rule.anchor else { return };
+    let Some(Anchor { path, rules: Some(rules) }) = rule.anchor.as_deref() else { return };
     let Called::One(path) = resolve(base, path) else { return };
     found.push((path.clone(), rules.iter().collect()));
     for rule in rules {
@@ -109,12 +108,21 @@ fn bodies<'a>(base: &str, rule: &'a Rule, found: &mut Vec<(String, Vec<&'a Rule>
     }
 }
 
+/// What in a draft a mistake is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<At> {
+    /// The rule with this number, or one in its anchor.
+    Rule(usize),
+    /// A table.
+    Table(At),
+}
+
 /// A mistake in a draft and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{mistake}")]
 pub struct RuleError<At> {
-    /// Rule or table at fault; `None` for the options or the ruleset as a whole.
-    pub at: Option<At>,
+    /// `None` for the options or the ruleset as a whole.
+    pub at: Option<Place<At>>,
     /// What is wrong.
     pub mistake: Mistake,
 }
@@ -127,9 +135,9 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
     let mut errors = Vec::new();
     check_options(&draft, &mut errors);
     check_tables(&draft, &mut errors);
-    for (at, rule) in &draft.rules {
+    for (number, rule) in draft.rules.iter().enumerate() {
         check_tree(rule, 0, &mut |mistake| {
-            errors.push(RuleError { at: Some(at.clone()), mistake });
+            errors.push(RuleError { at: Some(Place::Rule(number)), mistake });
         });
     }
     for anchor in &draft.anchors {
@@ -147,7 +155,7 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
         queues: draft.queues,
         anchors: draft.anchors,
         tables: draft.tables.into_iter().map(|(_, table)| ((), table)).collect(),
-        rules: draft.rules.into_iter().map(|(_, rule)| ((), rule)).collect(),
+        rules: draft.rules,
     }))
 }
 
@@ -195,7 +203,8 @@ fn check_options<At>(draft: &Draft<At>, errors: &mut Vec<RuleError<At>>) {
 fn check_tables<At: Clone>(draft: &Draft<At>, errors: &mut Vec<RuleError<At>>) {
     let mut seen = std::collections::BTreeSet::new();
     for (at, table) in &draft.tables {
-        let mut report = |mistake| errors.push(RuleError { at: Some(at.clone()), mistake });
+        let mut report =
+            |mistake| errors.push(RuleError { at: Some(Place::Table(at.clone())), mistake });
         check_name("table name", &table.name, TABLE_NAME_MAX, &mut report);
         if !seen.insert(table.name.as_str()) {
             report(Mistake::TableTwice(table.name.clone()));
@@ -222,7 +231,7 @@ mod tests {
     };
 
     fn mistakes(rule: Rule) -> Vec<Mistake> {
-        let draft = Draft { rules: vec![(0, rule)], ..Draft::default() };
+        let draft = Draft::<()> { rules: vec![rule], ..Draft::default() };
         check(draft).map_or_else(
             |errors| errors.into_iter().map(|error| error.mistake).collect(),
             |_| vec![],
@@ -281,6 +290,9 @@ mod tests {
         let errors = check(draft).unwrap_err();
         assert_eq!(errors[0].mistake, Mistake::Watermarks);
         assert_eq!(errors[1].mistake, Mistake::Limit { limit: Limit::Tables, count: 2, max: 1 });
-        assert_eq!(errors[2], RuleError { at: Some(2), mistake: Mistake::TableTwice("t".into()) });
+        assert_eq!(
+            errors[2],
+            RuleError { at: Some(Place::Table(2)), mistake: Mistake::TableTwice("t".into()) }
+        );
     }
 }

@@ -14,6 +14,7 @@ pub mod facts;
 pub mod limit;
 pub mod osfp;
 pub mod port;
+pub mod rare;
 pub mod reason;
 pub mod ruleset;
 pub mod timeout;

@@ -42,7 +42,8 @@ pub mod proto {
 
 /// A ruleset as it comes from the parser or the control socket, not yet checked.
 ///
-/// `At` says where a rule came from: a span in `pfconf`, a rule number on the control socket.
+/// `At` says where a table came from: a span in `pfconf`, its name on the control socket. Rules
+/// have their number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draft<At> {
     /// What `set` lines said.
@@ -53,7 +54,7 @@ pub struct Draft<At> {
     /// Tables, in the order of their definitions.
     pub tables: Vec<(At, TableDef)>,
     /// Rules in evaluation order.
-    pub rules: Vec<(At, Rule)>,
+    pub rules: Vec<Rule>,
     /// Contents of anchors, in the order of `load anchor`.
     #[serde(default = "Vec::new")]
     pub anchors: Vec<AnchorRuleset>,

@@ -149,7 +149,7 @@ pub(crate) fn close(reader: &mut Reader, statement: &Statement) -> Fallible<()> 
 /// Appends the calls of the anchor; the first holds its rules.
 fn finish(reader: &mut Reader, spec: &mut RuleSpec, anchor: Anchor, end: usize) -> Fallible<()> {
     let Anchor { path, rules } = anchor;
-    spec.rule.anchor = Some(Anchor { path, rules: None });
+    spec.rule.anchor = Some(Box::new(Anchor { path, rules: None }));
     spec.places.end = end;
     complete_anchor(spec)
         .map_err(|found| if found.has_line() { found } else { Box::new(found.line_at(end)) })?;

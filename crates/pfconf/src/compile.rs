@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use pfapi::check::{CheckedRuleset, Mistake, check};
+use pfapi::check::{CheckedRuleset, Mistake, Place, check};
 use pfapi::facts::Facts;
 use pfapi::ruleset::{AnchorRuleset, Draft, Rule, TableDef};
 
@@ -112,7 +112,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             .into_iter()
             .chain(automatic.into_iter().map(|table| (Span::new(0, 0), table)))
             .collect(),
-        rules: main.rules.into_iter().map(|rule| (Span::new(0, 0), rule)).collect(),
+        rules: main.rules,
         anchors,
     };
     let last_table = draft.tables.last().map(|&(span, _)| span);
@@ -128,7 +128,12 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
                 };
                 let mut diagnostic = Diagnostic::error(code, error.mistake.to_string());
                 let mut line = 0;
-                if let Some(span) = error.at.or(last_table) {
+                let at = match error.at {
+                    Some(Place::Table(span)) => Some(span),
+                    Some(Place::Rule(_)) => None,
+                    None => last_table,
+                };
+                if let Some(span) = at {
                     line = lines.line(span.start);
                     diagnostic = diagnostic.at_span(span, "here");
                 }

@@ -172,6 +172,10 @@ pub struct Diagnostic {
     line_at: Option<usize>,
     /// Message of the program as a whole, without a position.
     program: bool,
+    /// The name that it is about.
+    subject: Option<String>,
+    /// It only follows from another message.
+    consequence: bool,
     /// The text that the spans refer to, where it is not the compiled input: an included file.
     source: Option<Rc<SourceText>>,
 }
@@ -200,6 +204,8 @@ impl Diagnostic {
             helps: Vec::new(),
             line_at: None,
             program: false,
+            subject: None,
+            consequence: false,
             source: None,
         }
     }
@@ -247,6 +253,21 @@ impl Diagnostic {
 
     pub(crate) fn after(mut self, text: impl Into<String>) -> Self {
         self.after.push(text.into());
+        self
+    }
+
+    /// Names what it is about.
+    pub(crate) fn about(mut self, name: &str) -> Self {
+        self.subject = Some(name.to_owned());
+        self
+    }
+
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    pub(crate) const fn follows_if(mut self, consequence: bool) -> Self {
+        self.consequence |= consequence;
         self
     }
 
@@ -320,6 +341,21 @@ impl Diagnostic {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         self.code.as_str()
+    }
+
+    /// What kind of message it is.
+    #[must_use]
+    pub const fn kind(&self) -> Code {
+        self.code
+    }
+
+    /// Whether it only follows from a message before it: pfctl(8) writes it, and it helps nobody.
+    ///
+    /// Of the messages of a text at least one error is none, if there is an error at all. See
+    /// [`Diagnostic::classic`] for the form that keeps them.
+    #[must_use]
+    pub const fn is_consequence(&self) -> bool {
+        self.consequence
     }
 
     /// Line number, from 1; 0 where the file as a whole is meant.

@@ -1,7 +1,10 @@
 //! Whose pf.conf a file is.
 
+use serde::{Deserialize, Serialize};
+
 /// A system with its own grammar, name orders and form of listings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// OpenBSD.
     #[default]

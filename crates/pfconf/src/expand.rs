@@ -194,11 +194,11 @@ impl Expander<'_, '_> {
             rule.direction = Some(Direction::Out);
         }
         let port = rule.to.port;
-        rule.nat = self.applied(pools.nat, nat, Purpose::Source, port, wrong);
-        rule.rdr = self.applied(pools.rdr, rdr, Purpose::Target, port, wrong);
+        rule.nat = self.applied(pools.nat, nat, Purpose::Source, port, wrong).map(Box::new);
+        rule.rdr = self.applied(pools.rdr, rdr, Purpose::Target, port, wrong).map(Box::new);
         let route = self.applied(pools.route, route, Purpose::Route, port, wrong);
         let kind = self.spec.route.as_ref().map(|&(kind, _)| kind);
-        rule.route = kind.zip(route).map(|(kind, pool)| Route { kind, pool });
+        rule.route = kind.zip(route).map(|(kind, pool)| Box::new(Route { kind, pool }));
         if rule.state == StatePolicy::Synproxy && rule.direction != Some(Direction::In) {
             self.faults.synproxy_outbound();
         }

@@ -130,8 +130,8 @@ pub(crate) fn option(
         }
         Rule::tagged => {
             let negated = has(pair, Rule::not);
-            rule.tagged = Some(TagMatch { negated, name: words(pair) });
-            rule.tagged = rule.tagged.take().filter(|tagged| !tagged.name.is_empty());
+            let tagged = TagMatch { negated, name: words(pair) };
+            rule.tagged = Some(tagged).filter(|tagged| !tagged.name.is_empty()).map(Box::new);
             spec.places.add("tag", here);
         }
         Rule::probability => rule.probability = Some(probability(pair, &here)?),
@@ -148,7 +148,7 @@ pub(crate) fn option(
             let found = interface(statement, pair, has(pair, Rule::not))?;
             once(spec, "received-on", "cannot respecify received-on", here)?;
             if let On::Interface(found) = found {
-                spec.rule.received_on = Some(found);
+                spec.rule.received_on = Some(Box::new(found));
             }
         }
         Rule::max_pkt_rate => {
@@ -305,6 +305,7 @@ fn queue(
         let known = || context.queues.iter().filter(|queue| queue.parent.is_some());
         if !known().any(|queue| queue.name == name) {
             let diagnostic = Diagnostic::error(Code::Queue, format!("queue {name} is not defined"))
+                .about(&name)
                 .at(&place(statement, &word), "no queue of this name has a parent");
             let near = nearest(&name, known().map(|queue| queue.name.as_str()));
             return Err(Box::new(match near {

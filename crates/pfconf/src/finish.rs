@@ -40,7 +40,8 @@ pub(crate) fn complete(spec: &mut RuleSpec, defaults: StateDefaults) -> Fallible
         None => (StatePolicy::None, [].as_slice()),
     };
     spec.rule.state = state;
-    spec.rule.state_options = combine(items, state != StatePolicy::None, defaults.if_bound)?;
+    let options = combine(items, state != StatePolicy::None, defaults.if_bound)?;
+    spec.rule.state_options = options.into();
     spec.rule.flags = match spec.flags {
         Some(Flags::Match(flags)) => Some(flags),
         Some(Flags::Any) => None,

@@ -22,6 +22,7 @@ use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
 };
 use crate::queues;
+use crate::recovery::Recovery;
 use crate::redirect::AutoTables;
 use crate::rules::{Context, RuleSpec, rule};
 use crate::scan::{Macro, Macros, Scanner, Statement, VALUE_MAX, tokens};
@@ -92,6 +93,7 @@ pub(crate) struct Reader<'a> {
     diagnostics: Vec<Diagnostic>,
     /// What is left of [`QUIET`].
     quiet: usize,
+    recovery: Recovery,
     stopped: bool,
     shapes: Shapes,
 }
@@ -126,6 +128,7 @@ impl<'a> Reader<'a> {
             listing: Lines::default(),
             diagnostics: Vec::new(),
             quiet: 0,
+            recovery: Recovery::default(),
             stopped: false,
             shapes: Shapes::default(),
         }
@@ -149,6 +152,7 @@ impl<'a> Reader<'a> {
             std::mem::replace(&mut self.lines, LineIndex::new(text)),
             std::mem::replace(&mut self.source, source.cloned()),
         );
+        let recovery = self.recovery.enter();
         let mut scanner = Scanner::new(text);
         while !self.stopped {
             let mut reported = Vec::new();
@@ -164,7 +168,7 @@ impl<'a> Reader<'a> {
             }
             let Some(statement) = next else { break };
             let resume = if statement.failed {
-                self.mistake();
+                self.mistake(&statement);
                 // With an unknown macro pfctl loses the newline, and with it the next line.
                 statement.undefined.then_some(statement.end + 1)
             } else {
@@ -176,8 +180,12 @@ impl<'a> Reader<'a> {
                 for diagnostic in reported {
                     self.report(diagnostic);
                 }
+                if statement.undefined {
+                    self.recovery.skipped(text.get(offset..scanner.position()).unwrap_or_default());
+                }
             }
         }
+        self.recovery.leave(recovery);
         if self.depth == 0 && !self.frames.is_empty() && !self.stopped {
             self.unclosed(text);
         }
@@ -204,13 +212,16 @@ impl<'a> Reader<'a> {
     /// Notes a message; its line is that of the place where pfctl was.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
         let line = diagnostic.seen_at().map_or(0, |offset| self.lines.line(offset));
+        let follows = self.recovery.explains(&diagnostic);
+        let diagnostic = diagnostic.follows_if(follows);
         self.stopped |= diagnostic.is_fatal();
         self.diagnostics.push(diagnostic.place(&self.name, line).within(self.source.as_ref()));
     }
 
     /// After a mistake: quiet for a while, and out of all anchors. The newline counts already.
-    fn mistake(&mut self) {
+    fn mistake(&mut self, statement: &Statement) {
         self.quiet = QUIET - 1;
+        self.recovery.lost(statement, self.frames.len());
         self.frames.clear();
     }
 
@@ -257,6 +268,7 @@ impl<'a> Reader<'a> {
         };
         match self.carry_out(statement, entry, &tree.parts()) {
             Ok(()) => {
+                self.recovery.understood();
                 let words = tokens(&statement.text).count();
                 self.quiet = self.quiet.saturating_sub(words + 1);
                 None
@@ -272,7 +284,7 @@ impl<'a> Reader<'a> {
             .max(diagnostic.primary_span().map(|span| span.end))
             .unwrap_or(statement.end);
         self.report(diagnostic);
-        self.mistake();
+        self.mistake(statement);
         resume.min(statement.end)
     }
 
@@ -281,10 +293,11 @@ impl<'a> Reader<'a> {
         let Misfit { diagnostic, at } = misfit;
         let before = tokens(&statement.text).take_while(|token| token.start < at).count();
         let resume = statement.next_token(at);
+        let follows = self.recovery.is_rest(statement, statement.next_token(0));
         if before >= self.quiet {
-            self.report(diagnostic.line_at(resume));
+            self.report(diagnostic.line_at(resume).follows_if(follows));
         }
-        self.mistake();
+        self.mistake(statement);
         let len = tokens(&statement.text).find(|token| token.start >= at).map(|token| token.len());
         let newline = statement.text[at.min(statement.text.len())..].starts_with('\n');
         match len {

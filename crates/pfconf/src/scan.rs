@@ -24,7 +24,7 @@ pub(crate) const EXPANSION_MAX: usize = 64 * 1024 * 1024;
 const DEPTH_MAX: usize = 16;
 
 /// Words that start a statement, and so show that a brace before them was not closed.
-const STATEMENT_WORDS: [&str; 10] =
+pub(crate) const STATEMENT_WORDS: [&str; 10] =
     ["pass", "block", "match", "set", "table", "anchor", "antispoof", "queue", "include", "load"];
 
 /// Words that a list may follow; a brace at the end of an `anchor` line is a list only there.
@@ -126,6 +126,11 @@ impl<'a> Scanner<'a> {
         statement.end = self.text.len();
         statement.open_brace = inside.braces.last().copied();
         Some(statement)
+    }
+
+    /// Where the next statement starts.
+    pub(crate) const fn position(&self) -> usize {
+        self.at
     }
 
     /// Goes back to `offset`, behind which the line with a mistake is to be skipped.
@@ -316,8 +321,12 @@ impl<'a> Scanner<'a> {
             }
             return;
         }
-        let origin =
-            Origin { name: name.to_owned(), use_end: span.end, definition: found.definition };
+        let origin = Origin {
+            name: name.to_owned(),
+            use_end: span.end,
+            comments: value.len() < found.value.len(),
+            definition: found.definition,
+        };
         statement.push_macro(value, span, origin);
         inside.in_word = value.chars().last().is_some_and(is_word_char);
         let mut deepest = inside.braces.len();
@@ -384,6 +393,7 @@ fn comment_start(value: &str) -> Option<usize> {
 
 fn undefined(name: &str, span: Span, macros: &Macros) -> Diagnostic {
     let diagnostic = Diagnostic::error(Code::MacroUndefined, format!("macro '{name}' not defined"))
+        .about(name)
         .at_span(span, "no macro of this name is defined above");
     match crate::suggest::nearest(name, macros.keys().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("did you mean `${near}`?")),

@@ -43,7 +43,20 @@ struct Segment {
 pub(crate) struct Origin {
     pub(crate) name: String,
     pub(crate) use_end: usize,
+    /// A comment sign in the value takes the rest of the line.
+    pub(crate) comments: bool,
     pub(crate) definition: Option<Span>,
+}
+
+/// How a line goes on behind the use of a macro.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// The value ends within a word.
+    InWord,
+    /// The value ends behind a word or sign.
+    Apart,
+    /// A comment sign in the value makes a comment of the rest of the line.
+    Comment,
 }
 
 impl Statement {
@@ -97,6 +110,21 @@ impl Statement {
         let at = self.text.len();
         self.segments.push(Segment { at, source: span.start, origin: Some(origin) });
         self.text.push_str(value);
+    }
+
+    /// The uses of macros: offsets of their `$`, and how the text goes on behind them.
+    pub(crate) fn uses(&self) -> impl Iterator<Item = (usize, Use)> {
+        let ends = self.segments.iter().skip(1).map(|next| next.at);
+        self.segments.iter().zip(ends.chain([self.text.len()])).filter_map(|(segment, end)| {
+            let origin = segment.origin.as_ref()?;
+            let last = self.text[segment.at..end].chars().last();
+            let behind = match last {
+                _ if origin.comments => Use::Comment,
+                Some(last) if is_word_char(last) => Use::InWord,
+                _ => Use::Apart,
+            };
+            Some((segment.source, behind))
+        })
     }
 
     /// Offset in the file of the first word or sign at or behind `at`.

@@ -6,7 +6,7 @@ use pfapi::check::{CheckedRuleset, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
 use pfapi::ruleset::TableDef;
-use pfconf::{CompileOptions, Compiled, Input, Listing, Sources};
+use pfconf::{CompileOptions, Compiled, Diagnostic, Input, Listing, Sources};
 
 use crate::client::Client;
 use crate::console::Console;
@@ -49,9 +49,32 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
     pfconf::compile(input, &options)
 }
 
+impl Style {
+    /// The form for a person on a terminal, or for a program; colours as NO_COLOR says.
+    #[must_use]
+    pub fn usual(console: &Console<'_>) -> Self {
+        let terminal = console.err_is_terminal;
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let form = if terminal { ErrorForm::Pretty } else { ErrorForm::Classic };
+        Self { form, color: terminal && !plain }
+    }
+}
+
 /// Shows what is wrong with `input`.
 pub fn show(compiled: &Compiled, input: &Input<'_>, style: Style, console: &mut Console<'_>) {
-    for (index, diagnostic) in compiled.diagnostics.iter().enumerate() {
+    show_all(&compiled.diagnostics, input, style, console);
+}
+
+/// Shows messages about `input`.
+pub fn show_all(
+    diagnostics: &[Diagnostic],
+    input: &Input<'_>,
+    style: Style,
+    console: &mut Console<'_>,
+) {
+    // What only follows from another message is for those who count the lines of pfctl(8).
+    let shown = |found: &&Diagnostic| style.form == ErrorForm::Classic || !found.is_consequence();
+    for (index, diagnostic) in diagnostics.iter().filter(shown).enumerate() {
         let text = match style.form {
             ErrorForm::Classic => diagnostic.classic(),
             ErrorForm::Pretty => {
@@ -198,7 +221,7 @@ mod tests {
         check(Draft {
             options: Options::default(),
             tables: tables.into_iter().map(|table| ((), table)).collect(),
-            rules: rules.into_iter().map(|rule| ((), rule)).collect(),
+            rules,
             ..Draft::default()
         })
         .unwrap()

@@ -71,7 +71,12 @@ pub fn write(
         file: input.name,
         dialect: dialect.word(),
         accepted: compiled.ruleset.is_some(),
-        diagnostics: compiled.diagnostics.iter().map(|found| message(found, input)).collect(),
+        diagnostics: compiled
+            .diagnostics
+            .iter()
+            .filter(|found| !found.is_consequence())
+            .map(|found| message(found, input))
+            .collect(),
         listing: listing.map(|lines| lines.iter().collect()),
     };
     serde_json::to_writer(&mut *out, &report)?;

@@ -16,7 +16,7 @@ use pfengine::{Batch, Gso, Offload, Output, Packet, Verdict, Worker};
 use crate::io::IoLoop;
 use crate::log;
 use crate::ports::Ports;
-use crate::router::{Event, FragmentError, Router, fragment};
+use crate::router::{Event, FragmentError, Router, fragment, refragment};
 use crate::segment::Segmenter;
 
 /// Longest sleep of the engine thread: a load on another thread may have made something due.
@@ -119,7 +119,7 @@ impl Forwarder {
                 }
             }
             Verdict::Answer => self.send_unfiltered(packet, ports),
-            Verdict::Drop(_) | Verdict::Consumed => ports.recycle(packet),
+            Verdict::Drop(_) | Verdict::Held => ports.recycle(packet),
         }
     }
 
@@ -134,7 +134,7 @@ impl Forwarder {
             match packet.meta.verdict {
                 Verdict::Pass => self.send(packet, ports),
                 Verdict::Answer => self.send_unfiltered(packet, ports),
-                Verdict::Drop(_) | Verdict::Consumed => ports.recycle(packet),
+                Verdict::Drop(_) | Verdict::Held => ports.recycle(packet),
             }
         }
         // The list goes back with its memory.
@@ -194,8 +194,14 @@ impl Forwarder {
         }
     }
 
-    /// Sends a packet on its interface, in fragments where the link is too small for it.
+    /// Sends a packet on its interface, in fragments where the link is too small for it or where
+    /// it came so.
     fn send(&self, mut packet: Packet, ports: &mut impl Ports) {
+        let is_v6 = packet.data().first().is_some_and(|first| first >> 4 == 6);
+        if let Some(cut) = packet.meta.refragment.filter(|_| is_v6) {
+            let outcome = refragment(&mut packet, cut, ports);
+            return self.finish_cut(outcome, packet, ports);
+        }
         let Some(mtu) = self.router.fragment_size(&packet) else {
             let interface = packet.meta.interface;
             return ports.send(interface, packet);
@@ -205,6 +211,16 @@ impl Forwarder {
         } else {
             cut_twice(&packet, mtu, ports)
         };
+        self.finish_cut(outcome, packet, ports);
+    }
+
+    /// Counts what became of a packet that was cut, and gives its buffer back.
+    fn finish_cut(
+        &self,
+        outcome: Result<(), FragmentError>,
+        packet: Packet,
+        ports: &mut impl Ports,
+    ) {
         self.router.count(match outcome {
             Ok(()) => Event::Fragmented,
             Err(FragmentError::NotAllowed) => Event::TooBig,

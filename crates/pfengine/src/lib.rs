@@ -27,6 +27,7 @@ pub mod wire;
 mod worker;
 
 pub use engine::{Engine, EngineConfig, LoadError, Loader, TableError};
+pub use normalize::fragment::cut::Refragment;
 pub use output::{Event, Output, SmallPacket};
 pub use packet::{Batch, Checksum, Gso, Offload, Packet, PacketMeta, StateRef, Verdict};
 pub use worker::Worker;

@@ -6,6 +6,7 @@
 use pfapi::reason::Reason;
 use pfapi::units::{Direction, IfIndex};
 
+use crate::normalize::fragment::cut::Refragment;
 use crate::rules::Tag;
 
 /// An IP packet in a buffer with room in front of it.
@@ -29,6 +30,9 @@ pub struct PacketMeta {
     pub offload: Offload,
     /// State that let the packet in, set by the inbound pass; the outbound pass reads it.
     pub link: Option<StateRef>,
+    /// How to cut the packet before it is sent: an IPv6 packet that was put together from
+    /// fragments leaves in fragments of the size that its sender chose.
+    pub refragment: Option<Refragment>,
     /// State on the other interface that goes with `link`.
     pub(crate) pair: Option<StateRef>,
     /// Whether the outbound pass lets the packet by as it is: `af-to` has decided both ways.
@@ -107,13 +111,15 @@ pub enum Verdict {
     /// It goes on: to the router after the inbound pass, to the wire after the outbound one. Its
     /// addresses may have changed.
     Pass,
-    /// It is gone; the reason was counted.
+    /// It is gone; the reason was counted, but for fragments that came twice.
     Drop(Reason),
     /// It is gone, and the buffer now holds the filter's own answer (RST, ICMP error, SYN|ACK):
     /// to be routed by its destination and sent without filtering.
     Answer,
-    /// The filter kept it or used it up (fragment held, handshake proxied).
-    Consumed,
+    /// The filter keeps a copy of this fragment until its datagram is whole; the buffer is free. The
+    /// whole datagram goes on in the buffer of the last fragment to come, so buffers should hold
+    /// 64 KiB: a datagram that does not fit is dropped for [`Reason::Memory`].
+    Held,
 }
 
 impl PacketMeta {
@@ -122,6 +128,7 @@ impl PacketMeta {
         self.link = None;
         self.pair = None;
         self.tag = None;
+        self.refragment = None;
         self.unfiltered = false;
     }
 
@@ -146,6 +153,7 @@ impl Packet {
                 direction: Direction::In,
                 offload: Offload::default(),
                 link: None,
+                refragment: None,
                 pair: None,
                 unfiltered: false,
                 tag: None,

@@ -217,9 +217,33 @@ impl PacketDesc {
     }
 
     /// Walks to the transport header; tells whether a router alert option was on the way.
+    ///
+    /// At a fragment header the walk ends. What a first fragment has of the headers behind it is
+    /// checked, too, but may be cut off.
     fn walk_extension_headers(&mut self, data: &[u8]) -> Result<bool, Reason> {
+        let mut first = None;
+        let router_alert = match self.walk_to_transport(data, &mut first) {
+            Err(Reason::Short) if first.is_some() => Ok(false),
+            other => other,
+        };
+        if let Some((header, next)) = first {
+            self.l4 = header;
+            self.proto = next;
+            self.transport = Transport::Fragment;
+        }
+        router_alert
+    }
+
+    /// As [`Self::walk_extension_headers`]; puts into `first` where the header of a first
+    /// fragment lies and what it names.
+    fn walk_to_transport(
+        &mut self,
+        data: &[u8],
+        first: &mut Option<(usize, u8)>,
+    ) -> Result<bool, Reason> {
         let mut router_alert = false;
         let mut routing_seen = false;
+        let mut fragment_seen = false;
         for position in 0..HEADERS_MAX {
             let rest = &data[self.l4..self.total];
             let length = match self.proto {
@@ -253,11 +277,19 @@ impl PacketDesc {
                     self.has_options = true;
                 }
                 DESTINATION => self.has_options = true,
-                // An atomic fragment (RFC 6946) is a whole packet.
-                FRAGMENT if u16_at(body, 2) & 0xfff9 != 0 => {
-                    self.proto = body[0];
-                    self.transport = Transport::Fragment;
-                    return Ok(router_alert);
+                FRAGMENT if fragment_seen => return Err(Reason::Fragment),
+                FRAGMENT => {
+                    fragment_seen = true;
+                    match u16_at(body, 2) & 0xfff9 {
+                        // An atomic fragment (RFC 6946) is a whole packet.
+                        0 => {}
+                        1 => *first = Some((self.l4, body[0])),
+                        _ => {
+                            self.proto = body[0];
+                            self.transport = Transport::Fragment;
+                            return Ok(router_alert);
+                        }
+                    }
                 }
                 _ => {}
             }

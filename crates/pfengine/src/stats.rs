@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pfapi::reason::{LimitCounter, Reason, TableCounter};
 
+use crate::normalize::fragment::cache::Operations;
+
 /// Counters of one worker, or of the control side.
 #[derive(Debug, Default)]
 pub struct Stats {
     reasons: [AtomicU64; Reason::ALL.len()],
     state_table: [AtomicU64; TableCounter::ALL.len()],
+    fragment_table: [AtomicU64; TableCounter::ALL.len()],
 }
 
 /// Adds to a counter that only this thread writes.
@@ -29,6 +32,14 @@ impl Stats {
     pub fn state_table(&self, counter: TableCounter, by: u64) {
         bump(&self.state_table[counter as usize], by);
     }
+
+    /// Counts operations on the fragments.
+    pub fn fragments(&self, operations: Operations) {
+        let Operations { searches, inserts, removals } = operations;
+        for (counter, by) in self.fragment_table.iter().zip([searches, inserts, removals]) {
+            bump(counter, by);
+        }
+    }
 }
 
 /// Sums over all workers less what was there at the last `pfctl -F info`.
@@ -36,11 +47,16 @@ impl Stats {
 pub struct Totals {
     reasons: [u64; Reason::ALL.len()],
     state_table: [u64; TableCounter::ALL.len()],
+    fragment_table: [u64; TableCounter::ALL.len()],
 }
 
 impl Default for Totals {
     fn default() -> Self {
-        Self { reasons: [0; Reason::ALL.len()], state_table: [0; TableCounter::ALL.len()] }
+        Self {
+            reasons: [0; Reason::ALL.len()],
+            state_table: [0; TableCounter::ALL.len()],
+            fragment_table: [0; TableCounter::ALL.len()],
+        }
     }
 }
 
@@ -53,6 +69,9 @@ impl Totals {
                 *sum += counter.load(Ordering::Relaxed);
             }
             for (sum, counter) in totals.state_table.iter_mut().zip(&worker.state_table) {
+                *sum += counter.load(Ordering::Relaxed);
+            }
+            for (sum, counter) in totals.fragment_table.iter_mut().zip(&worker.fragment_table) {
                 *sum += counter.load(Ordering::Relaxed);
             }
         }
@@ -68,6 +87,9 @@ impl Totals {
         for (sum, before) in self.state_table.iter_mut().zip(earlier.state_table) {
             *sum -= before;
         }
+        for (sum, before) in self.fragment_table.iter_mut().zip(earlier.fragment_table) {
+            *sum -= before;
+        }
         self
     }
 
@@ -79,6 +101,11 @@ impl Totals {
     /// State table counters in print order.
     pub fn state_table(&self) -> Vec<(TableCounter, u64)> {
         TableCounter::ALL.into_iter().zip(self.state_table).collect()
+    }
+
+    /// Counters of fragments in print order.
+    pub fn fragment_table(&self) -> Vec<(TableCounter, u64)> {
+        TableCounter::ALL.into_iter().zip(self.fragment_table).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pfapi::reason::Reason;
+use pfapi::timeout::Timeout;
 use pfapi::units::Uptime;
 
 use crate::engine::{Engine, Snapshot};
@@ -141,13 +142,28 @@ impl Worker {
         }
         let snapshot = Arc::clone(self.snapshot.load());
         self.purge.run(&engine, &snapshot, &mut self.parts, now);
+        self.sweep_fragments(&engine, &snapshot, now);
+    }
+
+    /// Ends datagrams that stay incomplete.
+    fn sweep_fragments(&self, engine: &Engine, snapshot: &Snapshot, now: Uptime) {
+        if engine.fragments.due().is_none_or(|due| now < due) {
+            return;
+        }
+        let timeouts = &snapshot.timeouts;
+        let operations = engine.fragments.with(|cache| {
+            cache.sweep(now, timeouts.get(Timeout::Frag), timeouts.get(Timeout::Interval));
+            cache.take_operations()
+        });
+        self.parts.stats.fragments(operations);
     }
 
     /// When [`Self::handle_timeout`] is due next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
         let purge = self.purge.due(self.engine.store.count());
-        [self.engine.syncookies.poll_timeout(), purge].into_iter().flatten().min()
+        let fragments = self.engine.fragments.due();
+        [self.engine.syncookies.poll_timeout(), purge, fragments].into_iter().flatten().min()
     }
 
     /// The next thing the caller must do; `None` when all is done.

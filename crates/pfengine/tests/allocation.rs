@@ -184,7 +184,7 @@ fn match_rules_and_anchors() {
     let tag = |action, name: &str| Rule { tag: Some(name.to_owned()), ..Rule::new(action) };
     let inner = vec![tag(Action::Match, "a"), tag(Action::Match, "b"), Rule::new(Action::Pass)];
     let anchor = Anchor { path: "inner".to_owned(), rules: Some(inner) };
-    let anchor = Rule { anchor: Some(anchor), ..Rule::new(Action::Pass) };
+    let anchor = Rule { anchor: Some(Box::new(anchor)), ..Rule::new(Action::Pass) };
     let rules = vec![tag(Action::Match, "c"), anchor];
     let mut rig = Rig::new(Options::default(), rules);
     segments(Direction::In, syn).allocations(&mut rig, is_pass);

@@ -392,7 +392,7 @@ fn what_the_engine_cannot_evaluate_is_refused_and_changes_nothing() {
     let mut router = Router::new(Options::default(), web(BlockAnswer::Drop));
     let mut once = Rule::new(Action::Pass);
     once.once = true;
-    let draft = pfapi::ruleset::Draft { rules: vec![((), once)], ..Default::default() };
+    let draft = pfapi::ruleset::Draft::<()> { rules: vec![once], ..Default::default() };
     let ruleset = pfapi::check::check(draft).unwrap();
     let error = router.engine.load(&ruleset, pfengine::Loader::default(), router.now).unwrap_err();
     assert_eq!(error.to_string(), "rule 0: `once` is not supported by this version");

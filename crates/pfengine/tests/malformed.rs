@@ -8,7 +8,7 @@ use common::{
     ipv6_chain, len16, proto, udp,
 };
 use pfapi::reason::Reason;
-use pfapi::ruleset::{Action, BlockAnswer, Options, Rule, StatePolicy};
+use pfapi::ruleset::{Action, BlockAnswer, Options, Reassemble, Rule, StatePolicy};
 use pfapi::units::Direction;
 use pfengine::{Checksum, Gso, Offload, Verdict};
 
@@ -60,10 +60,9 @@ impl Filters {
         let mut pass = Rule::new(Action::Pass);
         pass.state = StatePolicy::None;
         let block = Rule::new(Action::Block(BlockAnswer::Return));
-        Self {
-            pass: Rig::new(Options::default(), vec![pass]),
-            block: Rig::new(Options::default(), vec![block]),
-        }
+        // Fragments go to the rules one by one; `fragments.rs` is about those put together.
+        let options = || Options { reassemble: Some(Reassemble::No), ..Options::default() };
+        Self { pass: Rig::new(options(), vec![pass]), block: Rig::new(options(), vec![block]) }
     }
 
     fn expect(&mut self, what: &str, octets: &[u8], expected: Expect) {

@@ -250,7 +250,7 @@ impl Router {
             Verdict::Drop(reason) => {
                 log.note(now, format!("dropped: {}", reason.name()));
             }
-            Verdict::Consumed => log.note(now, "consumed"),
+            Verdict::Held => log.note(now, "held"),
         }
         self.pool.push(packet);
     }

@@ -75,9 +75,9 @@ impl Policy {
             syncookies: self.syncookies,
             ..Options::default()
         };
-        let mut rules = vec![((), Rule::new(Action::Block(self.block)))];
+        let mut rules = vec![Rule::new(Action::Block(self.block))];
         for _ in 0..rng.below(6) {
-            rules.push(((), idle_rule(rng)));
+            rules.push(idle_rule(rng));
         }
         for &port in &self.open {
             let mut inbound = Rule::new(Action::Pass);
@@ -93,12 +93,12 @@ impl Policy {
                 outbound.direction = Some(Direction::Out);
                 outbound.interface =
                     Some(InterfaceMatch { negated: false, name: SERVER_SIDE.to_owned() });
-                rules.push(((), outbound));
+                rules.push(outbound);
             }
             inbound.quick = rng.chance(300);
-            rules.push(((), inbound));
+            rules.push(inbound);
             for _ in 0..rng.below(3) {
-                rules.push(((), idle_rule(rng)));
+                rules.push(idle_rule(rng));
             }
         }
         let tables = vec![((), idle_table())];

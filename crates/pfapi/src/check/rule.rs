@@ -167,7 +167,7 @@ fn check_bounds(rule: &Rule, report: &mut impl FnMut(Mistake)) {
 }
 
 fn check_names(rule: &Rule, report: &mut impl FnMut(Mistake)) {
-    for interface in [&rule.interface, &rule.received_on].into_iter().flatten() {
+    for interface in rule.interface.iter().chain(rule.received_on.as_deref()) {
         check_name("interface name", &interface.name, INTERFACE_NAME_MAX, report);
     }
     if let Some(label) = &rule.label {

@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, DynamicAddr, Options, Reassemble, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, DynamicAddr, Options, Rule, StatePolicy};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -69,17 +69,11 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
         timeouts: _,
         skip: _,
         syncookies: _,
-        reassemble,
+        reassemble: _,
         debug: _,
         hostid,
         log_interface,
     } = options;
-    // Fragments are never put together, which is what `no` says.
-    match reassemble {
-        None | Some(Reassemble::No) => {}
-        Some(Reassemble::Yes) => report("set reassemble yes"),
-        Some(Reassemble::NoDf) => report("set reassemble yes no-df"),
-    }
     if hostid.is_some() {
         report("set hostid");
     }
@@ -187,8 +181,8 @@ mod tests {
         let mut logged = plain.clone();
         logged.log = Some(crate::ruleset::Log::default());
         logged.once = true;
-        let rules = vec![(0, plain), (1, logged)];
-        let checked = check(Draft { rules, ..Draft::default() }).unwrap();
+        let rules = vec![plain, logged];
+        let checked = check(Draft::<()> { rules, ..Draft::default() }).unwrap();
         let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,

@@ -7,6 +7,7 @@ use super::{
     Route, StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
 };
 use crate::addr::Af;
+use crate::rare::{Rare, Usual};
 use crate::units::Direction;
 
 /// One expanded rule, or the call of an anchor.
@@ -18,7 +19,7 @@ pub struct Rule {
     pub action: Action,
     /// `anchor`: the rules below it are evaluated when the rule matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anchor: Option<Anchor>,
+    pub anchor: Option<Box<Anchor>>,
     /// Direction; `None` is both.
     pub direction: Option<Direction>,
     /// `log`
@@ -44,7 +45,7 @@ pub struct Rule {
     pub to: Endpoint,
     /// `received-on`
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub received_on: Option<InterfaceMatch>,
+    pub received_on: Option<Box<InterfaceMatch>>,
     /// `user`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<IdMatch>,
@@ -65,16 +66,16 @@ pub struct Rule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pkt_rate: Option<Rate>,
     /// `set`: what is written onto the packet.
-    #[serde(default, skip_serializing_if = "SetActions::is_empty")]
-    pub set: SetActions,
+    #[serde(default, skip_serializing_if = "Rare::is_usual")]
+    pub set: Rare<SetActions>,
     /// What a passed packet leaves behind.
     pub state: StatePolicy,
     /// `probability` as a share of 2^32 - 1; never zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<u32>,
     /// What stands in the brackets behind `keep state`.
-    #[serde(default, skip_serializing_if = "StateOptions::is_empty")]
-    pub state_options: StateOptions,
+    #[serde(default, skip_serializing_if = "Rare::is_usual")]
+    pub state_options: Rare<StateOptions>,
     /// `fragment`: fragments that were not put together, and nothing else.
     #[serde(default, skip_serializing_if = "is_false")]
     pub fragment: bool,
@@ -94,7 +95,7 @@ pub struct Rule {
     pub tag: Option<String>,
     /// `tagged`
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tagged: Option<TagMatch>,
+    pub tagged: Option<Box<TagMatch>>,
     /// `rtable`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtable: Option<u32>,
@@ -106,13 +107,13 @@ pub struct Rule {
     pub af_to: Option<Af>,
     /// `nat-to`: new source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nat: Option<Pool>,
+    pub nat: Option<Box<Pool>>,
     /// `rdr-to`: new destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rdr: Option<Pool>,
+    pub rdr: Option<Box<Pool>>,
     /// `route-to`, `reply-to`, `dup-to`
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<Route>,
+    pub route: Option<Box<Route>>,
 }
 
 /// What happens to a packet that a rule decides.
@@ -189,6 +190,13 @@ pub struct SetActions {
     pub delay: Option<u16>,
 }
 
+impl Usual for SetActions {
+    fn usual() -> &'static Self {
+        static USUAL: SetActions = SetActions { prio: None, queue: None, tos: None, delay: None };
+        &USUAL
+    }
+}
+
 impl SetActions {
     /// Whether nothing is set.
     #[must_use]
@@ -251,10 +259,10 @@ impl Rule {
             tos: None,
             prio: None,
             max_pkt_rate: None,
-            set: SetActions::default(),
+            set: Rare::usual(),
             state: if action == Action::Pass { StatePolicy::Keep } else { StatePolicy::None },
             probability: None,
-            state_options: StateOptions::default(),
+            state_options: Rare::usual(),
             fragment: false,
             scrub: Scrub::default(),
             allow_opts: false,
@@ -273,8 +281,7 @@ impl Rule {
 
     /// Names of the tables that the rule refers to.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
-        let pools = [self.nat.as_ref(), self.rdr.as_ref(), self.route.as_ref().map(|r| &r.pool)];
-        let pools = pools.into_iter().flatten().map(|pool| &pool.addr);
+        let pools = self.pools().map(|pool| &pool.addr);
         let ends = [&self.from.addr, &self.to.addr];
         let named = ends.into_iter().chain(pools).filter_map(|addr| match addr {
             AddrMatch::Table(name) => Some(name.as_str()),
@@ -286,6 +293,6 @@ impl Rule {
     /// The pools of the rule.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
         let route = self.route.as_ref().map(|route| &route.pool);
-        [self.nat.as_ref(), self.rdr.as_ref(), route].into_iter().flatten()
+        [self.nat.as_deref(), self.rdr.as_deref(), route].into_iter().flatten()
     }
 }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Rate;
+use crate::rare::Usual;
 use crate::timeout::Timeout;
 
 /// What a passed packet leaves behind.
@@ -51,6 +52,26 @@ pub struct StateOptions {
     pub pflow: bool,
     /// Timeouts of the rule's states; never zero.
     pub timeouts: Vec<(Timeout, u32)>,
+}
+
+impl Usual for StateOptions {
+    fn usual() -> &'static Self {
+        static USUAL: StateOptions = StateOptions {
+            max: None,
+            no_sync: false,
+            source_track: None,
+            max_src_states: None,
+            max_src_conn: None,
+            max_src_conn_rate: None,
+            max_src_nodes: None,
+            overload: None,
+            if_bound: false,
+            sloppy: false,
+            pflow: false,
+            timeouts: Vec::new(),
+        };
+        &USUAL
+    }
 }
 
 impl StateOptions {

@@ -14,7 +14,7 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::facts::{self, DEFAULT_CONFIG};
-use crate::flags::classic::{Classic, ErrorForm, Names, OutputForm};
+use crate::flags::classic::{Classic, Names, OutputForm};
 use crate::load::{self, Setting, Style};
 use crate::machine;
 use crate::report;
@@ -155,10 +155,8 @@ fn read(session: &mut Session<'_, '_>, file: &str) -> std::io::Result<String> {
 }
 
 fn style(session: &Session<'_, '_>) -> Style {
-    let terminal = session.console.err_is_terminal;
-    let usual = if terminal { ErrorForm::Pretty } else { ErrorForm::Classic };
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    Style { form: session.flags.errors.unwrap_or(usual), color: terminal && !plain }
+    let usual = Style::usual(session.console);
+    Style { form: session.flags.errors.unwrap_or(usual.form), ..usual }
 }
 
 /// Interfaces for `-n`: of the daemon, of a configuration file, of this machine.

@@ -6,5 +6,6 @@ mod common;
 mod daemon;
 mod docs;
 mod env;
+mod fmt;
 mod program;
 mod tables;

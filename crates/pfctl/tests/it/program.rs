@@ -40,12 +40,14 @@ fn refused_and_ambiguous_words_have_no_usage_behind_them() {
 #[test]
 fn subcommands_are_listed_when_one_is_unknown() {
     let outcome = pfctl(&["nope"], "");
-    let text = "pfctl: unknown subcommand 'nope': the only one is completions, and flags start with a dash\n";
+    let text = "pfctl: unknown subcommand 'nope': there are completions and fmt, and flags start with a dash\n";
     assert_eq!((outcome.code, outcome.err.as_str()), (2, text));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = pfctl(&["completions", shell], "");
         assert_eq!((script.code, script.err.as_str()), (0, ""), "{shell}");
-        assert!(script.out.contains("pfctl") && script.out.contains("config"), "{shell}");
+        for word in ["pfctl", "config", "fmt", "check"] {
+            assert!(script.out.contains(word), "{shell} has no {word}");
+        }
     }
     assert_eq!(pfctl(&["completions", "tcsh"], "").code, 2);
     assert_eq!(pfctl(&["completions"], "").code, 2);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pfapi::check::{self, CheckedRuleset, RULES_MAX};
+use pfapi::check::{self, CheckedRuleset, Place, RULES_MAX};
 use pfapi::control::FailureKind;
 use pfapi::ruleset::{Draft, Options, Rule, TableDef};
 
@@ -93,17 +93,8 @@ impl DraftBuilder {
     pub fn check(self) -> Result<CheckedRuleset, LoadFailure> {
         let draft = Draft {
             options: self.options,
-            tables: self
-                .tables
-                .into_iter()
-                .map(|table| (Place::Table(table.name.clone()), table))
-                .collect(),
-            rules: self
-                .rules
-                .into_iter()
-                .zip(0..)
-                .map(|(rule, at)| (Place::Rule(at), rule))
-                .collect(),
+            tables: self.tables.into_iter().map(|table| (table.name.clone(), table)).collect(),
+            rules: self.rules,
             ..Draft::default()
         };
         let checked = check::check(draft).map_err(|errors| {
@@ -129,13 +120,6 @@ impl DraftBuilder {
             missing.iter().take(MISTAKES_SHOWN).map(ToString::to_string).collect();
         Err(LoadFailure::new(FailureKind::Invalid, lines.join("; ")))
     }
-}
-
-/// Where in a draft a mistake is.
-#[derive(Clone, Debug)]
-enum Place {
-    Rule(usize),
-    Table(String),
 }
 
 /// The load that is open, if any.

@@ -97,6 +97,7 @@ fn reset(packet: &mut Packet) {
     packet.set_span(HEADROOM + line * LINE_OCTETS, 0);
     packet.meta.offload = Offload::default();
     packet.meta.link = None;
+    packet.meta.refragment = None;
     packet.meta.verdict = Verdict::Pass;
 }
 

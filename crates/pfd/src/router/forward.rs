@@ -1,5 +1,6 @@
 //! One packet between the inbound and the outbound pass.
 
+use core::cell::Cell;
 use core::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,10 +8,10 @@ use pfapi::addr::{Af, Prefix};
 use pfapi::facts::Facts;
 use pfapi::ruleset::proto;
 use pfapi::units::{Direction, IfIndex, Uptime};
-use pfengine::Packet;
 use pfengine::reply::{self, IcmpError};
 use pfengine::wire::build::TTL_DEFAULT;
 use pfengine::wire::ip::{Fragment, Layout};
+use pfengine::{Packet, Refragment};
 
 use super::counters::{Counters, Event};
 use super::header;
@@ -40,6 +41,8 @@ pub struct Router {
     links: Vec<Link>,
     errors: ErrorBudget,
     counters: Arc<Counters>,
+    /// Last identification given out by [`Router::next_id`].
+    fragment_id: Cell<u32>,
 }
 
 /// What the router knows of an interface.
@@ -80,6 +83,7 @@ impl Router {
             links: links.collect(),
             errors: ErrorBudget::default(),
             counters: Arc::default(),
+            fragment_id: Cell::new(0),
         }
     }
 
@@ -163,7 +167,7 @@ impl Router {
         }
         // Most packets are shorter than any link; only the others are looked at closely.
         let mtu = self.mtu(interface);
-        if packet.len() > mtu
+        if (packet.len() > mtu || packet.meta.refragment.is_some())
             && header::must_not_fragment(packet.data())
             && header::wire_len(packet) > mtu
         {
@@ -218,9 +222,24 @@ impl Router {
         let Some(interface) = self.route(packet) else { return false };
         packet.meta.interface = interface;
         packet.meta.direction = Direction::Out;
-        // A new packet: no state has let it in.
+        // A new packet: no state has let it in, and nobody but its sender cuts it.
         packet.meta.link = None;
+        let id = packet.meta.refragment.map(|refragment| refragment.id());
+        packet.meta.refragment = None;
+        let mtu = self.mtu(interface);
+        if packet.len() > mtu && packet.data()[0] >> 4 == 6 {
+            let id = id.unwrap_or_else(|| self.next_id());
+            packet.meta.refragment = Refragment::for_link(mtu, id);
+        }
         true
+    }
+
+    /// An identification for the fragments of a packet of this host that was not itself put
+    /// together from fragments (those have a random one).
+    fn next_id(&self) -> u32 {
+        let id = self.fragment_id.get().wrapping_add(1);
+        self.fragment_id.set(id);
+        id
     }
 
     /// Counts from the outside: fragments and lost buffers.

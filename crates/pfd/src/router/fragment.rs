@@ -1,10 +1,11 @@
-//! Cutting an IPv4 packet that is too long for the next link.
+//! Cutting a packet: an IPv4 packet that is too long for the next link, or an IPv6 packet that was
+//! put together from fragments.
 //!
-//! Source: RFC 791 section 3.2 "An Example Fragmentation Procedure".
+//! Source: RFC 791 section 3.2 "An Example Fragmentation Procedure"; RFC 8200 section 4.5.
 
 use pfengine::wire::checksum::Sum;
 use pfengine::wire::ip::IPV4_HEADER;
-use pfengine::{Checksum, Packet, reply};
+use pfengine::{Checksum, Packet, Refragment, reply};
 
 use crate::ports::Ports;
 
@@ -71,6 +72,29 @@ pub(crate) fn fragment(
         piece.data_mut()[head_len..].copy_from_slice(&data[at..end]);
         ports.send(packet.meta.interface, piece);
         at = end;
+    }
+    Ok(())
+}
+
+/// Cuts an IPv6 packet as `cut` says and sends the fragments on the packet's interface.
+pub(crate) fn refragment(
+    packet: &mut Packet,
+    cut: Refragment,
+    ports: &mut impl Ports,
+) -> Result<(), FragmentError> {
+    if packet.meta.offload.checksum != Checksum::Complete && !reply::complete_checksum(packet) {
+        return Err(FragmentError::NotAllowed);
+    }
+    let mut done = 0;
+    while !cut.is_done(packet.data(), done) {
+        let mut piece = ports.buffer().ok_or(FragmentError::NoBuffer)?;
+        piece.meta = packet.meta;
+        let Some(next) = cut.write(packet.data(), done, &mut piece) else {
+            ports.recycle(piece);
+            return Err(FragmentError::NotAllowed);
+        };
+        ports.send(packet.meta.interface, piece);
+        done = next;
     }
     Ok(())
 }

@@ -70,10 +70,14 @@ pub(super) fn must_not_fragment(data: &[u8]) -> bool {
     data[0] >> 4 == 6 || data[6] & 0x40 != 0
 }
 
-/// Octets of the largest packet that goes onto the wire: of a super-packet one segment.
+/// Octets of the largest packet that goes onto the wire: of a super-packet one segment, of a
+/// packet that was put together one fragment.
 pub(super) fn wire_len(packet: &Packet) -> usize {
     let offload = packet.meta.offload;
     let data = packet.data();
+    if let Some(refragment) = packet.meta.refragment {
+        return refragment.longest(data.len());
+    }
     if offload.gso == Gso::None {
         return data.len();
     }

@@ -13,7 +13,7 @@ mod table;
 
 pub use counters::{Counters, Event};
 pub use forward::{Router, RouterOptions};
-pub(crate) use fragment::{FragmentError, fragment};
+pub(crate) use fragment::{FragmentError, fragment, refragment};
 pub use table::{Table, Target};
 
 #[cfg(test)]

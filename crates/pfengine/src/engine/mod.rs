@@ -15,10 +15,12 @@ use arc_swap::ArcSwap;
 use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{Rule, Syncookies as SyncookieSetting};
+use pfapi::ruleset::{Reassemble, Rule, Syncookies as SyncookieSetting};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
+use crate::normalize::fragment::cache::Cache;
+use crate::normalize::fragment::shared::Fragments;
 use crate::rng::Rng;
 use crate::rules::{LoadedRules, Ruleset, Tag, Tags, add_named_tables, skipped};
 use crate::state::key::HashSecret;
@@ -95,6 +97,8 @@ pub struct Snapshot {
     pub timeouts: Timeouts,
     /// Limits.
     pub limits: Limits,
+    /// What becomes of fragments.
+    pub reassemble: Reassemble,
     /// Whether packets are filtered at all.
     pub enabled: bool,
 }
@@ -106,6 +110,7 @@ pub struct Engine {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) store: Store,
     pub(crate) syncookies: Syncookies,
+    pub(crate) fragments: Fragments,
     limit_counters: LimitCounters,
     /// One load or table change at a time; also the clock marks that only the control side needs.
     control: Mutex<Control>,
@@ -136,6 +141,7 @@ impl Engine {
             rules: LoadedRules::empty(&config.facts, 0),
             timeouts: Timeouts::default(),
             limits,
+            reassemble: Reassemble::Yes,
             enabled: false,
         };
         // pf's ids begin with the time of the first enable; here a random word keeps the ids of
@@ -145,6 +151,7 @@ impl Engine {
             snapshot: ArcSwap::from_pointee(snapshot),
             store: Store::new(limits.get(Limit::States), HashSecret(rng.key()), first_id),
             syncookies: Syncookies::new(rng.seed()),
+            fragments: Fragments::new(limits.get(Limit::Frags)),
             limit_counters: LimitCounters::default(),
             control: Mutex::new(Control {
                 epoch: 0,
@@ -242,10 +249,12 @@ impl Engine {
         let skip = skipped(&options.skip, self.facts());
         let rules = LoadedRules::new(rulesets, tables, tags, skip, self.facts(), control.epoch);
         self.store.set_limit(requested);
+        self.fragments.with(|cache| cache.set_limit(options.limits.get(Limit::Frags)));
         self.snapshot.store(Arc::new(Snapshot {
             rules,
             timeouts: options.timeouts,
             limits: options.limits,
+            reassemble: options.reassemble.unwrap_or(old.reassemble),
             enabled: old.enabled,
         }));
         if let Some(setting) = options.syncookies {
@@ -316,6 +325,7 @@ impl Engine {
                 pf_states += u64::from(pf_state);
             }
         }
+        self.fragments.with(|cache| Cache::check_invariants(cache))?;
         let gauges = &self.store.half_open;
         let checks = [
             ("states", self.store.count(), states),

@@ -45,8 +45,8 @@ impl Engine {
             state_table,
             source_nodes: 0,
             source_table: empty(),
-            fragments: 0,
-            fragment_table: empty(),
+            fragments: self.fragments.with(|cache| cache.held()),
+            fragment_table: totals.fragment_table(),
             reasons: totals.reasons(),
             limit_counters: self.limit_counters.list([
                 (LimitCounter::Synfloods, cookies.synfloods),

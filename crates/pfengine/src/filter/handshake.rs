@@ -132,7 +132,7 @@ impl<'a> Filter<'a> {
                 }
                 Recreated::Blocked
             }
-            Ok(Verdict::Drop(_) | Verdict::Consumed) | Err(Reason::Match) => Recreated::Blocked,
+            Ok(Verdict::Drop(_) | Verdict::Held) | Err(Reason::Match) => Recreated::Blocked,
             Err(reason) => Recreated::Full(reason),
         };
         // An ICMP answer may have moved the start of the scratch packet.

@@ -2,9 +2,11 @@
 //!
 //! [`Filter::decide`] is the list of stages; each stage is a file: `handshake` (SYN cookies and
 //! the proxy phase), `known` (packets of a state), `error` (ICMP errors), `fresh` (packets that
-//! only rules can decide). Source: OpenBSD sys/net/pf.c `pf_test`.
+//! only rules can decide). Fragments are put together before, when a packet is received
+//! (`fragment`). Source: OpenBSD sys/net/pf.c `pf_test`.
 
 mod error;
+mod fragment;
 mod fresh;
 mod handshake;
 mod known;
@@ -13,7 +15,7 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
-use crate::normalize;
+use crate::normalize::tcp_flags;
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply;
@@ -43,6 +45,8 @@ pub enum Arrival {
     Skipped,
     /// Malformed.
     Refused(Reason),
+    /// A fragment whose end is known already; no reason is counted.
+    Settled(Verdict),
     /// To be decided.
     Parsed(Flow),
 }
@@ -97,6 +101,10 @@ impl<'a> Filter<'a> {
                 // Octets behind the IP packet are padding.
                 let fits = packet.resize(desc.total);
                 debug_assert!(fits, "a parsed packet fits its buffer");
+                if desc.transport == Transport::Fragment {
+                    return self.receive_fragment(packet, &desc);
+                }
+                fragment::clear_reserved_bit(packet, &desc);
                 Arrival::Parsed(self.flow(desc, packet.meta.direction))
             }
             Err(reason) => Arrival::Refused(reason),
@@ -142,8 +150,13 @@ impl<'a> Filter<'a> {
         let verdict = match arrival {
             Arrival::Skipped => Ok(Verdict::Pass),
             Arrival::Refused(reason) => Err(*reason),
+            Arrival::Settled(verdict) => return *verdict,
             Arrival::Parsed(flow) => self.decide_flow(packet, flow, Origin::Real),
         };
+        if let Ok(Verdict::Answer) = verdict {
+            // The answer is a packet of its own, shorter than any link.
+            packet.meta.refragment = None;
+        }
         verdict.unwrap_or_else(|reason| {
             // Packets that rules decided were counted as "match" when that happened.
             if reason != Reason::Match {
@@ -170,7 +183,6 @@ impl<'a> Filter<'a> {
                     None => self.decide_by_rules(packet, flow),
                 }
             }
-            Transport::Fragment if has_dont_fragment(packet, &flow.desc) => Err(Reason::Fragment),
             _ => match self.find(packet, flow) {
                 Some(state) => self.pass_datagram(packet, flow, state),
                 None => self.decide_by_rules(packet, flow),
@@ -190,7 +202,7 @@ impl<'a> Filter<'a> {
         {
             return outcome;
         }
-        normalize::tcp(packet, flow.desc.l4, &mut tcp)?;
+        tcp_flags::normalize(packet, flow.desc.l4, &mut tcp)?;
         flow.desc.transport = Transport::Tcp(tcp);
         let mut state = self.find(packet, flow);
         if Self::may_return_cookie(packet, &tcp, state.as_deref()) {
@@ -226,11 +238,6 @@ impl<'a> Filter<'a> {
     pub(super) const fn place(packet: &Packet) -> Place {
         Place { interface: packet.meta.interface, direction: packet.meta.direction }
     }
-}
-
-/// Whether the packet is an IPv4 fragment that says it must not be one.
-fn has_dont_fragment(packet: &Packet, desc: &PacketDesc) -> bool {
-    desc.af == pfapi::addr::Af::Inet && packet.data()[6] & 0x40 != 0
 }
 
 /// What the options of a TCP header say; `l4` is where the header starts.

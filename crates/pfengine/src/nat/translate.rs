@@ -113,20 +113,18 @@ impl<'a, 'v> Translator<'a, 'v> {
 
     /// The key of the packet's state beyond the translation; `None` when no rule asked for one.
     pub fn key(&self, addresses: &Addresses) -> Option<Key> {
-        self.changed.then(|| match self.family {
-            // Packets of the other family come in like answers.
-            Some(Family { af, src, dst, sport, dport }) => Key::of_packet(
-                self.direction.reversed(),
-                (af, protocol(self.number)),
-                (src, sport),
-                (dst, dport),
-            ),
-            None => {
-                let (sport, dport) = self.ports(addresses);
-                let ends = ((addresses.src, sport), (addresses.dst, dport));
-                Key::of_packet(self.direction, (addresses.af, self.number), ends.0, ends.1)
-            }
-        })
+        if !self.changed {
+            return None;
+        }
+        // Packets of the other family come in like answers.
+        if let Some(Family { af, src, dst, sport, dport }) = self.family {
+            let proto = protocol(self.number);
+            let direction = self.direction.reversed();
+            return Some(Key::of_packet(direction, (af, proto), (src, sport), (dst, dport)));
+        }
+        let (sport, dport) = self.ports(addresses);
+        let ends = ((addresses.src, sport), (addresses.dst, dport));
+        Some(Key::of_packet(self.direction, (addresses.af, self.number), ends.0, ends.1))
     }
 
     fn ports(&self, addresses: &Addresses) -> (u16, u16) {

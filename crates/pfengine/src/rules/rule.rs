@@ -50,8 +50,8 @@ pub struct Pools {
 impl Pools {
     fn new(rule: &Rule) -> Self {
         Self {
-            nat: rule.nat.as_ref().map(Pool::new),
-            rdr: rule.rdr.as_ref().map(Pool::new),
+            nat: rule.nat.as_deref().map(Pool::new),
+            rdr: rule.rdr.as_deref().map(Pool::new),
             route: rule.route.as_ref().map(|route| Pool::new(&route.pool)),
         }
     }

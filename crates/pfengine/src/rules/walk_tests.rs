@@ -52,7 +52,8 @@ fn quick(action: Action, label: &str) -> Rule {
 }
 
 fn anchor(path: &str) -> Rule {
-    Rule { anchor: Some(Anchor { path: path.to_owned(), rules: None }), ..rule(Action::Pass, path) }
+    let anchor = Anchor { path: path.to_owned(), rules: None };
+    Rule { anchor: Some(Box::new(anchor)), ..rule(Action::Pass, path) }
 }
 
 fn quick_anchor(path: &str) -> Rule {
@@ -192,7 +193,7 @@ fn anchors_nest_64_deep_and_no_deeper() {
 fn tags_stick_from_every_matching_rule() {
     let tag = |action, name: &str| Rule { tag: Some(name.to_owned()), ..rule(action, name) };
     let tagged = |name: &str, negated| Rule {
-        tagged: Some(TagMatch { negated, name: name.to_owned() }),
+        tagged: Some(Box::new(TagMatch { negated, name: name.to_owned() })),
         ..rule(Action::Pass, "tagged")
     };
     let yes = |sets: &[(&str, Vec<Rule>)]| decided(sets) == "tagged";
@@ -309,7 +310,7 @@ fn later_rules_see_translated_addresses() {
     use pfapi::port::PortMatch;
     use pfapi::ruleset::{AddrMatch, Pool};
     let rdr = |action| Rule {
-        rdr: Some(Pool::new(AddrMatch::Any)),
+        rdr: Some(Box::new(Pool::new(AddrMatch::Any))),
         proto: Some(17),
         ..rule(action, "rdr")
     };

@@ -52,6 +52,7 @@ pub struct State {
     /// Ended; the purge collects it and no packet matches it.
     pub purge: bool,
     /// Its parts in the loads of the addresses that it holds.
+    #[expect(dead_code, reason = "nobody reads them: they count for as long as the state lives")]
     pub shares: Shares,
     /// What depends on the protocol.
     pub body: Body,

@@ -10,6 +10,8 @@ use super::bytes::{array, be16};
 pub const IPV4_HEADER: usize = 20;
 /// Octets of an IPv6 header without extension headers.
 pub const IPV6_HEADER: usize = 40;
+/// Octets of an IPv6 fragment header. Source: RFC 8200 section 4.5.
+pub const FRAGMENT_HEADER: usize = 8;
 
 /// Headers before the transport header that are walked before a packet is given up: as many as
 /// the filter walks, so that whatever it lets into a state can be answered too.

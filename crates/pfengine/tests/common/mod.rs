@@ -328,8 +328,8 @@ pub fn engine(options: Options, rules: Vec<Rule>, seed: u8) -> Arc<Engine> {
     let config = EngineConfig { facts: facts(), seed: [seed; 32], hostid: 1 };
     let now = Uptime::from_secs(1_000);
     let engine = Engine::new(config, now);
-    let rules = rules.into_iter().map(|rule| ((), rule)).collect();
-    let ruleset = check(Draft { options, rules, ..Draft::default() }).expect("a valid ruleset");
+    let ruleset =
+        check(Draft::<()> { options, rules, ..Draft::default() }).expect("a valid ruleset");
     engine.load(&ruleset, Loader::default(), now).expect("the ruleset loads");
     assert!(engine.set_enabled(true, now));
     engine

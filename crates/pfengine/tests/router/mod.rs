@@ -67,8 +67,7 @@ impl Router {
     }
 
     pub fn load(&self, options: Options, rules: Vec<Rule>) {
-        let rules = rules.into_iter().map(|rule| ((), rule)).collect();
-        let ruleset = check(Draft { options, rules, ..Draft::default() }).unwrap();
+        let ruleset = check(Draft::<()> { options, rules, ..Draft::default() }).unwrap();
         self.engine.load(&ruleset, Loader::default(), self.now).unwrap();
     }
 
@@ -115,7 +114,7 @@ impl Router {
             Verdict::Pass => self.pass_out(packet),
             Verdict::Answer => out(route(packet.data()), &packet),
             Verdict::Drop(reason) => Seen::Dropped(reason),
-            Verdict::Consumed => panic!("nothing here is kept"),
+            Verdict::Held => panic!("nothing here is kept"),
         };
         self.engine.check_invariants().unwrap();
         seen
@@ -128,7 +127,7 @@ impl Router {
         match packet.meta.verdict {
             Verdict::Pass | Verdict::Answer => out(route(packet.data()), &packet),
             Verdict::Drop(reason) => Seen::Dropped(reason),
-            Verdict::Consumed => panic!("nothing here is kept"),
+            Verdict::Held => panic!("nothing here is kept"),
         }
     }
 

@@ -98,3 +98,28 @@ fn tcp_finds_the_path_mtu() {
         }
     });
 }
+
+/// Fragments of 60 KB are put together for the rules and cut again for the other end, which the
+/// ends' own counters and the daemon's show.
+#[test]
+fn pings_of_60_kilobytes_pass_in_fragments() {
+    in_lab(test_path!(), &["ping"], || {
+        let lab = lab(PASS);
+        for host in [SERVER.v4(), SERVER.v6(), CLIENT.router_v4(), CLIENT.router_v6()] {
+            let text = ping(&lab, &["-c", "5", "-i", "0.1", "-s", "60000"], &host);
+            assert!(text.contains("5 received, 0% packet loss"), "{text}");
+        }
+        let info = lab.pfctl_ok(["-vsi"]).unwrap();
+        let block = info.split("Fragments\n").nth(1).unwrap();
+        let count = |name: &str| -> u64 {
+            let line = block.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+            line.trim_start()[name.len()..].split_whitespace().next().unwrap().parse().unwrap()
+        };
+        assert_eq!(count("current entries"), 0, "{info}");
+        // 60,008 octets in steps of 1480 or 1448: 41 and 42 fragments. Requests and replies to the
+        // server, requests to the router.
+        let fragments = 5 * (41 + 42) * 3;
+        assert_eq!(count("inserts"), fragments, "{info}");
+        assert_eq!(count("removals"), fragments, "{info}");
+    });
+}

@@ -18,7 +18,7 @@ const URGENT_AT: usize = 18;
 ///
 /// # Errors
 /// [`Reason::Normalize`] for packets that belong to no connection.
-pub fn tcp(packet: &mut Packet, l4: usize, tcp: &mut TcpDesc) -> Result<(), Reason> {
+pub fn normalize(packet: &mut Packet, l4: usize, tcp: &mut TcpDesc) -> Result<(), Reason> {
     let mut flags = tcp.flags;
     if tcp.has(SYN) {
         if tcp.has(RST) {
@@ -85,10 +85,10 @@ mod tests {
         packet
     }
 
-    fn normalize(packet: &mut Packet) -> Result<TcpDesc, Reason> {
+    fn normalized(packet: &mut Packet) -> Result<TcpDesc, Reason> {
         let desc = PacketDesc::parse(packet.data()).unwrap();
         let Transport::Tcp(mut header) = desc.transport else { panic!("a TCP packet") };
-        tcp(packet, desc.l4, &mut header).map(|()| header)
+        normalize(packet, desc.l4, &mut header).map(|()| header)
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
                 || !has(SYN) && !has(ACK) && !has(RST)
                 || !has(ACK) && (has(FIN) && !has(SYN) || has(PSH) || has(URG));
             let mut packet = packet(flags);
-            let outcome = normalize(&mut packet);
+            let outcome = normalized(&mut packet);
             assert_eq!(outcome.is_err(), refused, "flags {flags:#010b}");
             if let Ok(tcp) = outcome {
                 assert_eq!(tcp.flags, if has(SYN) { flags & !FIN } else { flags });
@@ -118,7 +118,7 @@ mod tests {
         let sum = Delta::u16(0x5010, 0x5a10).and(Delta::u16(0, 7)).complete(u16_at(data, 36));
         data[36..38].copy_from_slice(&sum.to_be_bytes());
         assert!(packet_is_intact(packet.data()));
-        normalize(&mut packet).unwrap();
+        normalized(&mut packet).unwrap();
         assert_eq!(packet.data()[32], 0x50);
         assert_eq!(packet.data()[39], 0);
         assert!(packet_is_intact(packet.data()));

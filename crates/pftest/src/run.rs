@@ -1,0 +1,547 @@
+//! Plays a scenario: a router around the filter, a virtual clock, and checks after each step.
+
+use core::fmt;
+use core::net::IpAddr;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use pfapi::reason::{LimitCounter, Reason};
+use pfapi::units::{Direction, IfIndex, Uptime};
+use pfconf::{BuiltinSources, CompileOptions, Input, OsMatch, Sources};
+use pfengine::{Batch, Engine, EngineConfig, Loader, Output, Packet as Buffer, Verdict, Worker};
+
+use crate::files::Files;
+use crate::packet::{Packet, Variables, dissect};
+use crate::scenario::{Action, Command, Counter, Outcome, RulesetSource, Scenario, Step};
+use crate::world::Way;
+
+/// Room in front of a packet, and for it.
+const HEADROOM: usize = 128;
+const CAPACITY: usize = 65_535;
+/// Where the clock of a scenario starts: timeouts count from a moment that is not zero.
+const START: Uptime = Uptime::from_secs(1_000);
+/// Rounds in which the filter may make packets because of packets.
+const ROUNDS_MAX: usize = 8;
+/// Most timeouts within one wait.
+const TIMEOUTS_MAX: usize = 1_000_000;
+
+/// What went otherwise than a scenario says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Failure {
+    /// Name of the scenario's file.
+    pub file: String,
+    /// Line whose step failed, from 1.
+    pub line: usize,
+    /// What was expected and what came.
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.message)
+    }
+}
+
+/// A packet that left the filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Departure {
+    /// Interface that it leaves by; `None` for the router's own host.
+    pub link: Option<IfIndex>,
+    /// The packet.
+    pub octets: Vec<u8>,
+}
+
+/// Counters of `pfctl -si` that a scenario must account for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Accounted {
+    reasons: Vec<(Reason, u64)>,
+    limits: Vec<(LimitCounter, u64)>,
+}
+
+/// A scenario at play.
+pub(crate) struct Play<'a> {
+    pub scenario: &'a Scenario,
+    files: &'a dyn Files,
+    pub engine: Arc<Engine>,
+    worker: Worker,
+    pub now: Uptime,
+    pub variables: Variables,
+    /// What left and was not yet looked at.
+    pub departures: VecDeque<Departure>,
+    /// Drops that were not yet looked at: where, and why.
+    pub drops: VecDeque<(String, Reason)>,
+    /// Packets that the filter kept and nobody asked for yet.
+    pub consumed: usize,
+    /// Messages to the operator.
+    pub events: VecDeque<String>,
+    /// What the counters said when the last packet was sent, plus what was accounted for.
+    accounted: Accounted,
+    /// Counters when `expect counters` was last used.
+    pub before: pfapi::control::Info,
+}
+
+/// Plays a scenario to its end.
+///
+/// # Errors
+/// The first step that goes otherwise than it says.
+pub fn run(scenario: &Scenario, files: &dyn Files) -> Result<(), Failure> {
+    let mut play = Play::new(scenario, files);
+    let fail =
+        |line: usize, message: String| Failure { file: scenario.name.clone(), line, message };
+    let mut line = 0;
+    for step in &scenario.steps {
+        if !matches!(step.action, Action::Expect(_)) {
+            play.settle().map_err(|message| fail(line, message))?;
+        }
+        line = step.line;
+        play.step(step).map_err(|message| fail(line, message))?;
+    }
+    play.settle().map_err(|message| fail(line, message))?;
+    play.engine.check_invariants().map_err(|message| fail(line, message))
+}
+
+/// The scenario's files before those beside it; names are the built-in ones.
+struct ScenarioSources<'a> {
+    scenario: &'a Scenario,
+    files: &'a dyn Files,
+}
+
+impl Sources for ScenarioSources<'_> {
+    fn read(&self, path: &str) -> io::Result<String> {
+        match self.scenario.files.get(path) {
+            Some(text) => Ok(text.clone()),
+            None => self.files.read(path),
+        }
+    }
+
+    fn lookup_host(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn service(&self, name: &str, proto: Option<&str>) -> Option<u16> {
+        BuiltinSources.service(name, proto)
+    }
+
+    fn protocol(&self, name: &str) -> Option<u8> {
+        BuiltinSources.protocol(name)
+    }
+
+    fn os(&self, name: &str) -> OsMatch {
+        BuiltinSources.os(name)
+    }
+}
+
+impl<'a> Play<'a> {
+    fn new(scenario: &'a Scenario, files: &'a dyn Files) -> Self {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&scenario.seed.to_le_bytes());
+        let facts = scenario.world.facts.clone();
+        let engine = Engine::new(EngineConfig { facts, seed, hostid: 1 }, START);
+        let _ = engine.set_enabled(true, START);
+        let before = engine.info(START);
+        Self {
+            scenario,
+            files,
+            worker: engine.worker(),
+            engine,
+            now: START,
+            variables: Variables::default(),
+            departures: VecDeque::new(),
+            drops: VecDeque::new(),
+            consumed: 0,
+            events: VecDeque::new(),
+            accounted: Accounted::default(),
+            before,
+        }
+    }
+
+    /// Everything that happened must have been expected.
+    fn settle(&mut self) -> Result<(), String> {
+        if let Some(departure) = self.departures.pop_front() {
+            return Err(format!("unexpected: {}", self.told(&departure)));
+        }
+        if let Some((place, reason)) = self.drops.pop_front() {
+            return Err(format!("unexpected: dropped {place}, reason {}", reason.name()));
+        }
+        if self.consumed > 0 {
+            return Err(format!("unexpected: the filter kept {} packets", self.consumed));
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Err(format!("unexpected message to the operator: {event}"));
+        }
+        let info = self.engine.info(self.now);
+        let moved = |now: u64, name: &str, accounted: u64| {
+            if now == accounted {
+                return Ok(());
+            }
+            let by = now.wrapping_sub(accounted).cast_signed();
+            Err(format!("counter {name} moved by {by:+} more than the scenario says"))
+        };
+        for (reason, now) in &info.reasons {
+            // Passed packets count as `match`, too.
+            if *reason != Reason::Match {
+                moved(*now, reason.name(), *self.accounted.reason(*reason))?;
+            }
+        }
+        for (limit, now) in &info.limit_counters {
+            moved(*now, &limit.name().replace(' ', "-"), *self.accounted.limit(*limit))?;
+        }
+        Ok(())
+    }
+
+    /// A scenario has said of so many packets why they were dropped.
+    pub fn account(&mut self, reason: Reason, packets: u64) {
+        *self.accounted.reason(reason) += packets;
+    }
+
+    /// A scenario has said how far a counter moved since it last spoke of counters.
+    pub fn account_all(&mut self, counter: Counter, now: u64) {
+        match counter {
+            Counter::Reason(reason) => *self.accounted.reason(reason) = now,
+            Counter::Limit(limit) => *self.accounted.limit(limit) = now,
+            Counter::State(_) | Counter::Source(_) | Counter::Fragment(_) => {}
+        }
+    }
+
+    /// A departure in words.
+    pub fn told(&self, departure: &Departure) -> String {
+        let packet = dissect(&departure.octets);
+        match departure.link {
+            Some(link) => format!("out {} {packet}", self.scenario.world.name(link)),
+            None => format!("host {packet}"),
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match &step.action {
+            Action::Load { source, refused } => self.load(source, refused.as_deref()),
+            Action::At(nanos) => {
+                let target = START.plus_nanos(*nanos);
+                if target.as_nanos() < self.now.as_nanos() {
+                    return Err("the clock does not run backwards".to_owned());
+                }
+                self.advance(target)
+            }
+            Action::Wait(nanos) => self.advance(self.now.plus_nanos(*nanos)),
+            Action::Send { direction, interface, packets, outcome } => packets
+                .iter()
+                .try_for_each(|packet| self.send(*direction, interface, packet, outcome.as_ref())),
+            Action::Expect(expect) => self.check(expect),
+            Action::Do(command) => self.command(command),
+        }
+    }
+
+    fn load(&mut self, source: &RulesetSource, refused: Option<&str>) -> Result<(), String> {
+        let (name, text) = match source {
+            RulesetSource::Text(text) => ("config", text.clone()),
+            RulesetSource::File(path) => {
+                let text = self.files.read(path).map_err(|error| format!("{path}: {error}"))?;
+                (path.as_str(), text)
+            }
+        };
+        let outcome = self.try_load(name, &text);
+        match (outcome, refused) {
+            (Ok(()), None) => Ok(()),
+            (Err(error), None) => Err(format!("the ruleset was refused:\n{error}")),
+            (Ok(()), Some(words)) => {
+                Err(format!("the ruleset was loaded, but must be refused with \"{words}\""))
+            }
+            (Err(error), Some(words)) if error.contains(words) => Ok(()),
+            (Err(error), Some(words)) => {
+                Err(format!("refused, but not with \"{words}\" in the message:\n{error}"))
+            }
+        }
+    }
+
+    fn try_load(&self, name: &str, text: &str) -> Result<(), String> {
+        let sources = ScenarioSources { scenario: self.scenario, files: self.files };
+        let options = CompileOptions {
+            facts: &self.scenario.world.facts,
+            sources: &sources,
+            defines: &[],
+            numeric_only: true,
+            listing: pfconf::Listing::Short,
+        };
+        let compiled = pfconf::compile(&Input { name, text }, &options);
+        let Some(ruleset) = compiled.ruleset else {
+            let lines: Vec<String> =
+                compiled.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
+            return Err(lines.join("\n"));
+        };
+        let loaded = self.engine.load(&ruleset, Loader::default(), self.now);
+        loaded.map_err(|error| error.to_string())
+    }
+
+    /// Lets time pass; what is due is done at its moment.
+    fn advance(&mut self, target: Uptime) -> Result<(), String> {
+        for _ in 0..TIMEOUTS_MAX {
+            let due = self.worker.poll_timeout().unwrap_or(target);
+            if due.as_nanos() > target.as_nanos() {
+                self.now = target;
+                return Ok(());
+            }
+            let at = due.as_nanos().max(self.now.as_nanos());
+            self.now = Uptime::from_nanos(at);
+            self.worker.handle_timeout(self.now);
+            self.outputs()?;
+            if at >= target.as_nanos() {
+                return Ok(());
+            }
+        }
+        Err("the filter has something to do all the time".to_owned())
+    }
+
+    fn send(
+        &mut self,
+        direction: Direction,
+        interface: &str,
+        packet: &Packet,
+        outcome: Option<&Outcome>,
+    ) -> Result<(), String> {
+        let octets = packet.build(&self.variables).map_err(|error| error.to_string())?;
+        let mut buffer = self.buffer(&octets);
+        match direction {
+            Direction::In => {
+                let world = &self.scenario.world;
+                let link = world.index(interface).ok_or("no such interface")?;
+                buffer.meta.interface = link;
+                buffer.meta.direction = Direction::In;
+                self.filter(buffer)?;
+            }
+            Direction::Out => self.leave_host(buffer)?,
+        }
+        self.outputs()?;
+        match outcome {
+            Some(outcome) => self.outcome(outcome, &octets, direction),
+            None => Ok(()),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "buffers may come from a pool one day")]
+    fn buffer(&self, octets: &[u8]) -> Buffer {
+        let mut buffer = Buffer::new(HEADROOM, CAPACITY);
+        buffer.fill(octets);
+        buffer
+    }
+
+    /// One packet through the filter, and on its way.
+    fn filter(&mut self, packet: Buffer) -> Result<(), String> {
+        let (link, direction) = (packet.meta.interface, packet.meta.direction);
+        let mut batch = Batch::new();
+        batch.packets.push(packet);
+        self.worker.process(self.now, &mut batch);
+        for packet in batch.packets {
+            match (packet.meta.verdict, direction) {
+                (Verdict::Pass, Direction::In) => self.forward(packet)?,
+                (Verdict::Pass, Direction::Out) => {
+                    let octets = packet.data().to_vec();
+                    self.departures.push_back(Departure { link: Some(link), octets });
+                }
+                (Verdict::Answer, _) => self.depart(packet.data()),
+                (Verdict::Drop(reason), _) => {
+                    let word = if direction == Direction::In { "in" } else { "out" };
+                    let place = format!("{word} {}", self.scenario.world.name(link));
+                    self.drops.push_back((place, reason));
+                }
+                (Verdict::Held, _) => self.consumed += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Between the inbound and the outbound pass.
+    fn forward(&mut self, mut packet: Buffer) -> Result<(), String> {
+        let Some(dst) = destination(packet.data()) else {
+            return Err("the filter passed something that is no IP packet".to_owned());
+        };
+        match self.scenario.world.way(dst) {
+            Way::Host => {
+                let octets = packet.data().to_vec();
+                self.departures.push_back(Departure { link: None, octets });
+                Ok(())
+            }
+            Way::None => Err(format!("there is no route to {dst}")),
+            Way::Link(link) => {
+                if !take_hop(packet.data_mut()) {
+                    return Err("the time to live of the packet ends at the router".to_owned());
+                }
+                packet.meta.interface = link;
+                packet.meta.direction = Direction::Out;
+                self.filter(packet)
+            }
+        }
+    }
+
+    /// A packet of the router's own host on its way out.
+    fn leave_host(&mut self, mut packet: Buffer) -> Result<(), String> {
+        let dst = destination(packet.data()).ok_or("this is no IP packet")?;
+        match self.scenario.world.way(dst) {
+            Way::Link(link) => {
+                packet.meta.interface = link;
+                packet.meta.direction = Direction::Out;
+                self.filter(packet)
+            }
+            Way::Host | Way::None => Err(format!("there is no route to {dst}")),
+        }
+    }
+
+    /// A packet that is sent as it is.
+    fn depart(&mut self, octets: &[u8]) {
+        let way = destination(octets).map_or(Way::None, |dst| self.scenario.world.way(dst));
+        let link = match way {
+            Way::Link(link) => Some(link),
+            Way::Host | Way::None => None,
+        };
+        self.departures.push_back(Departure { link, octets: octets.to_vec() });
+    }
+
+    /// Does what the filter wants done.
+    fn outputs(&mut self) -> Result<(), String> {
+        for _ in 0..ROUNDS_MAX {
+            let mut filtered = Vec::new();
+            while let Some(output) = self.worker.poll_output() {
+                match output {
+                    Output::Send { packet, filtered: false } => self.depart(packet.data()),
+                    Output::Send { packet, filtered: true } => {
+                        filtered.push(self.buffer(packet.data()));
+                    }
+                    Output::Event(event) => self.events.push_back(event.to_string()),
+                }
+            }
+            if filtered.is_empty() {
+                return Ok(());
+            }
+            filtered.into_iter().try_for_each(|packet| self.leave_host(packet))?;
+        }
+        Err("the filter makes packets of its own packets without end".to_owned())
+    }
+
+    /// What became of one packet against what was said of it.
+    fn outcome(
+        &mut self,
+        outcome: &Outcome,
+        octets: &[u8],
+        direction: Direction,
+    ) -> Result<(), String> {
+        match outcome {
+            Outcome::Through(name) => {
+                let mut wanted = octets.to_vec();
+                if direction == Direction::In {
+                    take_hop(&mut wanted);
+                }
+                let departure = self.next_departure(&format!("the packet out by {name}"))?;
+                let told = self.told(&departure);
+                if departure.link != self.scenario.world.index(name) {
+                    return Err(format!("expected the packet out by {name}\n     got {told}"));
+                }
+                if departure.octets != wanted {
+                    let wanted = dissect(&wanted);
+                    return Err(format!(
+                        "the packet changed on its way\nexpected out {name} {wanted}\n     got {told}"
+                    ));
+                }
+                Ok(())
+            }
+            Outcome::Leaves(name, packet) => self.expect_departure(Some(name), packet),
+            Outcome::Host => {
+                let departure = self.next_departure("the packet at the host")?;
+                if departure.link.is_some() || departure.octets != octets {
+                    let told = self.told(&departure);
+                    return Err(format!("expected the packet at the host, got {told}"));
+                }
+                Ok(())
+            }
+            Outcome::Drop(reason) => self.expect_drop(*reason),
+            Outcome::Consumed => self.expect_consumed(1),
+        }
+    }
+
+    /// What is left to look at, in words.
+    pub fn next_departure(&mut self, wanted: &str) -> Result<Departure, String> {
+        if let Some(departure) = self.departures.pop_front() {
+            return Ok(departure);
+        }
+        let got = match self.drops.front() {
+            Some((place, reason)) => format!("it was dropped {place}, reason {}", reason.name()),
+            None if self.consumed > 0 => "the filter kept it".to_owned(),
+            None => "nothing left".to_owned(),
+        };
+        Err(format!("expected {wanted}, but {got}"))
+    }
+
+    fn command(&mut self, command: &Command) -> Result<(), String> {
+        match command {
+            Command::Enable(enabled) => {
+                if self.engine.set_enabled(*enabled, self.now) {
+                    return Ok(());
+                }
+                Err("the filter is so already".to_owned())
+            }
+            Command::Flush(what) => {
+                let _ = self.engine.flush(what, self.now);
+                if matches!(what, pfapi::control::Flush::Info) {
+                    self.accounted.reasons.clear();
+                }
+                Ok(())
+            }
+            Command::Kill(filter) => {
+                let _ = self.engine.kill_states(filter, self.now);
+                Ok(())
+            }
+            Command::ClearCounters => {
+                self.engine.clear_rule_counters();
+                Ok(())
+            }
+            Command::Table(name, true, entries) => {
+                let added = self.engine.table_add(name, entries, self.now);
+                added.map(|_| ()).map_err(|error| error.to_string())
+            }
+            Command::Table(name, false, entries) => {
+                let deleted = self.engine.table_delete(name, entries);
+                deleted.map(|_| ()).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+impl Accounted {
+    fn reason(&mut self, reason: Reason) -> &mut u64 {
+        entry(&mut self.reasons, reason)
+    }
+
+    fn limit(&mut self, limit: LimitCounter) -> &mut u64 {
+        entry(&mut self.limits, limit)
+    }
+}
+
+fn entry<K: Copy + PartialEq>(list: &mut Vec<(K, u64)>, key: K) -> &mut u64 {
+    let at = list.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+        list.push((key, 0));
+        list.len() - 1
+    });
+    &mut list[at].1
+}
+
+/// Destination of an IP packet.
+fn destination(octets: &[u8]) -> Option<IpAddr> {
+    match octets.first()? >> 4 {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(octets.get(16..20)?).ok()?)),
+        6 => Some(IpAddr::from(<[u8; 16]>::try_from(octets.get(24..40)?).ok()?)),
+        _ => None,
+    }
+}
+
+/// Takes one hop off a packet's life; false when it ends here. RFC 791, RFC 1624.
+fn take_hop(octets: &mut [u8]) -> bool {
+    let v6 = octets.first().is_some_and(|first| first >> 4 == 6);
+    let at = if v6 { 7 } else { 8 };
+    let Some(ttl) = octets.get(at).copied().filter(|&ttl| ttl > 1) else { return false };
+    octets[at] = ttl - 1;
+    if !v6 && octets.len() > 11 {
+        let sum = u32::from(u16::from_be_bytes([octets[10], octets[11]])) + 0x100;
+        let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(0);
+        octets[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+    true
+}

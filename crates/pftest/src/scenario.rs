@@ -1,0 +1,258 @@
+//! What a scenario file says.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use pfapi::addr::Prefix;
+use pfapi::control::{Flush, KillFilter};
+use pfapi::reason::{LimitCounter, Reason, TableCounter};
+use pfapi::ruleset::TableEntry;
+use pfapi::units::Direction;
+
+use crate::packet::{End, Host, Packet};
+use crate::world::World;
+
+/// A scenario: one behaviour, told in packets and virtual seconds.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Name of the file, for messages.
+    pub name: String,
+    /// The first comment of the file.
+    pub title: String,
+    /// Interfaces and routes of the router.
+    pub(crate) world: World,
+    /// Seed of everything random.
+    pub(crate) seed: u64,
+    /// Files that the scenario holds: tables, includes.
+    pub(crate) files: BTreeMap<String, String>,
+    /// What happens, in order.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A mistake in a scenario file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}:{column}: {message}")]
+pub struct ScriptError {
+    /// Name of the file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in octets, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// One line that does something.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Line of the file, from 1.
+    pub line: usize,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a line does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A ruleset is loaded.
+    Load {
+        /// Where it comes from.
+        source: RulesetSource,
+        /// Words that the refusal must have; `None` when the load must succeed.
+        refused: Option<String>,
+    },
+    /// The clock goes on to this moment, nanoseconds from the start.
+    At(u64),
+    /// The clock goes on by nanoseconds.
+    Wait(u64),
+    /// Packets reach the router.
+    Send {
+        /// `In`: at the interface. `Out`: made by the router's own host.
+        direction: Direction,
+        /// Name of the interface; empty for packets of the host.
+        interface: String,
+        /// The packets, one after the other.
+        packets: Vec<Packet>,
+        /// What must become of each.
+        outcome: Option<Outcome>,
+    },
+    /// Something must be so.
+    Expect(Expect),
+    /// The operator does something.
+    Do(Command),
+}
+
+/// Where a ruleset comes from.
+#[derive(Clone, Debug)]
+pub enum RulesetSource {
+    /// Text in the scenario.
+    Text(String),
+    /// A file beside it.
+    File(String),
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It leaves by this interface as it came, but for its time to live.
+    Through(String),
+    /// Something leaves by this interface.
+    Leaves(String, Box<Packet>),
+    /// The router's own host gets it.
+    Host,
+    /// It is dropped.
+    Drop(Reason),
+    /// The filter kept it.
+    Consumed,
+}
+
+/// A condition.
+#[derive(Clone, Debug)]
+pub enum Expect {
+    /// The next packet that leaves.
+    Out(String, Vec<Packet>),
+    /// The next packet that the router's own host gets.
+    Host(Vec<Packet>),
+    /// So many packets were dropped for the reason.
+    Drop(Reason, usize),
+    /// So many packets were kept.
+    Consumed(usize),
+    /// A number that the router shows.
+    Gauge(Gauge, u64),
+    /// There is, or is not, such a state.
+    State(Box<StateWanted>, bool),
+    /// Counters that moved since the last packet.
+    Counters(Vec<(Counter, u64)>),
+    /// Counters of a rule.
+    Rule(u32, Vec<(RuleCounter, u64)>),
+    /// What a table holds.
+    Table(String, Vec<TableWanted>),
+    /// The next message to the operator.
+    Event(String),
+    /// Whether syncookies are sent now.
+    Syncookies(bool),
+}
+
+/// A number that `pfctl -si` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gauge {
+    /// States.
+    States,
+    /// Half-open TCP connections.
+    HalfOpen,
+    /// Source nodes.
+    SourceNodes,
+    /// Packets that wait for fragments.
+    Fragments,
+}
+
+/// A counter of `pfctl -si`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Packets by reason.
+    Reason(Reason),
+    /// Operations on the state table.
+    State(TableCounter),
+    /// Operations on the source tracking table.
+    Source(TableCounter),
+    /// Operations on the fragment cache.
+    Fragment(TableCounter),
+    /// Limits that were hit.
+    Limit(LimitCounter),
+}
+
+/// A counter of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleCounter {
+    /// How often the rule was looked at.
+    Evaluations,
+    /// Packets, both directions.
+    Packets,
+    /// Octets, both directions.
+    Bytes,
+    /// States that exist.
+    States,
+    /// States that were ever made.
+    StatesTotal,
+}
+
+/// A condition on a table.
+#[derive(Clone, Debug)]
+pub enum TableWanted {
+    /// An address matches.
+    Has(IpAddr),
+    /// An address does not match.
+    Lacks(IpAddr),
+    /// Number of entries.
+    Addresses(usize),
+}
+
+/// A state by what is known of it.
+#[derive(Clone, Debug)]
+pub struct StateWanted {
+    /// Protocol number.
+    pub proto: u8,
+    /// Who began, as seen on the wire.
+    pub src: End,
+    /// Whom it talks to, as seen on the wire.
+    pub dst: End,
+    /// The same two as seen behind the translation.
+    pub stack: Option<(End, End)>,
+    /// Direction of the first packet.
+    pub direction: Option<Direction>,
+    /// Interface that it is bound to; `all` for floating ones.
+    pub interface: Option<String>,
+    /// Levels of the one who began and of the other.
+    pub levels: Option<String>,
+    /// Numbers: rule, age, expires, packets and octets in the two directions.
+    pub numbers: Vec<(StateNumber, u64)>,
+}
+
+/// A number of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateNumber {
+    /// Rule that made it.
+    Rule,
+    /// Seconds since it was made.
+    Age,
+    /// Seconds until it may go.
+    Expires,
+    /// Packets of the one who began.
+    PacketsThere,
+    /// Packets of the other.
+    PacketsBack,
+}
+
+/// What an operator does.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// `pfctl -e`, `pfctl -d`
+    Enable(bool),
+    /// `pfctl -F`
+    Flush(Flush),
+    /// `pfctl -k`
+    Kill(KillFilter),
+    /// `pfctl -T add`, `-T delete`
+    Table(String, bool, Vec<TableEntry>),
+    /// `pfctl -z`
+    ClearCounters,
+}
+
+impl Scenario {
+    /// Reads the text of a scenario file.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ScriptError> {
+        crate::script::parse(name, text)
+    }
+}
+
+/// The network of a host, for filters.
+pub(crate) fn only(host: &Host) -> Option<Prefix> {
+    match host {
+        Host::Addr(addr) => Some(Prefix::host(*addr)),
+        Host::Variable(_) => None,
+    }
+}
