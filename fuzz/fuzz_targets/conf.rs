@@ -12,6 +12,7 @@ fn read(text: &str, facts: &Facts) -> Compiled {
         sources: &NoSources,
         defines: &[],
         numeric_only: true,
+        dialect: pfconf::detect(text).0,
         listing: Listing::Rules,
     };
     compile(&Input { name: "fuzz", text }, &options)

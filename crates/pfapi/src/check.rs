@@ -4,9 +4,11 @@
 //! OpenBSD sbin/pfctl/parse.y `rule_consistent` where that function has one.
 
 use crate::anchor::{Called, resolve};
+use crate::dialect::Dialect;
 use crate::limit::Limit;
 use crate::ruleset::{Anchor, AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
 
+mod freebsd;
 mod mistake;
 mod rule;
 mod unsupported;
@@ -41,6 +43,12 @@ pub const RULES_MAX: usize = 1_000_000;
 pub struct CheckedRuleset(Draft<()>);
 
 impl CheckedRuleset {
+    /// Whose pf.conf it comes from.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.0.dialect
+    }
+
     /// Settings of the whole filter.
     #[must_use]
     pub const fn options(&self) -> &Options {
@@ -136,7 +144,7 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
     check_options(&draft, &mut errors);
     check_tables(&draft, &mut errors);
     for (number, rule) in draft.rules.iter().enumerate() {
-        check_tree(rule, 0, &mut |mistake| {
+        check_tree(rule, draft.dialect, 0, &mut |mistake| {
             errors.push(RuleError { at: Some(Place::Rule(number)), mistake });
         });
     }
@@ -144,13 +152,14 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
         let mut report = |mistake| errors.push(RuleError { at: None, mistake });
         check_name("anchor", &anchor.path, ANCHOR_PATH_MAX, &mut report);
         for rule in &anchor.rules {
-            check_tree(rule, 0, &mut report);
+            check_tree(rule, draft.dialect, 0, &mut report);
         }
     }
     if !errors.is_empty() {
         return Err(errors);
     }
     Ok(CheckedRuleset(Draft {
+        dialect: draft.dialect,
         options: draft.options,
         queues: draft.queues,
         anchors: draft.anchors,
@@ -160,15 +169,15 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
 }
 
 /// Checks a rule and those in its inline anchor.
-fn check_tree(rule: &Rule, depth: usize, report: &mut impl FnMut(Mistake)) {
-    check_rule(rule, report);
+fn check_tree(rule: &Rule, dialect: Dialect, depth: usize, report: &mut impl FnMut(Mistake)) {
+    check_rule(rule, dialect, report);
     let Some(rules) = rule.anchor.as_ref().and_then(|anchor| anchor.rules.as_ref()) else { return };
     if depth == ANCHOR_DEPTH_MAX {
         report(Mistake::AnchorDepth);
         return;
     }
     for rule in rules {
-        check_tree(rule, depth + 1, report);
+        check_tree(rule, dialect, depth + 1, report);
     }
 }
 

@@ -10,6 +10,7 @@ pub mod addr;
 pub mod anchor;
 pub mod check;
 pub mod control;
+pub mod dialect;
 pub mod facts;
 pub mod limit;
 pub mod osfp;

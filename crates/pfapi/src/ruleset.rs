@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::Dialect;
+
 mod address;
 mod criteria;
 mod options;
@@ -22,9 +24,11 @@ pub use criteria::{
 pub use options::{
     DebugLevel, LogInterface, Options, Reassemble, SyncookieMode, Syncookies, Watermarks,
 };
-pub use pool::{Divert, NAT_PORT_HIGH, NAT_PORT_LOW, Pool, PoolKind, PoolPorts, Route, RouteKind};
+pub use pool::{
+    Divert, NAT_PORT_HIGH, NAT_PORT_LOW, Pool, PoolKind, PoolMember, PoolPorts, Route, RouteKind,
+};
 pub use queue::{FlowQueue, QueueDef, ServiceCurve};
-pub use rule::{Action, Anchor, BlockAnswer, Log, Rule, Scrub, SetActions};
+pub use rule::{Action, Anchor, BlockAnswer, FreeBsdWords, Log, Rule, RuleKind, Scrub, SetActions};
 pub use state::{Flush, Overload, SourceTrack, StateOptions, StatePolicy};
 pub use table::{TableDef, TableEntry};
 
@@ -38,6 +42,8 @@ pub mod proto {
     pub const UDP: u8 = 17;
     /// ICMP for IPv6.
     pub const ICMPV6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
 }
 
 /// A ruleset as it comes from the parser or the control socket, not yet checked.
@@ -46,6 +52,9 @@ pub mod proto {
 /// have their number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draft<At> {
+    /// Whose pf.conf it comes from.
+    #[serde(default)]
+    pub dialect: Dialect,
     /// What `set` lines said.
     pub options: Options,
     /// Queues, in the order of their definitions.
@@ -63,6 +72,7 @@ pub struct Draft<At> {
 impl<At> Default for Draft<At> {
     fn default() -> Self {
         Self {
+            dialect: Dialect::default(),
             options: Options::default(),
             queues: Vec::new(),
             tables: Vec::new(),

@@ -11,6 +11,7 @@ use pfapi::facts::Facts;
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart};
 
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
 use crate::lookup::find;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::scan::Statement;
@@ -62,6 +63,7 @@ pub(crate) struct World<'a> {
     pub(crate) sources: &'a dyn Sources,
     /// Names are not resolved.
     pub(crate) numeric_only: bool,
+    pub(crate) dialect: Dialect,
 }
 
 /// Hosts of a `host_list` or `host_item`; lists in lists are one list. Empty for `any`, and for

@@ -12,6 +12,7 @@ use pfapi::ruleset::{AnchorRuleset, Draft, Rule, TableDef};
 use crate::Input;
 use crate::address::World;
 use crate::diag::{Code, Diagnostic, Severity, SourceText};
+use crate::dialect::Dialect;
 use crate::lines::Lines;
 use crate::print;
 use crate::queues;
@@ -33,6 +34,8 @@ pub struct CompileOptions<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`: host names are not resolved.
     pub numeric_only: bool,
+    /// Whose pf.conf it is: grammar, checks and form of the listing.
+    pub dialect: Dialect,
     /// What is to be printed.
     pub listing: Listing,
 }
@@ -73,12 +76,12 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let world = options.world();
     let mut reader = Reader::new(world, &mut shared, options.defines);
     reader.file(input.name, input.text, None);
-    let main = reader.finish();
+    let mut main = reader.finish();
     let mut compiled = Compiled {
         ruleset: None,
-        listing: main.listing,
+        listing: std::mem::take(&mut main.listing),
         progress: Vec::new(),
-        diagnostics: main.diagnostics,
+        diagnostics: std::mem::take(&mut main.diagnostics),
     };
     if has_errors(&compiled) {
         return compiled;
@@ -90,7 +93,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             return compiled;
         }
     }
-    compiled.rules(&main.rules, options);
+    compiled.rules(&mut main.rules, options);
     let mut anchors = Vec::new();
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
@@ -106,6 +109,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let tables = unique(main.tables);
     let automatic = std::mem::take(&mut shared.automatic.made);
     let draft = Draft {
+        dialect: options.dialect,
         options: main.settings.finish(),
         queues: shared.queues,
         tables: tables
@@ -189,34 +193,44 @@ fn load_anchor(
     let mut reader = Reader::new(world, shared, &[]);
     reader.in_anchor = true;
     reader.file(file, &source.text, Some(&source));
-    let found = reader.finish();
+    let mut found = reader.finish();
     compiled.listing.append(&found.listing);
     let failed = found.diagnostics.iter().any(|found| found.severity() == Severity::Error);
-    compiled.diagnostics.extend(found.diagnostics);
+    compiled.diagnostics.append(&mut found.diagnostics);
     if failed {
         return None;
     }
-    compiled.rules(&found.rules, options);
+    compiled.rules(&mut found.rules, options);
     let tables = unique(found.tables).into_iter().map(|(_, table)| table).collect();
     Some(AnchorRuleset { path, tables, rules: found.rules })
 }
 
 impl<'a> CompileOptions<'a> {
     const fn world(&self) -> World<'a> {
-        World { facts: self.facts, sources: self.sources, numeric_only: self.numeric_only }
+        World {
+            facts: self.facts,
+            sources: self.sources,
+            numeric_only: self.numeric_only,
+            dialect: self.dialect,
+        }
     }
 }
 
 impl Compiled {
-    fn rules(&mut self, rules: &[Rule], options: &CompileOptions) {
+    /// Lists rules, after they have been put in the order of their kinds. Each kind has numbers of
+    /// its own.
+    fn rules(&mut self, rules: &mut [Rule], options: &CompileOptions) {
+        rules.sort_by_key(|rule| rule.kind);
         let counts = match options.listing {
             Listing::Short => return,
             Listing::Rules => false,
             Listing::Numbered => true,
         };
-        let form = print::Form { sources: Some(options.sources), counts };
-        for (number, rule) in rules.iter().enumerate() {
-            print::tree(self.listing.text(), rule, (number, 0), form);
+        let form = print::Form { dialect: options.dialect, sources: Some(options.sources), counts };
+        for kind in rules.chunk_by(|one, next| one.kind == next.kind) {
+            for (number, rule) in kind.iter().enumerate() {
+                print::tree(self.listing.text(), rule, (number, 0), form);
+            }
         }
     }
 }

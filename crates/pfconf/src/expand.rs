@@ -203,7 +203,7 @@ impl Expander<'_, '_> {
             self.faults.synproxy_outbound();
         }
         let mut inconsistent = false;
-        check_rule(&rule, &mut |mistake| {
+        check_rule(&rule, self.world.dialect, &mut |mistake| {
             inconsistent = true;
             self.faults.note(mistake.to_string(), Some(mistake));
         });

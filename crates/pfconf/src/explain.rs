@@ -5,7 +5,9 @@ use pest::error::ErrorVariant;
 use pfapi::limit::Limit;
 
 use crate::diag::{Code, Diagnostic};
-use crate::parser::{Rule, all_keywords, failed_at, is_keyword};
+use crate::dialect::Dialect;
+use crate::keywords::{all_keywords, is_keyword};
+use crate::parser::{Rule, failed_at};
 use crate::scan::{Place, Statement, first_word, is_word_char};
 use crate::span::Span;
 use crate::suggest::nearest;
@@ -28,7 +30,7 @@ const STATEMENTS: &[&str] =
 const EXPECTED_MAX: usize = 6;
 
 /// Explains a statement that starts with no word that a statement starts with.
-pub(crate) fn unknown_statement(statement: &Statement) -> Diagnostic {
+pub(crate) fn unknown_statement(statement: &Statement, dialect: Dialect) -> Diagnostic {
     let text = statement.text.as_str();
     let start = text.len() - text.trim_start().len();
     let token = token(text, start);
@@ -42,7 +44,7 @@ pub(crate) fn unknown_statement(statement: &Statement) -> Diagnostic {
     if let Some((_, help)) = FOREIGN_STATEMENTS.iter().find(|(word, _)| *word == token) {
         return diagnostic.help(*help);
     }
-    if is_keyword(token) {
+    if is_keyword(token, dialect) {
         return diagnostic.help("a rule starts with `pass`, `block` or `match`; to go on in the next line, end the line before with a backslash");
     }
     match nearest(token, STATEMENTS.iter().copied()) {
@@ -55,6 +57,7 @@ pub(crate) fn unknown_statement(statement: &Statement) -> Diagnostic {
 pub(crate) fn misfit(
     statement: &Statement,
     entry: Rule,
+    dialect: Dialect,
     error: &pest::error::Error<Rule>,
 ) -> Diagnostic {
     let text = statement.text.as_str();
@@ -71,7 +74,7 @@ pub(crate) fn misfit(
             .help("put `}` behind the last item of the list");
     }
     if let Some(brace) = unclosed(&text[..at])
-        && is_keyword(token)
+        && is_keyword(token, dialect)
     {
         return Diagnostic::error(Code::MissingBrace, "syntax error")
             .title("a list is not closed")
@@ -104,7 +107,7 @@ pub(crate) fn misfit(
              used: `from { $one $two }`",
         );
     }
-    explain(diagnostic, entry, &text[..at], token, &expected)
+    explain(diagnostic, (entry, dialect), &text[..at], token, &expected)
 }
 
 /// Explains a statement that starts with a word that no statement starts with; what comes at
@@ -145,7 +148,7 @@ fn unclosed(text: &str) -> Option<usize> {
 /// Adds the way out for mistakes that are made often.
 fn explain(
     diagnostic: Diagnostic,
-    entry: Rule,
+    (entry, dialect): (Rule, Dialect),
     before: &str,
     token: &str,
     expected: &[String],
@@ -177,10 +180,10 @@ fn explain(
         .filter_map(|word| word.strip_prefix('`')?.strip_suffix('`'));
     let suggestion = if entry == Rule::setting && before.ends_with("limit") {
         nearest(token, Limit::ALL.iter().map(|limit| limit.name()))
-    } else if is_keyword(token) {
+    } else if is_keyword(token, dialect) {
         None
     } else {
-        nearest(token, expected_words).or_else(|| nearest(token, all_keywords()))
+        nearest(token, expected_words).or_else(|| nearest(token, all_keywords(dialect)))
     };
     if let Some(near) = suggestion {
         return diagnostic.help(format!("did you mean `{near}`?"));
@@ -195,7 +198,7 @@ fn explain(
         "{" if before.ends_with('{') => {
             diagnostic.help("only lists of addresses may be nested: write one list instead")
         }
-        word if is_keyword(word) => diagnostic.note(
+        word if is_keyword(word, dialect) => diagnostic.note(
             "the order of a rule is: pass|block|match, in|out, log, quick, on, inet|inet6, proto, \
              all|from … to …, then the options",
         ),

@@ -180,6 +180,18 @@ fn explain<'p>(mistake: &Mistake, places: &'p Places) -> Explained<'p> {
             "only tcp and udp have ports",
             Some("add `proto tcp` or `proto { tcp udp }` before `from`"),
         ),
+        Mistake::PortWithoutProtoOrSctp | Mistake::RedirectPort(_) => (
+            Code::PortWithoutProto,
+            of("port"),
+            "only tcp, udp and sctp have ports",
+            Some("add `proto tcp` or `proto { tcp udp }` before `from`"),
+        ),
+        Mistake::RedirectOperator => (
+            Code::PortRange,
+            of("port"),
+            "one port or a range can be translated",
+            Some("write `port 80` or `port 80:90`"),
+        ),
         Mistake::OwnerWithoutProto(word) => (
             Code::Owner,
             of(word),
@@ -240,7 +252,7 @@ fn explain<'p>(mistake: &Mistake, places: &'p Places) -> Explained<'p> {
             "only tcp has RST packets",
             Some("add `proto tcp`, or use `return`, which answers each protocol in its way"),
         ),
-        Mistake::StateWithoutPass => (
+        Mistake::StateOnBlock | Mistake::StateWithoutPass => (
             Code::State,
             of("state"),
             "this rule does not let packets pass",

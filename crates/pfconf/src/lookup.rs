@@ -221,6 +221,7 @@ fn addresses(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Dialect;
     use pfapi::facts::{InterfaceAddress, InterfaceFlags};
     use pfapi::ruleset::AddrMatch;
 
@@ -276,7 +277,8 @@ mod tests {
     fn networks_may_be_abbreviated() {
         let facts = Facts::default();
         let sources = &crate::source::NoSources;
-        let world = World { facts: &facts, sources, numeric_only: false };
+        let world =
+            World { facts: &facts, sources, numeric_only: false, dialect: Dialect::OpenBsd };
         for (word, prefix) in [
             ("10/8", "10.0.0.0/8"),
             ("192.168/16", "192.168.0.0/16"),

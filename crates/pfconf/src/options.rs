@@ -74,7 +74,7 @@ impl Settings {
                 }
                 Rule::set_optimization => lines.push(self.optimization(statement, part)?),
                 Rule::set_syncookies => lines.push(self.syncookies(statement, part)?),
-                Rule::set_skip => self.skip(statement, part, lines)?,
+                Rule::set_skip => self.skip(world, statement, part, lines)?,
                 Rule::set_reassemble => lines.push(self.reassemble(statement, part)?),
                 Rule::set_ruleset_optimization => Self::ruleset_optimization(statement, part)?,
                 Rule::set_loginterface => {
@@ -326,6 +326,7 @@ impl Settings {
 
     fn skip(
         &mut self,
+        world: World,
         statement: &Statement,
         pair: &Pair,
         lines: &mut Vec<String>,
@@ -350,7 +351,7 @@ impl Settings {
                     shown.push_str(&if name == "any" {
                         Cow::from(&name)
                     } else {
-                        print::word(&name)
+                        print::word(&name, world.dialect)
                     });
                     if negated {
                         refused.push("skip on ! <interface> is not supported");

@@ -4,153 +4,22 @@ use pest::Parser;
 use pest::error::InputLocation;
 
 use crate::diag::Diagnostic;
+use crate::dialect::Dialect;
 use crate::explain::{misfit, word_start};
-use crate::scan::{Place, Statement, is_word_char, quoted_len};
+use crate::keywords::is_keyword;
+use crate::scan::{Place, Statement, first_word, is_word_char, quoted_len};
 use crate::shape::Shapes;
 use crate::tree::Tree;
 
 #[derive(pest_derive::Parser)]
 #[grammar = "pf.pest"]
+#[grammar = "freebsd.pest"]
 struct Grammar;
 
 pub(crate) use crate::tree::Pair;
 
 /// A value, or the one message about why there is none.
 pub(crate) type Fallible<T> = Result<T, Box<Diagnostic>>;
-
-/// Words with a fixed meaning, which no macro and no interface can be named after.
-const KEYWORDS: &[&str] = &[
-    "af-to",
-    "all",
-    "allow-opts",
-    "anchor",
-    "antispoof",
-    "any",
-    "bandwidth",
-    "binat-to",
-    "bitmask",
-    "block",
-    "block-policy",
-    "burst",
-    "code",
-    "debug",
-    "default",
-    "delay",
-    "divert-packet",
-    "divert-reply",
-    "divert-to",
-    "drop",
-    "dup-to",
-    "file",
-    "fingerprints",
-    "flags",
-    "floating",
-    "flows",
-    "flush",
-    "for",
-    "fragment",
-    "from",
-    "global",
-    "group",
-    "hostid",
-    "icmp-type",
-    "icmp6-type",
-    "if-bound",
-    "in",
-    "include",
-    "inet",
-    "inet6",
-    "keep",
-    "label",
-    "least-states",
-    "limit",
-    "load",
-    "log",
-    "loginterface",
-    "match",
-    "matches",
-    "max",
-    "max-mss",
-    "max-pkt-rate",
-    "max-src-conn",
-    "max-src-conn-rate",
-    "max-src-nodes",
-    "max-src-states",
-    "min",
-    "min-ttl",
-    "modulate",
-    "nat-to",
-    "no",
-    "no-df",
-    "no-route",
-    "no-sync",
-    "on",
-    "once",
-    "optimization",
-    "os",
-    "out",
-    "overload",
-    "parent",
-    "pass",
-    "pflow",
-    "port",
-    "prio",
-    "probability",
-    "proto",
-    "qlimit",
-    "quantum",
-    "queue",
-    "quick",
-    "random",
-    "random-id",
-    "rdomain",
-    "rdr-to",
-    "reassemble",
-    "received-on",
-    "reply-to",
-    "return",
-    "return-icmp",
-    "return-icmp6",
-    "return-rst",
-    "round-robin",
-    "route",
-    "route-to",
-    "rtable",
-    "rule",
-    "ruleset-optimization",
-    "scrub",
-    "set",
-    "skip",
-    "sloppy",
-    "source-hash",
-    "source-track",
-    "state",
-    "state-defaults",
-    "state-policy",
-    "static-port",
-    "sticky-address",
-    "syncookies",
-    "synproxy",
-    "table",
-    "tag",
-    "tagged",
-    "timeout",
-    "to",
-    "tos",
-    "ttl",
-    "urpf-failed",
-    "user",
-    "weight",
-];
-
-/// Whether a word has a fixed meaning in pf.conf(5).
-pub(crate) fn is_keyword(word: &str) -> bool {
-    KEYWORDS.contains(&word)
-}
-
-pub(crate) fn all_keywords() -> impl Iterator<Item = &'static str> {
-    KEYWORDS.iter().copied()
-}
 
 /// What kind of statement it is, by its first words.
 pub(crate) enum Kind {
@@ -162,8 +31,8 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-/// Looks at the first words of a statement.
-pub(crate) fn kind(statement: &Statement) -> Kind {
+/// Looks at the first words of a statement. What both dialects have is known by OpenBSD's entry.
+pub(crate) fn kind(statement: &Statement, dialect: Dialect) -> Kind {
     let text = statement.text.trim_start();
     if text.is_empty() {
         return Kind::Empty;
@@ -172,7 +41,13 @@ pub(crate) fn kind(statement: &Statement) -> Kind {
         Some(quote @ ('"' | '\'')) => quoted_len(text, quote).unwrap_or(text.len()),
         _ => text.find(|c| !is_word_char(c)).unwrap_or(text.len()),
     };
-    match &text[..len] {
+    let word = &text[..len];
+    if dialect == Dialect::FreeBsd
+        && let Some(kind) = freebsd_kind(word, &text[len..])
+    {
+        return kind;
+    }
+    match word {
         "pass" | "block" | "match" => Kind::Entry(Rule::filter),
         "set" => Kind::Entry(Rule::setting),
         "table" => Kind::Entry(Rule::table),
@@ -182,9 +57,45 @@ pub(crate) fn kind(statement: &Statement) -> Kind {
         "antispoof" => Kind::Entry(Rule::antispoof),
         "queue" => Kind::Entry(Rule::queue),
         "" if text.starts_with('}') => Kind::Entry(Rule::closing),
-        word if is_keyword(word) => Kind::Unknown,
+        word if is_keyword(word, dialect) => Kind::Unknown,
         "" => Kind::Unknown,
         _ => Kind::Entry(Rule::definition),
+    }
+}
+
+/// Statements that only FreeBSD has.
+fn freebsd_kind(word: &str, rest: &str) -> Option<Kind> {
+    Some(Kind::Entry(match word {
+        "no" => match first_word(rest) {
+            "scrub" => Rule::scrub_rule,
+            "binat" => Rule::binat_rule,
+            _ => Rule::nat_rule,
+        },
+        "scrub" => Rule::scrub_rule,
+        "nat" | "rdr" => Rule::nat_rule,
+        "binat" => Rule::binat_rule,
+        "nat-anchor" | "rdr-anchor" | "binat-anchor" => Rule::translation_anchor,
+        "queue" => return Some(Kind::Unknown),
+        _ => return None,
+    }))
+}
+
+/// The entry of the grammar for a kind of statement in a dialect.
+const fn entry_of(entry: Rule, dialect: Dialect) -> Rule {
+    match (dialect, entry) {
+        (Dialect::OpenBsd, entry) => entry,
+        (Dialect::FreeBsd, entry) => match entry {
+            Rule::definition => Rule::freebsd_definition,
+            Rule::setting => Rule::freebsd_setting,
+            Rule::setting_prefix => Rule::freebsd_setting_prefix,
+            Rule::table => Rule::freebsd_table,
+            Rule::filter => Rule::freebsd_filter,
+            Rule::anchor => Rule::freebsd_anchor,
+            Rule::load => Rule::freebsd_load,
+            Rule::include => Rule::freebsd_include,
+            Rule::antispoof => Rule::freebsd_antispoof,
+            entry => entry,
+        },
     }
 }
 
@@ -194,9 +105,11 @@ pub(crate) fn kind(statement: &Statement) -> Kind {
 /// The first thing that does not fit.
 pub(crate) fn parse<'s>(
     statement: &'s Statement,
-    entry: Rule,
+    kind: Rule,
+    dialect: Dialect,
     shapes: &mut Shapes,
 ) -> Result<Tree<'s>, Misfit> {
+    let entry = entry_of(kind, dialect);
     let text = statement.text.as_str();
     if let Some(tree) = shapes.find(entry, text) {
         debug_assert!(
@@ -212,7 +125,7 @@ pub(crate) fn parse<'s>(
         }
         Err(error) => {
             let at = failed_at(&statement.text, &error);
-            Err(Misfit { diagnostic: Box::new(misfit(statement, entry, &error)), at })
+            Err(Misfit { diagnostic: Box::new(misfit(statement, kind, dialect, &error)), at })
         }
     }
 }
@@ -225,9 +138,14 @@ pub(crate) struct Misfit {
 }
 
 /// What stands in front of `end`, if it is a statement of its own.
-pub(crate) fn parse_front(statement: &Statement, entry: Rule, end: usize) -> Option<Tree<'_>> {
+pub(crate) fn parse_front(
+    statement: &Statement,
+    kind: Rule,
+    dialect: Dialect,
+    end: usize,
+) -> Option<Tree<'_>> {
     let text = statement.text.get(..end)?;
-    Grammar::parse(entry, text).ok().map(|pairs| Tree::alone(text, pairs))
+    Grammar::parse(entry_of(kind, dialect), text).ok().map(|pairs| Tree::alone(text, pairs))
 }
 
 /// Where the word starts that does not fit.

@@ -12,9 +12,11 @@ use pfapi::ruleset::{
     RouteKind, Rule, SourceTrack, StatePolicy, TcpFlagsMatch, proto,
 };
 
+use crate::dialect::Dialect;
 use crate::digits::{put_ip, put_number, put_port, put_prefix};
+use crate::keywords::is_keyword;
 use crate::names;
-use crate::parser::is_keyword;
+use crate::print_freebsd;
 use crate::print_parts::{PoolWord, put_pool, scrub};
 pub use crate::print_parts::{queue, table};
 pub(crate) use crate::print_parts::{syncookies, table_head};
@@ -24,6 +26,8 @@ use crate::source::Sources;
 /// What a listing shows besides the rules themselves.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Form<'a> {
+    /// Whose pfctl would print it.
+    pub(crate) dialect: Dialect,
     /// Where protocols get their names from; without it they have the usual ones.
     pub(crate) sources: Option<&'a dyn Sources>,
     /// Counts of tables and interfaces, as `-vv` adds them: before a load nothing is known.
@@ -38,8 +42,19 @@ pub fn rule(rule: &Rule) -> String {
     line
 }
 
+/// A rule in the form of a dialect.
+#[must_use]
+pub fn rule_in(rule: &Rule, dialect: Dialect) -> String {
+    let mut line = String::with_capacity(80);
+    put_rule(&mut line, rule, Form { dialect, ..Form::default() });
+    line
+}
+
 /// Appends a rule.
 pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
+    if form.dialect.is_freebsd() {
+        return print_freebsd::put_rule(line, rule, form);
+    }
     head(line, rule, form);
     criteria(line, rule, form);
     set_actions(line, rule);
@@ -60,11 +75,11 @@ pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
     }
     if let Some(tag) = &rule.tag {
         line.push_str(" tag ");
-        put_words(line, tag);
+        put_words(line, tag, form.dialect);
     }
     if let Some(tagged) = &rule.tagged {
         line.push_str(if tagged.negated { " ! tagged " } else { " tagged " });
-        put_words(line, &tagged.name);
+        put_words(line, &tagged.name, form.dialect);
     }
     if let Some(rtable) = rule.rtable {
         line.push_str(" rtable ");
@@ -147,7 +162,7 @@ fn head(line: &mut String, rule: &Rule, form: Form) {
     }
     if let Some(interface) = &rule.interface {
         line.push_str(if interface.negated { " on ! " } else { " on " });
-        put_interface(line, &interface.name);
+        put_interface(line, &interface.name, form.dialect);
     }
     if let Some(rdomain) = rule.rdomain {
         let not = if rdomain.negated { "! " } else { "" };
@@ -158,6 +173,10 @@ fn head(line: &mut String, rule: &Rule, form: Form) {
         Some(Af::Inet) => line.push_str(" inet"),
         Some(Af::Inet6) => line.push_str(" inet6"),
     }
+    protocol_word(line, rule, form);
+}
+
+pub(crate) fn protocol_word(line: &mut String, rule: &Rule, form: Form) {
     if let Some(number) = rule.proto {
         line.push_str(" proto ");
         match form.sources {
@@ -174,11 +193,11 @@ fn put_protocol(line: &mut String, number: u8) {
     }
 }
 
-fn put_interface(line: &mut String, name: &str) {
+pub(crate) fn put_interface(line: &mut String, name: &str, dialect: Dialect) {
     match name {
         "any" => line.push_str(name),
         _ if is_number(name) => put_quoted(line, name),
-        _ => put_word(line, name),
+        _ => put_word(line, name, dialect),
     }
 }
 
@@ -224,7 +243,7 @@ impl<'l> Listed<'l> {
     }
 }
 
-fn log_words(line: &mut String, log: Log) {
+pub(crate) fn log_words(line: &mut String, log: Log) {
     line.push_str(" log");
     let mut words = Listed::new(line, " (");
     words.word(log.all, "all");
@@ -234,8 +253,8 @@ fn log_words(line: &mut String, log: Log) {
     words.close();
 }
 
-/// From the addresses to `max-pkt-rate`.
-fn criteria(line: &mut String, rule: &Rule, form: Form) {
+/// From the addresses to `max-pkt-size`.
+pub(crate) fn criteria(line: &mut String, rule: &Rule, form: Form) {
     if rule.from == Endpoint::default() && rule.to == Endpoint::default() && rule.os.is_none() {
         line.push_str(" all");
     } else {
@@ -249,7 +268,7 @@ fn criteria(line: &mut String, rule: &Rule, form: Form) {
     }
     if let Some(interface) = &rule.received_on {
         line.push_str(if interface.negated { " !received-on " } else { " received-on " });
-        put_interface(line, &interface.name);
+        put_interface(line, &interface.name, form.dialect);
     }
     if let Some(user) = rule.user {
         put(line, format_args!(" user {user}"));
@@ -263,7 +282,8 @@ fn criteria(line: &mut String, rule: &Rule, form: Form) {
         } else {
             put(line, format_args!(" flags {flags}"));
         }
-    } else if rule.state != StatePolicy::None
+    } else if rule.kind.is_filter()
+        && rule.state != StatePolicy::None
         && rule.proto.is_none_or(|number| number == proto::TCP)
         && !rule.fragment
         && rule.anchor.is_none()
@@ -281,6 +301,9 @@ fn criteria(line: &mut String, rule: &Rule, form: Form) {
     if let Some(rate) = rule.max_pkt_rate {
         put(line, format_args!(" max-pkt-rate {rate}"));
     }
+    if let Some(size) = rule.freebsd.max_pkt_size {
+        put(line, format_args!(" max-pkt-size {size}"));
+    }
 }
 
 fn set_actions(line: &mut String, rule: &Rule) {
@@ -296,8 +319,15 @@ fn set_actions(line: &mut String, rule: &Rule) {
     if let Some((queue, fast)) = &rule.set.queue {
         let line = words.next();
         match fast {
-            None => put(line, format_args!("queue {}", word(queue))),
-            Some(fast) => put(line, format_args!("queue({}, {})", word(queue), word(fast))),
+            None => put(line, format_args!("queue {}", word(queue, Dialect::OpenBsd))),
+            Some(fast) => put(
+                line,
+                format_args!(
+                    "queue({}, {})",
+                    word(queue, Dialect::OpenBsd),
+                    word(fast, Dialect::OpenBsd)
+                ),
+            ),
         }
     }
     if let Some(tos) = rule.set.tos {
@@ -319,6 +349,12 @@ fn state(line: &mut String, rule: &Rule) {
         StatePolicy::Synproxy => line.push_str(" synproxy state"),
         StatePolicy::None | StatePolicy::Keep => {}
     }
+    state_options(line, rule, Dialect::OpenBsd);
+}
+
+/// Probability, and the options of the state.
+pub(crate) fn state_options(line: &mut String, rule: &Rule, dialect: Dialect) {
+    let options = &rule.state_options;
     if let Some(share) = rule.probability {
         let percent = format!("{:.6}", f64::from(share) * 100.0 / 4_294_967_296.0);
         let percent = percent.trim_end_matches('0').trim_end_matches('.');
@@ -344,11 +380,12 @@ fn state(line: &mut String, rule: &Rule) {
             Flush::Rule => " flush",
             Flush::Global => " flush global",
         };
-        put(words.next(), format_args!("overload <{}>{flush}", word(&overload.table)));
+        put(words.next(), format_args!("overload <{}>{flush}", word(&overload.table, dialect)));
     }
     words.word(options.if_bound, "if-bound");
     words.word(options.sloppy, "sloppy");
     words.word(options.pflow, "pflow");
+    words.word(options.allow_related, "allow-related");
     for (timeout, value) in &options.timeouts {
         put(words.next(), format_args!("{timeout} {value}"));
     }
@@ -426,9 +463,9 @@ pub(crate) fn put_addr(text: &mut String, addr: &AddrMatch, af: Option<Af>, form
         AddrMatch::Table(name) => {
             text.push('<');
             if form.counts {
-                put_word(text, &format!("{name}:0"));
+                put_word(text, &format!("{name}:0"), form.dialect);
             } else {
-                put_word(text, name);
+                put_word(text, name, form.dialect);
             }
             text.push('>');
         }
@@ -442,9 +479,9 @@ pub(crate) fn put_addr(text: &mut String, addr: &AddrMatch, af: Option<Af>, form
             let name = dynamic_name(dynamic);
             text.push('(');
             if form.counts {
-                put_word(text, &format!("{name}:*"));
+                put_word(text, &format!("{name}:*"), form.dialect);
             } else {
-                put_word(text, &name);
+                put_word(text, &name, form.dialect);
             }
             text.push(')');
             let most = if af == Some(Af::Inet) { 32 } else { 128 };
@@ -475,7 +512,7 @@ fn endpoint(text: &mut String, end: &Endpoint, af: Option<Af>, form: Form) {
     }
 }
 
-fn block_answer(line: &mut String, answer: BlockAnswer, af: Option<Af>) {
+pub(crate) fn block_answer(line: &mut String, answer: BlockAnswer, af: Option<Af>) {
     let name = |line: &mut String, af, code: u8| {
         let unreachable = if af == Af::Inet6 { 1 } else { 3 };
         put_named(line, names::icmp_code_name(af, unreachable, code), code);
@@ -527,20 +564,20 @@ fn icmp(line: &mut String, rule: &Rule) {
 }
 
 /// A name, in quotes where the parser would not take it bare.
-pub(crate) fn word(name: &str) -> Cow<'_, str> {
+pub(crate) fn word(name: &str, dialect: Dialect) -> Cow<'_, str> {
     let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_');
-    let plain = starts && name.chars().all(is_word_char) && !is_keyword(name);
+    let plain = starts && name.chars().all(is_word_char) && !is_keyword(name, dialect);
     if plain { Cow::Borrowed(name) } else { Cow::Owned(quoted(name)) }
 }
 
-fn put_word(line: &mut String, name: &str) {
-    line.push_str(&word(name));
+pub(crate) fn put_word(line: &mut String, name: &str, dialect: Dialect) {
+    line.push_str(&word(name, dialect));
 }
 
 /// Appends a name of several words, bare where the parser puts them together again.
-fn put_words(line: &mut String, name: &str) {
-    let bare =
-        name.split(' ').all(|part| !part.is_empty() && matches!(word(part), Cow::Borrowed(_)));
+pub(crate) fn put_words(line: &mut String, name: &str, dialect: Dialect) {
+    let plain = |part: &str| !part.is_empty() && matches!(word(part, dialect), Cow::Borrowed(_));
+    let bare = name.split(' ').all(plain);
     if bare && !name.split(' ').any(is_number) {
         line.push_str(name);
     } else {
@@ -560,7 +597,7 @@ pub(crate) fn quoted(text: &str) -> String {
     line
 }
 
-fn put_quoted(line: &mut String, text: &str) {
+pub(crate) fn put_quoted(line: &mut String, text: &str) {
     line.push('"');
     let mut before = None;
     for character in text.chars() {

@@ -9,6 +9,7 @@ use pfapi::ruleset::{
     TableDef,
 };
 
+use crate::dialect::Dialect;
 use crate::digits::put_prefix;
 use crate::print::{Form, put, put_addr, word};
 
@@ -39,7 +40,18 @@ pub(crate) fn put_pool(text: &mut String, pool: &Pool, af: Option<Af>, word: Poo
         }
         _ => {}
     }
-    match pool.kind {
+    pool_kind(text, pool.kind);
+    if pool.sticky {
+        text.push_str(" sticky-address");
+    }
+    if word == PoolWord::Nat && pool.ports == Some(PoolPorts::Static) {
+        text.push_str(" static-port");
+    }
+}
+
+/// How a pool chooses.
+pub(crate) fn pool_kind(text: &mut String, kind: PoolKind) {
+    match kind {
         PoolKind::Single => {}
         PoolKind::Bitmask => text.push_str(" bitmask"),
         PoolKind::Random => text.push_str(" random"),
@@ -49,17 +61,11 @@ pub(crate) fn put_pool(text: &mut String, pool: &Pool, af: Option<Af>, word: Poo
         PoolKind::RoundRobin => text.push_str(" round-robin"),
         PoolKind::LeastStates => text.push_str(" least-states"),
     }
-    if pool.sticky {
-        text.push_str(" sticky-address");
-    }
-    if word == PoolWord::Nat && pool.ports == Some(PoolPorts::Static) {
-        text.push_str(" static-port");
-    }
 }
 
 /// `scrub` with its options, where there are some.
 pub(crate) fn scrub(line: &mut String, rule: &Rule) {
-    let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss } = rule.scrub;
+    let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss, .. } = rule.scrub;
     let mut words = Vec::new();
     words.extend(no_df.then(|| "no-df".to_owned()));
     words.extend(random_id.then(|| "random-id".to_owned()));
@@ -74,11 +80,11 @@ pub(crate) fn scrub(line: &mut String, rule: &Rule) {
 /// A queue definition.
 #[must_use]
 pub fn queue(queue: &QueueDef) -> String {
-    let mut line = format!("queue {}", word(&queue.name));
+    let mut line = format!("queue {}", word(&queue.name, Dialect::OpenBsd));
     if let Some(parent) = &queue.parent {
-        put(&mut line, format_args!(" parent {}", word(parent)));
+        put(&mut line, format_args!(" parent {}", word(parent, Dialect::OpenBsd)));
     } else if let Some(interface) = &queue.interface {
-        put(&mut line, format_args!(" on {}", word(interface)));
+        put(&mut line, format_args!(" on {}", word(interface, Dialect::OpenBsd)));
     }
     if let Some(flows) = queue.flows {
         put(&mut line, format_args!(" flows {}", flows.flows));
@@ -128,7 +134,7 @@ fn bandwidth(prefix: &str, rate: u32) -> String {
 /// A table definition, addresses in one list.
 #[must_use]
 pub fn table(table: &TableDef) -> String {
-    let mut line = table_head(table);
+    let mut line = table_head(table, Dialect::OpenBsd);
     if let Some(entries) = &table.entries {
         line.push_str(" {");
         for entry in entries {
@@ -145,8 +151,8 @@ pub fn table(table: &TableDef) -> String {
 }
 
 /// The part of a table definition in front of its addresses.
-pub(crate) fn table_head(table: &TableDef) -> String {
-    let mut line = format!("table <{}>", word(&table.name));
+pub(crate) fn table_head(table: &TableDef, dialect: Dialect) -> String {
+    let mut line = format!("table <{}>", word(&table.name, dialect));
     for (set, word) in
         [(table.constant, " const"), (table.persist, " persist"), (table.counters, " counters")]
     {

@@ -228,7 +228,8 @@ impl<'a> Reader<'a> {
     /// Reads a statement. After a mistake, where in the file the rest of the line is to be
     /// skipped from.
     fn statement(&mut self, statement: &Statement) -> Option<usize> {
-        let entry = match kind(statement) {
+        let dialect = self.world.dialect;
+        let entry = match kind(statement, dialect) {
             Kind::Empty => {
                 self.quiet = self.quiet.saturating_sub(1);
                 return None;
@@ -236,8 +237,10 @@ impl<'a> Reader<'a> {
             Kind::Entry(entry) => entry,
             Kind::Unknown => {
                 let start = statement.text.len() - statement.text.trim_start().len();
-                let misfit =
-                    Misfit { diagnostic: Box::new(unknown_statement(statement)), at: start };
+                let misfit = Misfit {
+                    diagnostic: Box::new(unknown_statement(statement, dialect)),
+                    at: start,
+                };
                 return Some(self.misfit(statement, misfit));
             }
         };
@@ -249,14 +252,14 @@ impl<'a> Reader<'a> {
         if !fits_here {
             let start = statement.text.len() - statement.text.trim_start().len();
             let diagnostic = if entry == Rule::closing {
-                unknown_statement(statement)
+                unknown_statement(statement, dialect)
             } else {
                 anchors::misplaced(statement, start)
             };
             let misfit = Misfit { diagnostic: Box::new(diagnostic), at: start };
             return Some(self.misfit(statement, misfit));
         }
-        let tree = match parse(statement, entry, &mut self.shapes) {
+        let tree = match parse(statement, entry, dialect, &mut self.shapes) {
             Ok(tree) => tree,
             Err(misfit) => {
                 let found = self.front(statement, entry, misfit.at);
@@ -309,8 +312,9 @@ impl<'a> Reader<'a> {
 
     /// What is carried out, or wrong, in front of a word that does not fit.
     fn front(&mut self, statement: &Statement, entry: Rule, at: usize) -> Option<Diagnostic> {
+        let dialect = self.world.dialect;
         if entry == Rule::setting {
-            let tree = parse_front(statement, Rule::setting_prefix, statement.text.len())?;
+            let tree = parse_front(statement, Rule::setting_prefix, dialect, statement.text.len())?;
             let parts = tree.parts();
             // Without a list pfctl waits for the end of the line.
             let bare = |part: &Pair| {
@@ -327,7 +331,7 @@ impl<'a> Reader<'a> {
         let ends: Vec<usize> =
             tokens(&statement.text).map(|token| token.end).take_while(|&end| end <= at).collect();
         let mut fronts = ends.iter().rev().take(FRONTS_MAX);
-        let tree = fronts.find_map(|&end| parse_front(statement, entry, end))?;
+        let tree = fronts.find_map(|&end| parse_front(statement, entry, dialect, end))?;
         let parts = tree.parts();
         let found = match entry {
             Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
@@ -385,6 +389,16 @@ impl<'a> Reader<'a> {
                     self.shared.queues.push(queue);
                 }
                 Ok(())
+            }
+            Rule::scrub_rule | Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => {
+                let start = statement.locate(0, statement.text.trim_end().len());
+                Err(Box::new(
+                    Diagnostic::error(
+                        Code::Unsupported,
+                        "rules that clean or translate are not supported by this version",
+                    )
+                    .at(&start, "not supported"),
+                ))
             }
             _ => {
                 let mut spec = rule(self.context(), statement, parts)?;

@@ -168,7 +168,8 @@ pub(crate) fn apply(
         _ => false,
     };
     let usual = if multiple { PoolKind::RoundRobin } else { PoolKind::Single };
-    let mut pool = Pool { addr, ports, kind: spec.kind.unwrap_or(usual), sticky: spec.sticky };
+    let mut pool =
+        Pool { ports, kind: spec.kind.unwrap_or(usual), sticky: spec.sticky, ..Pool::new(addr) };
     if !pool.kind.is_dynamic() {
         for host in &spec.hosts {
             match &host.addr {

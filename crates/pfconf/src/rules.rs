@@ -177,11 +177,12 @@ pub(crate) fn rule(context: Context, statement: &Statement, parts: &[Pair]) -> F
                     endpoint(context.world, statement, &side, &mut spec)?;
                 }
             }
-            Rule::option => {
+            Rule::option | Rule::freebsd_option => {
                 for part in part.clone().into_inner() {
                     option(context, statement, &part, &mut spec)?;
                 }
             }
+            Rule::routing => option(context, statement, part, &mut spec)?,
             _ => {}
         }
     }

@@ -28,10 +28,12 @@ const NUMBER: u8 = 0xfe;
 const QUOTED: u8 = 0xfd;
 const BLANK: u8 = 0xfc;
 
+const GRAMMARS: [&str; 2] = [include_str!("pf.pest"), include_str!("freebsd.pest")];
+
 /// Words that the grammar names, by their first octet and their length.
 static NAMED: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
     let mut by_start = vec![Vec::new(); 256];
-    for (word, _) in literals(include_str!("pf.pest")) {
+    for (word, _) in GRAMMARS.into_iter().flat_map(literals) {
         let Some(&first) = word.as_bytes().first() else { continue };
         let words: &mut Vec<&str> = &mut by_start[usize::from(first)];
         if !words.contains(&word) {
@@ -214,7 +216,7 @@ mod tests {
     /// A name that is only the front of a word must not decide anything: names are marks here.
     #[test]
     fn named_words_of_the_grammar_end_where_words_end() {
-        for (word, behind) in literals(include_str!("pf.pest")) {
+        for (word, behind) in GRAMMARS.into_iter().flat_map(literals) {
             let behind = behind.trim_start();
             let alternative = behind.is_empty() || behind.starts_with('|');
             let is_word = word.starts_with(|first: char| first.is_ascii_alphabetic());

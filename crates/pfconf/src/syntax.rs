@@ -226,7 +226,7 @@ impl Walk<'_> {
         if main {
             self.parsed.outline.uses.extend(scanned.uses());
         }
-        let entry = match kind(scanned) {
+        let entry = match kind(scanned, self.options.dialect) {
             Kind::Empty => {
                 if main {
                     self.parsed.outline.ends.insert(scanned.end, End::Plain);
@@ -234,12 +234,14 @@ impl Walk<'_> {
                 return Ok(());
             }
             Kind::Entry(Rule::closing) if *anchors == 0 => {
-                return Err(Box::new(unknown_statement(scanned)));
+                return Err(Box::new(unknown_statement(scanned, self.options.dialect)));
             }
             Kind::Entry(entry) => entry,
-            Kind::Unknown => return Err(Box::new(unknown_statement(scanned))),
+            Kind::Unknown => {
+                return Err(Box::new(unknown_statement(scanned, self.options.dialect)));
+            }
         };
-        let tree = parse_statement(scanned, entry, &mut self.shapes)
+        let tree = parse_statement(scanned, entry, self.options.dialect, &mut self.shapes)
             .map_err(|misfit| misfit.diagnostic)?;
         let parts = tree.parts();
         let opens = parts.iter().any(|part| part.as_rule() == Rule::anchor_open);

@@ -78,7 +78,7 @@ pub(crate) fn table(
     if contents.is_empty() && table.entries.is_some() {
         contents.push_str(" { }");
     }
-    let line = print::table_head(&table) + &contents;
+    let line = print::table_head(&table, world.dialect) + &contents;
     Ok((table, line))
 }
 

@@ -27,11 +27,13 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
         .read_to_end(&mut octets)
         .map_err(|error| Error::Plain(format!("stdin: {}", os_text(&error))))?;
     let text = String::from_utf8_lossy(&octets);
+    let (dialect, _) = pfconf::detect(&text);
     let setting = Setting {
         facts: &facts,
-        sources: &SystemSources::new(true),
+        sources: &SystemSources::new(true, dialect),
         defines: &[],
         numeric_only: false,
+        dialect,
         listing: Listing::Short,
     };
     let input = Input { name, text: &text };

@@ -6,7 +6,7 @@ use pfapi::check::{CheckedRuleset, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
 use pfapi::ruleset::TableDef;
-use pfconf::{CompileOptions, Compiled, Diagnostic, Input, Listing, Sources};
+use pfconf::{CompileOptions, Compiled, Diagnostic, Dialect, Input, Listing, Sources};
 
 use crate::client::Client;
 use crate::console::Console;
@@ -32,6 +32,8 @@ pub struct Setting<'a> {
     pub defines: &'a [(String, String)],
     /// `-N`
     pub numeric_only: bool,
+    /// `--dialect`, or what the file looks like.
+    pub dialect: Dialect,
     /// What is to be printed.
     pub listing: Listing,
 }
@@ -44,6 +46,7 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
         sources: setting.sources,
         defines: setting.defines,
         numeric_only: setting.numeric_only,
+        dialect: setting.dialect,
         listing: setting.listing,
     };
     pfconf::compile(input, &options)

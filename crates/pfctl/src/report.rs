@@ -135,6 +135,7 @@ mod tests {
             sources: &BuiltinSources,
             defines: &[],
             numeric_only: false,
+            dialect: Dialect::OpenBsd,
             listing: Listing::Rules,
         };
         let input = Input { name: "pf.conf", text };

@@ -19,6 +19,8 @@ pub const FINGERPRINTS: &str = "/etc/pf.os";
 pub struct SystemSources {
     /// Whether hosts may be looked up; `-N` forbids it.
     pub hosts: bool,
+    /// Whose order addresses have.
+    pub dialect: Dialect,
     /// Lines of [`FINGERPRINTS`] that were left out.
     pub fingerprint_mistakes: Vec<FingerprintMistake>,
     services: Services,
@@ -29,11 +31,12 @@ pub struct SystemSources {
 impl SystemSources {
     /// Reads the lists of the machine; a missing one is empty.
     #[must_use]
-    pub fn new(hosts: bool) -> Self {
+    pub fn new(hosts: bool, dialect: Dialect) -> Self {
         let text = |path: &str| read_lossy(Path::new(path)).unwrap_or_default();
         let (fingerprints, fingerprint_mistakes) = Fingerprints::parse(&text(FINGERPRINTS));
         Self {
             hosts,
+            dialect,
             fingerprint_mistakes,
             services: Services::lenient(&text("/etc/services")),
             protocols: Protocols::lenient(&text("/etc/protocols")),
@@ -48,7 +51,7 @@ impl Sources for SystemSources {
     }
 
     fn lookup_host(&self, name: &str) -> Vec<IpAddr> {
-        if self.hosts { Dialect::OpenBsd.order(lookup_host(name)) } else { Vec::new() }
+        if self.hosts { self.dialect.order(lookup_host(name)) } else { Vec::new() }
     }
 
     fn service(&self, name: &str, proto: Option<&str>) -> Option<u16> {
@@ -121,12 +124,12 @@ mod tests {
         for number in ["10", "10.1", "192.0.2", "127.1", "192.0.2.256", ""] {
             assert_eq!(lookup_host(number), [] as [IpAddr; 0], "{number}");
         }
-        assert!(SystemSources::new(false).lookup_host("192.0.2.1").is_empty());
+        assert!(SystemSources::new(false, Dialect::OpenBsd).lookup_host("192.0.2.1").is_empty());
     }
 
     #[test]
     fn usual_names_are_known_everywhere() {
-        let sources = SystemSources::new(false);
+        let sources = SystemSources::new(false, Dialect::OpenBsd);
         assert_eq!(sources.service("http", None), Some(80));
         assert_eq!(sources.protocol("tcp"), Some(6));
         assert_eq!(sources.user("root"), Some(0));

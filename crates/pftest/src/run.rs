@@ -261,6 +261,7 @@ impl<'a> Play<'a> {
             sources: &sources,
             defines: &[],
             numeric_only: true,
+            dialect: pfconf::detect(text).0,
             listing: pfconf::Listing::Short,
         };
         let compiled = pfconf::compile(&Input { name, text }, &options);
@@ -334,10 +335,7 @@ impl<'a> Play<'a> {
         for packet in batch.packets {
             match (packet.meta.verdict, direction) {
                 (Verdict::Pass, Direction::In) => self.forward(packet)?,
-                (Verdict::Pass, Direction::Out) => {
-                    let octets = packet.data().to_vec();
-                    self.departures.push_back(Departure { link: Some(link), octets });
-                }
+                (Verdict::Pass, Direction::Out) => self.send_off(&packet, link)?,
                 (Verdict::Answer, _) => self.depart(packet.data()),
                 (Verdict::Drop(reason), _) => {
                     let word = if direction == Direction::In { "in" } else { "out" };
@@ -346,6 +344,25 @@ impl<'a> Play<'a> {
                 }
                 (Verdict::Held, _) => self.consumed += 1,
             }
+        }
+        Ok(())
+    }
+
+    /// A packet that has passed all rules; what came in IPv6 fragments leaves in fragments.
+    fn send_off(&mut self, packet: &Buffer, link: IfIndex) -> Result<(), String> {
+        let is_v6 = packet.data().first().is_some_and(|first| first >> 4 == 6);
+        let Some(cut) = packet.meta.refragment.filter(|_| is_v6) else {
+            let octets = packet.data().to_vec();
+            self.departures.push_back(Departure { link: Some(link), octets });
+            return Ok(());
+        };
+        let mut done = 0;
+        while !cut.is_done(packet.data(), done) {
+            let mut piece = self.buffer(&[]);
+            let next = cut.write(packet.data(), done, &mut piece);
+            done = next.ok_or("the packet cannot be cut into fragments again")?;
+            let octets = piece.data().to_vec();
+            self.departures.push_back(Departure { link: Some(link), octets });
         }
         Ok(())
     }

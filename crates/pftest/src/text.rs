@@ -161,7 +161,7 @@ impl<'a> Cursor<'a> {
     pub fn accept(&mut self, wanted: &str) -> bool {
         self.skip();
         let Some(rest) = self.rest.strip_prefix(wanted) else { return false };
-        let whole = !wanted.ends_with(is_word) || !rest.starts_with(is_word);
+        let whole = !wanted.ends_with(char::is_alphanumeric) || !rest.starts_with(is_word);
         if whole {
             self.rest = rest;
         }

@@ -13,6 +13,18 @@ pub enum Mistake {
     /// A port without a protocol that has ports.
     #[error("port only applies to tcp/udp")]
     PortWithoutProto,
+    /// The same on FreeBSD, where SCTP has ports.
+    #[error("port only applies to tcp/udp/sctp")]
+    PortWithoutProtoOrSctp,
+    /// Ports of a `rdr` rule on a protocol without ports: `src`, `dst`, or those of the target.
+    #[error("{0} port only applies to tcp/udp/sctp")]
+    RedirectPort(&'static str),
+    /// A comparison that a `rdr` rule cannot translate.
+    #[error("invalid port operator for rdr destination port")]
+    RedirectOperator,
+    /// State on a rule that blocks.
+    #[error("keep state on block rules doesn't make sense")]
+    StateOnBlock,
     /// `user` or `group` on a protocol without sockets.
     #[error("{0} only applies to tcp/udp")]
     OwnerWithoutProto(&'static str),

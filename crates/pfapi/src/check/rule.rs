@@ -3,30 +3,45 @@
 //! The first part follows OpenBSD sbin/pfctl/parse.y `rule_consistent` in its order, so that
 //! messages come as they come there. The rest guards against drafts that no parser made.
 
+use super::freebsd;
 use crate::addr::Af;
 use crate::check::{
     ANCHOR_PATH_MAX, INTERFACE_NAME_MAX, LABEL_MAX, Mistake, QUEUE_NAME_MAX, ROUTE_LABEL_MAX,
     RTABLE_MAX, TABLE_NAME_MAX, TAG_MAX, check_name,
 };
+use crate::dialect::Dialect;
 use crate::port::PortMatch;
 use crate::ruleset::{
     Action, AddrMatch, BlockAnswer, Divert, Endpoint, Rule, SourceTrack, StatePolicy, proto,
 };
 
 /// Checks one rule without those in its anchor; `report` is called once per mistake.
-pub fn check_rule(rule: &Rule, report: &mut impl FnMut(Mistake)) {
-    check_fields(rule, report);
-    check_state(rule, report);
-    check_action(rule, report);
+pub fn check_rule(rule: &Rule, dialect: Dialect, report: &mut impl FnMut(Mistake)) {
+    match dialect {
+        Dialect::OpenBsd => {
+            check_fields(rule, report);
+            check_state(rule, report);
+            check_action(rule, report);
+        }
+        Dialect::FreeBsd => freebsd::check_consistent(rule, report),
+    }
     check_bounds(rule, report);
     check_names(rule, report);
     check_endpoint(rule.af, &rule.from, report);
     check_endpoint(rule.af, &rule.to, report);
     for pool in [rule.nat.as_ref(), rule.rdr.as_ref()].into_iter().flatten() {
-        check_addr(rule.af_to.or(rule.af), &pool.addr, report);
+        for addr in pool.addresses() {
+            check_addr(rule.af_to.or(rule.af), addr, report);
+        }
     }
     if let Some(route) = &rule.route {
-        check_addr(rule.af, &route.pool.addr, report);
+        let af = rule.af.filter(|_| !route.pool.prefer_ipv6_nexthop);
+        for addr in route.pool.addresses() {
+            check_addr(af, addr, report);
+        }
+    }
+    for interface in rule.pools().flat_map(crate::ruleset::Pool::interfaces) {
+        check_name("interface name", interface, INTERFACE_NAME_MAX, report);
     }
 }
 

@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, DynamicAddr, Options, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, DynamicAddr, FreeBsdWords, Options, Rule, StatePolicy};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -85,6 +85,8 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
 /// Names the features of one rule. Every field is listed, so that none can be forgotten.
 fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
     let Rule {
+        kind,
+        freebsd,
         action: _,
         anchor: _,
         direction: _,
@@ -93,7 +95,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         interface: _,
         rdomain,
         af: _,
-        proto: _,
+        proto,
         from,
         os,
         to,
@@ -123,6 +125,9 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         rdr,
         route,
     } = rule;
+    // Labels and numbers are for other programs only.
+    let FreeBsdWords { except: _, translate_pass: _, max_pkt_size, more_labels: _, ridentifier: _ } =
+        &**freebsd;
     for addr in [&from.addr, &to.addr] {
         match addr {
             AddrMatch::Dynamic(DynamicAddr { prefix_len: Some(_), .. }) => report("(interface)/n"),
@@ -141,16 +146,21 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         StatePolicy::Modulate => Some("modulate state"),
         StatePolicy::Synproxy => Some("synproxy state"),
     };
+    let sctp_ports =
+        *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
+        (!kind.is_filter(), kind.word()),
         (log.is_some(), "log"),
         (rdomain.is_some(), "rdomain"),
         (os.is_some(), "os"),
         (received_on.is_some(), "received-on"),
         (user.is_some(), "user"),
         (group.is_some(), "group"),
+        (sctp_ports, "proto sctp port"),
         (tos.is_some(), "tos"),
         (prio.is_some(), "prio"),
         (max_pkt_rate.is_some(), "max-pkt-rate"),
+        (max_pkt_size.is_some(), "max-pkt-size"),
         (!set.is_empty(), "set"),
         (state_word.is_some(), state_word.unwrap_or_default()),
         (probability.is_some(), "probability"),

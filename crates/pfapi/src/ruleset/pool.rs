@@ -17,6 +17,12 @@ pub const NAT_PORT_HIGH: u16 = 65535;
 pub struct Pool {
     /// Network, table or interface.
     pub addr: AddrMatch,
+    /// Interface in front of the address of a next hop, as in `route-to (em0 192.0.2.1)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// Addresses behind the first, where they have not become a table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<PoolMember>,
     /// Ports; `nat-to` always has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<PoolPorts>,
@@ -25,13 +31,55 @@ pub struct Pool {
     /// `sticky-address`: a source keeps what it got while it has states.
     #[serde(default)]
     pub sticky: bool,
+    /// `endpoint-independent`: one source keeps its port towards every target.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub endpoint_independent: bool,
+    /// `prefer-ipv6-nexthop`: next hops with IPv6 also for IPv4 packets.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub prefer_ipv6_nexthop: bool,
+}
+
+/// One of several addresses of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolMember {
+    /// Address, or `Any` where only the interface is given.
+    pub addr: AddrMatch,
+    /// Interface in front of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Pool {
     /// A pool without ports that is used as it is.
     #[must_use]
     pub const fn new(addr: AddrMatch) -> Self {
-        Self { addr, ports: None, kind: PoolKind::Single, sticky: false }
+        Self {
+            addr,
+            via: None,
+            more: Vec::new(),
+            ports: None,
+            kind: PoolKind::Single,
+            sticky: false,
+            endpoint_independent: false,
+            prefer_ipv6_nexthop: false,
+        }
+    }
+
+    /// All its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = &AddrMatch> {
+        std::iter::once(&self.addr).chain(self.more.iter().map(|member| &member.addr))
+    }
+
+    /// Interfaces in front of its addresses.
+    pub fn interfaces(&self) -> impl Iterator<Item = &str> {
+        let more = self.more.iter().map(|member| member.via.as_deref());
+        std::iter::once(self.via.as_deref()).chain(more).flatten()
     }
 }
 
@@ -43,6 +91,15 @@ pub enum PoolPorts {
     Static,
     /// First and last. With `rdr-to` the last may be 0: all ports go to the first.
     Range(u16, u16),
+    /// `map-e-portset OFFSET/LENGTH/PSID`: the ports of one customer of MAP-E (RFC 7597).
+    MapE {
+        /// Bits in front of the port set identifier.
+        offset: u8,
+        /// Bits of the identifier.
+        len: u8,
+        /// The identifier.
+        psid: u16,
+    },
 }
 
 impl PoolPorts {

@@ -15,7 +15,14 @@ use crate::units::Direction;
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
 pub struct Rule {
-    /// What happens to a packet that this rule decides; `Pass` for anchors.
+    /// In which of the lists of rules it stands.
+    #[serde(default, skip_serializing_if = "RuleKind::is_filter")]
+    pub kind: RuleKind,
+    /// What only FreeBSD's rules can say.
+    #[serde(default, skip_serializing_if = "Rare::is_usual")]
+    pub freebsd: Rare<FreeBsdWords>,
+    /// What happens to a packet that this rule decides; `Pass` for anchors and for rules that do
+    /// not filter.
     pub action: Action,
     /// `anchor`: the rules below it are evaluated when the rule matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +123,76 @@ pub struct Rule {
     pub route: Option<Box<Route>>,
 }
 
+/// Lists of rules, in the order in which packets pass them and in which they are listed.
+///
+/// On OpenBSD there is one. FreeBSD's pf cleans and translates with rules of their own.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleKind {
+    /// `scrub`
+    Scrub,
+    /// `nat`
+    Nat,
+    /// `rdr`
+    Rdr,
+    /// `binat`
+    Binat,
+    /// `pass`, `block`, `match`
+    #[default]
+    Filter,
+}
+
+/// What only FreeBSD's rules can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FreeBsdWords {
+    /// `no` in front of a rule that cleans or translates: packets are left as they are.
+    pub except: bool,
+    /// `nat pass` and the like: what is translated passes without a look at the filter.
+    pub translate_pass: bool,
+    /// `max-pkt-size` in octets; never zero.
+    pub max_pkt_size: Option<u16>,
+    /// Labels behind the first.
+    pub more_labels: Vec<String>,
+    /// `ridentifier`: a number that other programs know the rule by; never zero.
+    pub ridentifier: Option<u32>,
+}
+
+impl Usual for FreeBsdWords {
+    fn usual() -> &'static Self {
+        static USUAL: FreeBsdWords = FreeBsdWords {
+            except: false,
+            translate_pass: false,
+            max_pkt_size: None,
+            more_labels: Vec::new(),
+            ridentifier: None,
+        };
+        &USUAL
+    }
+}
+
+impl RuleKind {
+    /// Whether rules of this kind filter.
+    #[must_use]
+    pub fn is_filter(&self) -> bool {
+        *self == Self::Filter
+    }
+
+    /// The word that starts such rules; empty for those that filter.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Scrub => "scrub",
+            Self::Nat => "nat",
+            Self::Rdr => "rdr",
+            Self::Binat => "binat",
+            Self::Filter => "",
+        }
+    }
+}
+
 /// What happens to a packet that a rule decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -208,6 +285,7 @@ impl SetActions {
 /// `scrub`: how packets are cleaned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
 pub struct Scrub {
     /// `no-df`: the don't-fragment bit is cleared.
     pub no_df: bool,
@@ -219,6 +297,12 @@ pub struct Scrub {
     pub reassemble_tcp: bool,
     /// `max-mss`; 0 is not given.
     pub max_mss: u16,
+    /// `set-tos` of a `scrub` rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_tos: Option<u8>,
+    /// `fragment no reassemble` of a `scrub` rule.
+    #[serde(skip_serializing_if = "is_false")]
+    pub keep_fragments: bool,
 }
 
 impl Scrub {
@@ -239,6 +323,8 @@ impl Rule {
     #[must_use]
     pub fn new(action: Action) -> Self {
         Self {
+            kind: RuleKind::Filter,
+            freebsd: Rare::usual(),
             action,
             anchor: None,
             direction: None,
@@ -281,7 +367,7 @@ impl Rule {
 
     /// Names of the tables that the rule refers to.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
-        let pools = self.pools().map(|pool| &pool.addr);
+        let pools = self.pools().flat_map(Pool::addresses);
         let ends = [&self.from.addr, &self.to.addr];
         let named = ends.into_iter().chain(pools).filter_map(|addr| match addr {
             AddrMatch::Table(name) => Some(name.as_str()),

@@ -50,6 +50,9 @@ pub struct StateOptions {
     pub sloppy: bool,
     /// `pflow`: states are exported.
     pub pflow: bool,
+    /// `allow-related`: associations that an SCTP packet announces pass too.
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_related: bool,
     /// Timeouts of the rule's states; never zero.
     pub timeouts: Vec<(Timeout, u32)>,
 }
@@ -68,6 +71,7 @@ impl Usual for StateOptions {
             if_bound: false,
             sloppy: false,
             pflow: false,
+            allow_related: false,
             timeouts: Vec::new(),
         };
         &USUAL
@@ -80,6 +84,11 @@ impl StateOptions {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// `source-track`: whose states one source address is counted with.

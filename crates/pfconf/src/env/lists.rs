@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use pfapi::addr::Af;
-
 use super::line::{FixtureError, for_each_line, number, quoted, words};
 use crate::dialect::Dialect;
 
@@ -222,20 +220,6 @@ impl Settings {
             Ok(())
         })?;
         Ok(settings)
-    }
-}
-
-impl Dialect {
-    /// Addresses of a host in the order of the system: OpenBSD has IPv4 first, FreeBSD IPv6. The
-    /// order within a family stays.
-    #[must_use]
-    pub fn order(self, addrs: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
-        let (v4, v6): (Vec<_>, Vec<_>) =
-            addrs.into_iter().partition(|&addr| Af::of(addr) == Af::Inet);
-        match self {
-            Self::OpenBsd => [v4, v6].concat(),
-            Self::FreeBsd => [v6, v4].concat(),
-        }
     }
 }
 

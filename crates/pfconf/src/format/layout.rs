@@ -1,7 +1,7 @@
 //! Puts tokens into lines: blanks, indentation and columns.
 
 use super::lexer::{Kind, PAIRS, Token};
-use crate::parser::is_keyword;
+use crate::keywords::is_keyword_somewhere;
 use crate::syntax::{End, Outline};
 
 /// One step of indentation.
@@ -183,7 +183,7 @@ fn one(tokens: &[Token], nesting: &mut Nesting, context: &mut Context) -> Line {
         if token.kind == Kind::Word {
             if COMPARING.contains(&token.text.as_str()) {
                 context.compares = true;
-            } else if is_keyword(&token.text) {
+            } else if is_keyword_somewhere(&token.text) {
                 context.compares = false;
             }
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{
-    BuiltinSources, CompileOptions, Compiled, Fingerprints, Input, Listing, OsMatch, Sources,
-    compile,
+    BuiltinSources, CompileOptions, Compiled, Dialect, Fingerprints, Input, Listing, OsMatch,
+    Sources, compile,
 };
 
 /// The repository's root.
@@ -99,12 +99,18 @@ impl Sources for TestSources {
 
 /// Compiles with the router of the golden files.
 pub fn compile_text(text: &str) -> Compiled {
+    compile_in(text, Dialect::OpenBsd)
+}
+
+/// The same in a dialect.
+pub fn compile_in(text: &str, dialect: Dialect) -> Compiled {
     let facts = router();
     let options = CompileOptions {
         facts: &facts,
         sources: &TestSources,
         defines: &[],
         numeric_only: false,
+        dialect,
         listing: Listing::Rules,
     };
     compile(&Input { name: "stdin", text }, &options)

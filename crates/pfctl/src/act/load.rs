@@ -35,12 +35,14 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         }
     };
     let flags = session.flags;
-    let world = World::find(session)?;
+    let dialect = dialect(session, file, &text);
+    let world = World::find(session, dialect)?;
     let setting = Setting {
         facts: world.facts(),
         sources: world.sources(),
         defines: &load::defines(&flags.defines, session.console),
         numeric_only: flags.names == Names::Never,
+        dialect,
         listing: match flags.verbosity {
             0 => Listing::Short,
             1 => Listing::Rules,
@@ -50,7 +52,8 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     };
     let input = Input { name: if file == "-" { "stdin" } else { file }, text: &text };
     let mut compiled = load::compile(&input, &setting);
-    if flags.port_names {
+    // `-P` asks OpenBSD's pfctl for names, and FreeBSD's for numbers.
+    if flags.port_names != dialect.is_freebsd() {
         let named = compiled.listing.iter().map(|line| name_ports(line, world.sources()));
         compiled.listing = named.collect();
     }
@@ -59,7 +62,7 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     }
     if flags.format == OutputForm::Json {
         let listing = (flags.verbosity > 0).then_some(&compiled.listing);
-        report::write(session.console.out, &input, Dialect::OpenBsd, &compiled, listing)?;
+        report::write(session.console.out, &input, dialect, &compiled, listing)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
     load::show(&compiled, &input, style(session), session.console);
@@ -71,6 +74,22 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         load::transact(session.client()?, ruleset)?;
     }
     Ok(Exit::Success)
+}
+
+/// The dialect of `--dialect`, or the one that the text is written in.
+fn dialect(session: &mut Session<'_, '_>, file: &str, text: &str) -> Dialect {
+    if let Some(dialect) = session.flags.dialect {
+        return dialect;
+    }
+    let (found, word) = pfconf::detect(text);
+    // OpenBSD's is the usual one; nothing may be added to what its pfctl says.
+    if let (Dialect::FreeBsd, Some(word), true) = (found, word, session.flags.verbosity > 0) {
+        let file = printable(file);
+        session.console.warn(format_args!(
+            "{file}: read as rules of FreeBSD because of '{word}'; --dialect openbsd reads it otherwise"
+        ));
+    }
+    found
 }
 
 /// `--strict`: a warning is as bad as an error.
@@ -87,17 +106,17 @@ enum World {
 }
 
 impl World {
-    fn find(session: &mut Session<'_, '_>) -> Result<Self, Error> {
+    fn find(session: &mut Session<'_, '_>, dialect: Dialect) -> Result<Self, Error> {
         let flags = session.flags;
         if let Some(folder) = &flags.env {
-            let (env, mistakes) = Env::read(folder, Dialect::OpenBsd)
+            let (env, mistakes) = Env::read(folder, dialect)
                 .map_err(|error| Error::Plain(printable(&error.to_string())))?;
             warn_of_fingerprints(session, &folder.join("pf.os").to_string_lossy(), &mistakes);
             return Ok(Self::Env(env));
         }
         let facts =
             if flags.no_action { facts_without_daemon(session)? } else { session.facts()? };
-        let sources = SystemSources::new(flags.names != Names::Never);
+        let sources = SystemSources::new(flags.names != Names::Never, dialect);
         warn_of_fingerprints(session, FINGERPRINTS, &sources.fingerprint_mistakes);
         Ok(Self::System(facts, sources))
     }

@@ -5,6 +5,7 @@
 use std::io::Write;
 
 use pfapi::control::{Request, Response, TableReport};
+use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
 
 use crate::error::Error;
@@ -74,7 +75,7 @@ fn show_rules(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), 
     } else {
         rules::Sizes::new(Vec::new(), Facts::default())
     };
-    let ports = session.flags.port_names.then(|| SystemSources::new(false));
+    let ports = session.flags.port_names.then(|| SystemSources::new(false, Dialect::OpenBsd));
     let style = rules::Style { verbosity, sizes: &sizes, ports: ports.as_ref() };
     session.list(&Request::Rules, "rules", |console, _, response| {
         let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use pfapi::control::DEFAULT_SOCKET;
+use pfapi::dialect::Dialect;
 
 use super::defs::{FLAGS, Support, WORDS, classic_command};
 use super::words::{Clear, Show, TableCommand, WordError, check_optimization};
@@ -64,6 +65,8 @@ pub struct Classic {
     pub format: OutputForm,
     /// `--strict`
     pub strict: bool,
+    /// `--dialect`; `None` is `auto`.
+    pub dialect: Option<Dialect>,
 }
 
 /// What a check writes.
@@ -193,9 +196,6 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
     if let Some(level) = text(matches, "o") {
         check_optimization(&level)?;
     }
-    if let Some(name) = text(matches, "dialect") {
-        check_dialect(&name)?;
-    }
     let kill = texts(matches, "k");
     if kill.len() > 2 {
         return Err(FlagError::Explained("can only specify -k twice".to_owned()));
@@ -225,6 +225,7 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         env: text(matches, "env").map(PathBuf::from),
         format: text(matches, "format").map_or(Ok(OutputForm::Text), |form| output_form(&form))?,
         strict: given("strict"),
+        dialect: text(matches, "dialect").map_or(Ok(None), |name| dialect(&name))?,
     };
     check_dry_run(&classic)?;
     match (&classic.table, classic.words.first()) {
@@ -269,13 +270,11 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
     Ok(())
 }
 
-fn check_dialect(name: &str) -> Result<(), FlagError> {
+fn dialect(name: &str) -> Result<Option<Dialect>, FlagError> {
     match name {
-        "auto" | "openbsd" => Ok(()),
-        "freebsd" => {
-            let missing = "this version reads the rules of OpenBSD only";
-            Err(FlagError::Plain(format!("--dialect freebsd: not supported, {missing}")))
-        }
+        "auto" => Ok(None),
+        "openbsd" => Ok(Some(Dialect::OpenBsd)),
+        "freebsd" => Ok(Some(Dialect::FreeBsd)),
         _ => {
             let text = format!("Unknown dialect '{name}': it is auto, openbsd or freebsd");
             Err(FlagError::Explained(text))
@@ -414,10 +413,6 @@ mod tests {
                 "-n --format json -t a -T show",
                 "--format json is for checks of rules: it needs -n and -f",
             ),
-            (
-                "--dialect freebsd -nf x",
-                "--dialect freebsd: not supported, this version reads the rules of OpenBSD only",
-            ),
             ("-gsr", "-g: not supported, there is no debugging output"),
             ("-s queue", "-s queue: not supported, there are no queues"),
         ] {
@@ -452,6 +447,9 @@ mod tests {
         assert_eq!(flags.anchor.as_deref(), Some("regress/x"));
         assert_eq!(flags.env, Some(PathBuf::from("here")));
         assert_eq!((flags.format, flags.strict), (OutputForm::Json, true));
+        assert_eq!(flags.dialect, None);
+        assert_eq!(classic("--dialect freebsd -nf x").dialect, Some(Dialect::FreeBsd));
+        assert_eq!(classic("--dialect=openbsd -nf x").dialect, Some(Dialect::OpenBsd));
         assert_eq!(classic("-e").socket, PathBuf::from(DEFAULT_SOCKET));
     }
 }

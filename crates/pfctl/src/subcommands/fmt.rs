@@ -63,7 +63,7 @@ pub fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
         check: matches.get_flag("check"),
         dialect: matches.get_one::<String>("dialect").cloned().unwrap_or_default(),
         defines: load::defines(&words, console),
-        sources: SystemSources::new(false),
+        sources: SystemSources::new(false, Dialect::OpenBsd),
     };
     let files: Vec<&String> = matches.get_many("file").into_iter().flatten().collect();
     let outcome = if files.is_empty() {
@@ -129,7 +129,7 @@ impl Job {
     fn format(&self, name: &str, text: &str, console: &mut Console<'_>) -> Option<String> {
         let input = Input { name, text };
         let options = SyntaxOptions {
-            dialect: self.dialect(),
+            dialect: self.dialect(text),
             sources: &self.sources,
             defines: &self.defines,
         };
@@ -146,10 +146,11 @@ impl Job {
         }
     }
 
-    fn dialect(&self) -> Dialect {
+    fn dialect(&self, text: &str) -> Dialect {
         match self.dialect.as_str() {
             "freebsd" => Dialect::FreeBsd,
-            _ => Dialect::OpenBsd,
+            "openbsd" => Dialect::OpenBsd,
+            _ => pfconf::detect(text).0,
         }
     }
 

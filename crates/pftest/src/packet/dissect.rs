@@ -200,7 +200,8 @@ impl Packet {
     }
 
     fn carry(&mut self, segment: &[u8], layout: &Layout) {
-        let whole = layout.fragment.is_none();
+        // A fragment that is whole is a packet (RFC 6946).
+        let whole = layout.fragment.is_none_or(|(offset, more, _)| offset == 0 && !more);
         let payload = match layout.proto {
             proto::TCP if whole => self.tcp(segment),
             proto::UDP if whole => {

@@ -1,0 +1,89 @@
+//! Checks of one rule of the FreeBSD dialect.
+//!
+//! Order and texts follow FreeBSD sbin/pfctl/parse.y `filter_consistent`, `rdr_consistent`; for
+//! `nat` and `binat` there is nothing to check.
+
+use super::Mistake;
+use crate::addr::Af;
+use crate::port::PortMatch;
+use crate::ruleset::{Action, BlockAnswer, Rule, RuleKind, SourceTrack, StatePolicy, proto};
+
+/// Conditions and options that exclude each other.
+pub(super) fn check_consistent(rule: &Rule, report: &mut impl FnMut(Mistake)) {
+    match rule.kind {
+        RuleKind::Filter | RuleKind::Scrub => filter(rule, report),
+        RuleKind::Rdr => redirect(rule, report),
+        RuleKind::Nat | RuleKind::Binat => {}
+    }
+}
+
+fn has_ports(rule: &Rule) -> bool {
+    matches!(rule.proto, Some(proto::TCP | proto::UDP | proto::SCTP))
+}
+
+fn filter(rule: &Rule, report: &mut impl FnMut(Mistake)) {
+    let ports = rule.from.port.is_some() || rule.to.port.is_some();
+    if ports && !has_ports(rule) {
+        report(Mistake::PortWithoutProtoOrSctp);
+    }
+    if rule.icmp.is_some() {
+        if !matches!(rule.proto, Some(proto::ICMP | proto::ICMPV6)) {
+            report(Mistake::IcmpTypeWithoutIcmp);
+        }
+        if rule.af.is_none() {
+            report(Mistake::IcmpTypeWithoutAf);
+        }
+    }
+    let options = &rule.state_options;
+    if options.overload.is_some()
+        && options.max_src_conn.is_none()
+        && options.max_src_conn_rate.is_none()
+    {
+        report(Mistake::OverloadWithoutLimit);
+    }
+    match (rule.proto, rule.af) {
+        (Some(proto::ICMP), Some(af @ Af::Inet6)) => {
+            report(Mistake::IcmpFamily { proto: "icmp", af });
+        }
+        (Some(proto::ICMPV6), Some(af @ Af::Inet)) => {
+            report(Mistake::IcmpFamily { proto: "icmp6", af });
+        }
+        _ => {}
+    }
+    if rule.allow_opts && rule.action != Action::Pass {
+        report(Mistake::AllowOptsWithoutPass);
+    }
+    let flags = rule.flags.is_some_and(|flags| flags.mask != 0);
+    if rule.fragment && (ports || rule.icmp.is_some() || flags) {
+        report(Mistake::FragmentFields);
+    }
+    if matches!(rule.action, Action::Block(BlockAnswer::ReturnRst { .. }))
+        && rule.proto != Some(proto::TCP)
+    {
+        report(Mistake::ReturnRstWithoutTcp);
+    }
+    if options.max_src_nodes.is_some() && options.source_track != Some(SourceTrack::Rule) {
+        report(Mistake::SourceNodesGlobal);
+    }
+    if matches!(rule.action, Action::Block(_)) && rule.state != StatePolicy::None {
+        report(Mistake::StateOnBlock);
+    }
+    if options.sloppy && matches!(rule.state, StatePolicy::Modulate | StatePolicy::Synproxy) {
+        report(Mistake::SloppyProxy);
+    }
+}
+
+fn redirect(rule: &Rule, report: &mut impl FnMut(Mistake)) {
+    if !has_ports(rule) {
+        let pool = rule.rdr.as_ref().is_some_and(|pool| pool.ports.is_some());
+        let given =
+            [(rule.from.port.is_some(), "src"), (rule.to.port.is_some(), "dst"), (pool, "rpool")];
+        for (_, end) in given.into_iter().filter(|&(given, _)| given) {
+            report(Mistake::RedirectPort(end));
+        }
+    }
+    if rule.to.port.is_some_and(|port| !matches!(port, PortMatch::Equal(_) | PortMatch::Range(..)))
+    {
+        report(Mistake::RedirectOperator);
+    }
+}

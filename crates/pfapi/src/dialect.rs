@@ -1,0 +1,47 @@
+//! Whose pf.conf a ruleset comes from.
+
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::Af;
+
+/// A system with its own grammar, name orders, checks and form of listings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// OpenBSD.
+    #[default]
+    OpenBsd,
+    /// FreeBSD.
+    FreeBsd,
+}
+
+impl Dialect {
+    /// The system's name in lower case, as in file names.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::OpenBsd => "openbsd",
+            Self::FreeBsd => "freebsd",
+        }
+    }
+
+    /// Addresses of a host in the order of the system: OpenBSD has IPv4 first, FreeBSD IPv6. The
+    /// order within a family stays.
+    #[must_use]
+    pub fn order(self, addrs: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+        let (v4, v6): (Vec<_>, Vec<_>) =
+            addrs.into_iter().partition(|&addr| Af::of(addr) == Af::Inet);
+        match self {
+            Self::OpenBsd => [v4, v6].concat(),
+            Self::FreeBsd => [v6, v4].concat(),
+        }
+    }
+
+    /// Whether it is FreeBSD's.
+    #[must_use]
+    pub const fn is_freebsd(self) -> bool {
+        matches!(self, Self::FreeBsd)
+    }
+}
