@@ -150,6 +150,7 @@ fn lists_come_in_parts() {
     let report = |number| RuleReport {
         number,
         rule: Rule::new(Action::Block(pfapi::ruleset::BlockAnswer::Drop)),
+        expired: false,
         evaluations: 0,
         packets: [0; 2],
         bytes: [0; 2],

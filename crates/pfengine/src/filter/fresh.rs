@@ -9,12 +9,12 @@ use pfapi::ruleset::{Action, BlockAnswer, StatePolicy};
 use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
-use super::{Filter, Flow, wscale_offer};
+use super::{Filter, Flow, mark, wscale_offer};
 use crate::nat::{Shares, Translator};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Evaluation, Live, PacketView};
+use crate::rules::{Evaluation, Live, PacketView, Surroundings};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
 use crate::state::key::Keys;
@@ -22,7 +22,6 @@ use crate::state::store::InsertError;
 use crate::state::tcp::TcpState;
 use crate::wire::build::TTL_DEFAULT;
 use crate::wire::build::flags::RST;
-use crate::worker::Parts;
 
 impl Filter<'_> {
     /// Lets the rules decide; a state that was made is in `packet.meta.link`.
@@ -35,13 +34,22 @@ impl Filter<'_> {
         let place = Self::place(packet);
         let view = PacketView {
             desc: &flow.desc,
+            data: packet.data(),
             interface: place.interface,
             direction: place.direction,
+            received_on: packet.meta.received_on,
             tag: packet.meta.tag,
+            prio: packet.meta.prio,
         };
-        let Parts { scratch, rng, .. } = &mut *self.parts;
-        let mut translator = Translator::new(&self.view, rng, place.direction, &flow.desc);
-        let found = snapshot.rules.evaluate(&view, scratch, &mut translator)?;
+        let surroundings = Surroundings {
+            rng: &mut self.parts.rng,
+            now: self.now,
+            routes: self.engine.routes.get().map(|routes| &**routes),
+            sockets: self.engine.sockets.get().map(|sockets| &**sockets),
+        };
+        let scratch = &mut self.parts.scratch;
+        let mut translator = Translator::new(&self.view, place.direction, &flow.desc);
+        let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;
         let beyond = translator.key(&found.addresses);
         let shares = translator.shares;
         let rule = found.rule;
@@ -55,11 +63,11 @@ impl Filter<'_> {
                 self.answer_block(packet, &flow.desc, answer)
             }
             Action::Pass | Action::Match => {
-                if flow.desc.has_options {
+                if flow.desc.has_options && !rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
-                packet.meta.tag = found.tag;
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
+                    mark(packet, &flow.desc, &found.actions);
                     let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
                     let keys = match place.direction {
                         Direction::In => Keys::new(key, beyond),
@@ -70,6 +78,7 @@ impl Filter<'_> {
                     self.translate(packet, &flow.desc, &keys)?;
                     return Ok(Verdict::Pass);
                 }
+                mark(packet, &flow.desc, &found.stateless_actions());
                 Self::count_stateless(&found, place.direction, flow.desc.total);
                 Ok(Verdict::Pass)
             }
@@ -206,7 +215,7 @@ impl Filter<'_> {
     /// Source of an ICMP error: the packet's destination when it is an own address, else an
     /// address of the interface that the packet crosses, else any own address.
     fn answer_source(&self, interface: IfIndex, desc: &PacketDesc) -> Option<IpAddr> {
-        let facts = self.engine.facts();
+        let facts = &self.snapshot.facts;
         let own = || facts.interfaces.iter().flat_map(|interface| &interface.addresses);
         let dst = desc.dst.to_ip(desc.af);
         if own().any(|address| address.addr == dst) {

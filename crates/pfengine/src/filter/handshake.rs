@@ -118,7 +118,7 @@ impl<'a> Filter<'a> {
         debug_assert!(fits, "the scratch packet holds the longest segment without payload");
         syn.meta = packet.meta;
         syn.meta.offload = crate::packet::Offload::default();
-        syn.meta.forget();
+        syn.meta.start();
         let Arrival::Parsed(mut flow) = self.receive(&mut syn) else {
             self.parts.syn = syn;
             return Recreated::Stateless;

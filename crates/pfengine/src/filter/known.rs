@@ -4,7 +4,7 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
-use super::{Filter, Flow, replace, wscale_offer};
+use super::{Filter, Flow, mark, replace, wscale_offer};
 use crate::nat::{self, FieldKind, Rewrite};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
@@ -64,7 +64,7 @@ impl<'a> Filter<'a> {
                     state.timeout = timeout;
                     state.last_used = self.now;
                 }
-                if flow.desc.has_options {
+                if flow.desc.has_options && !state.rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
                 rewrite::translate(packet, flow.desc.l4, tcp, accepted.translation);
@@ -105,13 +105,20 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
         forward: bool,
     ) -> Result<Verdict, Reason> {
-        if flow.desc.has_options {
+        if flow.desc.has_options && !state.rule.rule.allow_opts {
             return Err(Reason::IpOption);
         }
+        if forward
+            && let Some(most) = state.rule.rule.max_pkt_rate
+            && state.rule.rate.exceeded_by_one_more(most, self.now)
+        {
+            // pf drops such packets without counting a reason.
+            return Err(Reason::Match);
+        }
         state.count(forward, flow.desc.total);
+        mark(packet, &flow.desc, &state.actions);
         self.translate(packet, &flow.desc, &state.keys)?;
         let (link, pair) = (state.reference(), state.pair);
-        packet.meta.tag = state.actions.tag.or(packet.meta.tag);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {
             self.join(packet, link);

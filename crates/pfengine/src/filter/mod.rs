@@ -19,10 +19,11 @@ use crate::normalize::tcp_flags;
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply;
+use crate::rules::Actions;
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::{Hashed, Key};
 use crate::state::store::{Held, View};
-use crate::wire::build::flags::SYN;
+use crate::wire::build::flags::{ACK, FIN, RST, SYN};
 use crate::wire::build::{TCP_HEADER, TcpSegment};
 use crate::wire::tcp_options::{self, SynOptions};
 use crate::worker::{Parsed, Parts};
@@ -90,7 +91,8 @@ impl<'a> Filter<'a> {
     /// Parses a packet and finds its key.
     pub fn receive(&mut self, packet: &mut Packet) -> Arrival {
         if packet.meta.direction == Direction::In {
-            packet.meta.forget();
+            packet.meta.start();
+            packet.meta.received_on = Some(packet.meta.interface);
         }
         if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
@@ -237,6 +239,19 @@ impl<'a> Filter<'a> {
     /// Where the packet is now.
     pub(super) const fn place(packet: &Packet) -> Place {
         Place { interface: packet.meta.interface, direction: packet.meta.direction }
+    }
+}
+
+/// Writes tag and priority onto a packet that passes. Source: OpenBSD sys/net/pf.c `pf_test`,
+/// `pf_tag_packet`.
+pub(super) fn mark(packet: &mut Packet, desc: &PacketDesc, actions: &Actions) {
+    /// Type of service that asks for low delay (RFC 1349).
+    const LOW_DELAY: u8 = 0x10;
+    packet.meta.tag = actions.tag.or(packet.meta.tag);
+    if let Some((prio, fast)) = actions.prio {
+        let is_ack = matches!(desc.transport, Transport::Tcp(tcp) if tcp.payload == 0
+            && tcp.flags & (SYN | FIN | RST | ACK) == ACK);
+        packet.meta.prio = if is_ack || desc.tos & LOW_DELAY != 0 { fast } else { prio };
     }
 }
 

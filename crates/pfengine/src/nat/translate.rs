@@ -32,7 +32,6 @@ const EMBEDDED_LEN: u8 = 96;
 /// Chooses new addresses for one packet.
 pub struct Translator<'a, 'v> {
     view: &'a View<'v>,
-    rng: &'a mut Rng,
     direction: Direction,
     number: u8,
     kind: Kind,
@@ -82,12 +81,7 @@ impl Shares {
 
 impl<'a, 'v> Translator<'a, 'v> {
     /// For a packet that crosses in `direction`; `view` tells which ports are taken.
-    pub fn new(
-        view: &'a View<'v>,
-        rng: &'a mut Rng,
-        direction: Direction,
-        desc: &PacketDesc,
-    ) -> Self {
+    pub fn new(view: &'a View<'v>, direction: Direction, desc: &PacketDesc) -> Self {
         let kind = match desc.transport {
             Transport::Tcp(_) | Transport::Udp { .. } => Kind::Ports,
             Transport::Icmp { icmp_type, id, .. } => match icmp::classify(desc.af, icmp_type) {
@@ -101,7 +95,6 @@ impl<'a, 'v> Translator<'a, 'v> {
         };
         Self {
             view,
-            rng,
             direction,
             number: desc.proto,
             kind,
@@ -136,13 +129,18 @@ impl<'a, 'v> Translator<'a, 'v> {
     }
 
     /// `nat-to`: a new source that no other state has towards the same destination.
-    fn change_source(&mut self, pool: &Pool, addresses: &mut Addresses) -> Result<(), Reason> {
+    fn change_source(
+        &mut self,
+        pool: &Pool,
+        addresses: &mut Addresses,
+        rng: &mut Rng,
+    ) -> Result<(), Reason> {
         let (wanted, dport) = self.ports(addresses);
         let (af, dst) = (addresses.af, (addresses.dst, dport));
         let (view, direction, number) = (self.view, self.direction, self.number);
         let side = Side::of(direction).other();
         let (choice, port) =
-            self.choose_source(pool, (af, addresses.src, wanted), |addr, port| {
+            self.choose_source(pool, rng, (af, addresses.src, wanted), |addr, port| {
                 let key = Key::of_packet(direction, (af, number), (addr, port), dst);
                 !view.is_taken(&key, side)
             })?;
@@ -158,8 +156,9 @@ impl<'a, 'v> Translator<'a, 'v> {
 
     /// An address of the pool and a port there for which `is_free` says yes.
     fn choose_source(
-        &mut self,
+        &self,
         pool: &Pool,
+        rng: &mut Rng,
         (af, source, wanted): (Af, Addr, u16),
         is_free: impl Fn(Addr, u16) -> bool,
     ) -> Result<(Choice, u16), Reason> {
@@ -173,7 +172,7 @@ impl<'a, 'v> Translator<'a, 'v> {
         let mut first = None;
         let mut looked_at = 0;
         while looked_at < CANDIDATES_MAX {
-            let choice = pool.choose(&asked, self.rng).ok_or(Reason::Translate)?;
+            let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
             if first == Some(choice.addr) {
                 break;
             }
@@ -183,7 +182,7 @@ impl<'a, 'v> Translator<'a, 'v> {
                     looked_at += 1;
                     is_free(choice.addr, wanted).then_some(wanted)
                 }
-                Some(range) => port::choose(range.clone(), self.rng, |port| {
+                Some(range) => port::choose(range.clone(), rng, |port| {
                     looked_at += 1;
                     is_free(choice.addr, port)
                 }),
@@ -205,10 +204,11 @@ impl<'a, 'v> Translator<'a, 'v> {
         pool: &Pool,
         first: u16,
         addresses: &mut Addresses,
+        rng: &mut Rng,
     ) -> Result<(), Reason> {
         let Addresses { af, src, dst, .. } = *addresses;
         let asked = Asked { af, source: src, host: dst, before: None };
-        let choice = pool.choose(&asked, self.rng).ok_or(Reason::Translate)?;
+        let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
         self.shares.keep(choice.share);
         addresses.dst = choice.addr;
         if let (Kind::Ports, Some(PoolPorts::Range(low, high))) = (self.kind, pool.ports) {
@@ -218,7 +218,12 @@ impl<'a, 'v> Translator<'a, 'v> {
     }
 
     /// `af-to`: addresses of the other family.
-    fn change_family(&mut self, rule: &LoadedRule, addresses: &Addresses) -> Result<(), Reason> {
+    fn change_family(
+        &mut self,
+        rule: &LoadedRule,
+        addresses: &Addresses,
+        rng: &mut Rng,
+    ) -> Result<(), Reason> {
         let af = other(addresses.af);
         let Some(nat) = &rule.pools.nat else { return Err(Reason::Translate) };
         let (mut sport, mut dport) = self.ports(addresses);
@@ -231,7 +236,7 @@ impl<'a, 'v> Translator<'a, 'v> {
         let to = match target {
             Some(pool) => {
                 let asked = Asked { af, source: addresses.src, host: addresses.dst, before: None };
-                let choice = pool.choose(&asked, self.rng).ok_or(Reason::Translate)?;
+                let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
                 self.shares.keep(choice.share);
                 if let (Kind::Ports, Some(PoolPorts::Range(low, _))) = (self.kind, pool.ports) {
                     dport = low;
@@ -259,7 +264,7 @@ impl<'a, 'v> Translator<'a, 'v> {
         let number = protocol(self.number);
         let (view, direction) = (self.view, self.direction.reversed());
         let (choice, port) =
-            self.choose_source(nat, (af, addresses.src, sport), |addr, port| {
+            self.choose_source(nat, rng, (af, addresses.src, sport), |addr, port| {
                 let key = Key::of_packet(direction, (af, number), (addr, port), (dst(addr), dport));
                 !view.is_taken(&key, Side::Stack)
             })?;
@@ -275,20 +280,21 @@ impl Translate for Translator<'_, '_> {
         &mut self,
         rule: &std::sync::Arc<LoadedRule>,
         addresses: &mut Addresses,
+        rng: &mut Rng,
     ) -> Result<(), Reason> {
         if self.kind == Kind::Untranslatable {
             return Ok(());
         }
         self.changed = true;
         if rule.rule.af_to.is_some() {
-            return self.change_family(rule, addresses);
+            return self.change_family(rule, addresses, rng);
         }
         // A rule with both changes the source first.
         if let Some(pool) = &rule.pools.nat {
-            self.change_source(pool, addresses)?;
+            self.change_source(pool, addresses, rng)?;
         }
         if let Some(pool) = &rule.pools.rdr {
-            self.change_target(pool, first_port(rule.rule.to.port), addresses)?;
+            self.change_target(pool, first_port(rule.rule.to.port), addresses, rng)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A rule in force with its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
 use pfapi::ruleset::{AddrMatch, Rule};
@@ -10,6 +10,7 @@ use pfapi::units::Direction;
 use super::actions::Actions;
 use super::compile::{Names, dynamic_prefixes};
 use super::tag::{Tag, Tags};
+use super::threshold::SharedThreshold;
 use crate::engine::Loader;
 use crate::nat::{Named, Pool};
 
@@ -32,6 +33,12 @@ pub struct LoadedRule {
     pub tag: Option<Tag>,
     /// Where it takes new addresses and next hops from.
     pub pools: Pools,
+    /// Packets that `max-pkt-rate` has counted.
+    pub rate: SharedThreshold,
+    /// For `once`: set by the match that used the rule up.
+    expired: AtomicBool,
+    /// Times the rule had been looked at when it was used up.
+    evaluations: AtomicU64,
     /// Its counters.
     pub counters: RuleCounters,
 }
@@ -141,6 +148,9 @@ impl LoadedRule {
             number,
             epoch,
             loader,
+            rate: SharedThreshold::default(),
+            expired: AtomicBool::new(false),
+            evaluations: AtomicU64::new(0),
             counters: RuleCounters::default(),
         }
     }
@@ -167,6 +177,21 @@ impl LoadedRule {
         bind(route.as_ref(), self.rule.route.as_ref().map(|route| &route.pool.addr));
     }
 
+    /// Whether `once` has used the rule up.
+    pub fn is_expired(&self) -> bool {
+        self.rule.once && self.expired.load(Ordering::Relaxed)
+    }
+
+    /// Uses a `once` rule up; false when another packet was faster. `evaluations` says how often
+    /// the rule has been looked at.
+    pub fn expire(&self, evaluations: impl FnOnce() -> u64) -> bool {
+        if self.expired.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.evaluations.store(evaluations(), Ordering::Relaxed);
+        true
+    }
+
     /// Whether the rule translates addresses.
     pub const fn translates(&self) -> bool {
         self.rule.nat.is_some() || self.rule.rdr.is_some() || self.rule.af_to.is_some()
@@ -183,7 +208,8 @@ impl LoadedRule {
         RuleReport {
             number: self.number.unwrap_or(u32::MAX),
             rule: self.rule.clone(),
-            evaluations,
+            evaluations: if self.is_expired() { read(&self.evaluations) } else { evaluations },
+            expired: self.is_expired(),
             packets: counted.packets,
             bytes: counted.bytes,
             states: read(&self.counters.states),
