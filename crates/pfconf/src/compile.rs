@@ -220,13 +220,17 @@ impl Compiled {
     /// Lists rules, after they have been put in the order of their kinds. Each kind has numbers of
     /// its own.
     fn rules(&mut self, rules: &mut [Rule], options: &CompileOptions) {
-        rules.sort_by_key(|rule| rule.kind);
+        // Rules of one kind, as OpenBSD's are, need no room for a sort.
+        if !rules.is_sorted_by_key(|rule| rule.kind) {
+            rules.sort_by_key(|rule| rule.kind);
+        }
         let counts = match options.listing {
             Listing::Short => return,
             Listing::Rules => false,
             Listing::Numbered => true,
         };
-        let form = print::Form { dialect: options.dialect, sources: Some(options.sources), counts };
+        let protocols = print::ProtocolNames::new(options.sources);
+        let form = print::Form { dialect: options.dialect, protocols: Some(&protocols), counts };
         for kind in rules.chunk_by(|one, next| one.kind == next.kind) {
             for (number, rule) in kind.iter().enumerate() {
                 print::tree(self.listing.text(), rule, (number, 0), form);

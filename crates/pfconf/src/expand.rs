@@ -210,8 +210,12 @@ impl Expander<'_, '_> {
         if inconsistent || *wrong {
             self.faults.line("skipping rule due to errors".to_owned());
         } else {
-            self.target.rules.push(rule.clone());
             *added = true;
+            if !pools.binat {
+                self.target.rules.push(rule);
+                return;
+            }
+            self.target.rules.push(rule.clone());
         }
         if pools.binat && !*wrong {
             rule.direction = direction;

@@ -55,6 +55,7 @@ pub mod syntax;
 mod tables;
 mod translate;
 mod tree;
+mod wordset;
 
 pub use compile::{CompileOptions, Compiled, Listing, compile};
 pub use diag::{Code, Diagnostic, Severity};

@@ -4,6 +4,7 @@
 //! sbin/pfctl/pfctl_parser.c `print_rule`, `print_fromto`, `print_tabledef`.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt::Write;
 
 use pfapi::addr::Af;
@@ -29,7 +30,7 @@ pub(crate) struct Form<'a> {
     /// Whose pfctl would print it.
     pub(crate) dialect: Dialect,
     /// Where protocols get their names from; without it they have the usual ones.
-    pub(crate) sources: Option<&'a dyn Sources>,
+    pub(crate) protocols: Option<&'a ProtocolNames<'a>>,
     /// Counts of tables and interfaces, as `-vv` adds them: before a load nothing is known.
     pub(crate) counts: bool,
 }
@@ -111,6 +112,22 @@ fn indent(text: &mut String, depth: usize) {
     text.extend(std::iter::repeat_n("  ", depth));
 }
 
+/// Names of protocols on a machine, each asked for once.
+pub(crate) struct ProtocolNames<'a> {
+    sources: &'a dyn Sources,
+    known: Vec<OnceCell<String>>,
+}
+
+impl<'a> ProtocolNames<'a> {
+    pub(crate) fn new(sources: &'a dyn Sources) -> Self {
+        Self { sources, known: vec![OnceCell::new(); 256] }
+    }
+
+    fn of(&self, number: u8) -> &str {
+        self.known[usize::from(number)].get_or_init(|| protocol_on(number, self.sources))
+    }
+}
+
 /// Name of a protocol on a machine, or its number where it has none.
 pub(crate) fn protocol_on(number: u8, sources: &dyn Sources) -> String {
     sources.protocol_name(number).unwrap_or_else(|| number.to_string())
@@ -179,9 +196,9 @@ fn head(line: &mut String, rule: &Rule, form: Form) {
 pub(crate) fn protocol_word(line: &mut String, rule: &Rule, form: Form) {
     if let Some(number) = rule.proto {
         line.push_str(" proto ");
-        match form.sources {
+        match form.protocols {
             None => put_protocol(line, number),
-            Some(sources) => line.push_str(&protocol_on(number, sources)),
+            Some(names) => line.push_str(names.of(number)),
         }
     }
 }

@@ -272,8 +272,10 @@ impl<'a> Reader<'a> {
         match self.carry_out(statement, entry, &tree.parts()) {
             Ok(()) => {
                 self.recovery.understood();
-                let words = tokens(&statement.text).count();
-                self.quiet = self.quiet.saturating_sub(words + 1);
+                if self.quiet > 0 {
+                    let words = tokens(&statement.text).count();
+                    self.quiet = self.quiet.saturating_sub(words + 1);
+                }
                 None
             }
             Err(diagnostic) => Some(self.failed(statement, *diagnostic)),

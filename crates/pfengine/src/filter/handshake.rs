@@ -152,6 +152,7 @@ impl<'a> Filter<'a> {
     ) -> Result<Verdict, Reason> {
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         let step = body.proxy(tcp, forward, self.classic);
+        let max_mss = state.actions.max_mss;
         state.update_half_open(&self.engine.store.half_open);
         let (link, keys) = (state.reference(), state.keys);
         drop(state);
@@ -161,6 +162,7 @@ impl<'a> Filter<'a> {
             ProxyStep::Drop => Err(ProxyStep::REASON),
             ProxyStep::Connect { seq, mss } => {
                 self.parts.stats.reason(ProxyStep::REASON);
+                let mss = mss.map(|mss| if max_mss == 0 { mss } else { mss.min(max_mss) });
                 let segment = TcpSegment { seq: seq.0, flags: SYN, mss, ..onward };
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);

@@ -4,15 +4,16 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
-use super::{Filter, Flow, mark, replace, wscale_offer};
+use super::{Filter, Flow, carry_out, replace, wscale_offer};
 use crate::nat::{self, FieldKind, Rewrite};
+use crate::normalize::timestamps::{Connection, End};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
 use crate::rewrite;
-use crate::state::entry::Body;
+use crate::state::entry::{Body, State};
 use crate::state::key::Keys;
 use crate::state::store::Held;
-use crate::state::tcp::{Segment, Tracked};
+use crate::state::tcp::{Level, Segment, TcpState, Tracked};
 use crate::wire::build::flags::{ACK, RST};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
 
@@ -50,16 +51,21 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
+        let is_stamped = state.timestamps.is_some();
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         if body.is_proxying() {
             return self.proxy(packet, flow, tcp, state, forward);
         }
         let wscale = wscale_offer(packet, flow.desc.l4, tcp);
         let segment = Segment { tcp, wscale, forward };
+        let before = is_stamped.then_some(*body);
         let tracked = body.track(&segment);
         state.update_half_open(&self.engine.store.half_open);
         match tracked {
             Tracked::Accept(accepted) => {
+                if let Some(before) = before {
+                    self.normalize_timestamps(packet, flow, tcp, &mut state, before)?;
+                }
                 if let Some(timeout) = accepted.timeout {
                     state.timeout = timeout;
                     state.last_used = self.now;
@@ -97,6 +103,45 @@ impl<'a> Filter<'a> {
         }
     }
 
+    /// Checks and shifts the timestamps of a segment that fits its state; what the segment did to
+    /// the state is undone when it is dropped.
+    fn normalize_timestamps(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        tcp: &TcpDesc,
+        state: &mut Held<'a>,
+        mut before: TcpState,
+    ) -> Result<(), Reason> {
+        let Some(mut timestamps) = state.timestamps.take() else { return Ok(()) };
+        let forward = state.is_forward(packet.meta.direction, flow.desc.af);
+        let levels = [before.src.level, before.dst.level];
+        if !before.peers(forward).0.seen {
+            let end = if forward { &mut timestamps.src } else { &mut timestamps.dst };
+            *end = Some(End::new(packet, &flow.desc, tcp, self.now, &mut self.parts.rng));
+        }
+        let connection = Connection {
+            forward,
+            established: levels.iter().all(|&level| level >= Level::Established),
+            created: state.created,
+            tsdiff_s: self.tsdiff_s(state),
+        };
+        let outcome = timestamps.normalize(packet, &flow.desc, tcp, &connection, self.now);
+        state.timestamps = Some(timestamps);
+        if outcome.is_err() {
+            state.body = Body::Tcp(before);
+            state.update_half_open(&self.engine.store.half_open);
+        }
+        outcome
+    }
+
+    /// Timeout `tcp.tsdiff` of a state.
+    pub(super) fn tsdiff_s(&self, state: &State) -> u32 {
+        let of_rule = state.rule.rule.state_options.timeouts.iter();
+        let given = of_rule.rev().find(|(timeout, _)| *timeout == Timeout::TcpTsdiff);
+        given.map_or(self.snapshot.timeouts.get(Timeout::TcpTsdiff), |&(_, seconds)| seconds)
+    }
+
     /// Counts a packet that passes and leaves the link for the outbound pass.
     fn let_by(
         &mut self,
@@ -116,7 +161,7 @@ impl<'a> Filter<'a> {
             return Err(Reason::Match);
         }
         state.count(forward, flow.desc.total);
-        mark(packet, &flow.desc, &state.actions);
+        carry_out(packet, &flow.desc, &state.actions, &mut self.parts.rng);
         self.translate(packet, &flow.desc, &state.keys)?;
         let (link, pair) = (state.reference(), state.pair);
         drop(state);

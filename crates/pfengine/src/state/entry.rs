@@ -13,6 +13,7 @@ use super::expire::{Expiry, Population};
 use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
 use crate::nat::Shares;
+use crate::normalize::timestamps::Timestamps;
 use crate::packet::StateRef;
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
 
@@ -56,6 +57,8 @@ pub struct State {
     pub shares: Shares,
     /// What depends on the protocol.
     pub body: Body,
+    /// `scrub (reassemble tcp)`; apart, because few connections have it.
+    pub timestamps: Option<Box<Timestamps>>,
     /// Part of this state in the gauges of half-open connections.
     pub half_open: HalfOpen,
 }
