@@ -17,6 +17,7 @@ use crate::expand::{Target, expand};
 use crate::explain::unknown_statement;
 use crate::finish::{StateDefaults, complete};
 use crate::lines::Lines;
+use crate::optimize::Level;
 use crate::options::Settings;
 use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) state_items: Option<Vec<StateItem>>,
     /// `set state-policy if-bound`
     pub(crate) if_bound: bool,
+    /// The command line's optimization, else that of the first `set ruleset-optimization`.
+    pub(crate) optimize: Option<Level>,
     pub(crate) automatic: AutoTables,
     pub(crate) queues: Vec<QueueDef>,
 }

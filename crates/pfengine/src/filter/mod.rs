@@ -15,7 +15,7 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
-use crate::normalize::tcp_flags;
+use crate::normalize::{scrub, tcp_flags};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply;
@@ -94,7 +94,7 @@ impl<'a> Filter<'a> {
             packet.meta.start();
             packet.meta.received_on = Some(packet.meta.interface);
         }
-        if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
+        if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
         }
         let parsed: Parsed = PacketDesc::parse(packet.data());
@@ -242,9 +242,14 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// Writes tag and priority onto a packet that passes. Source: OpenBSD sys/net/pf.c `pf_test`,
-/// `pf_tag_packet`.
-pub(super) fn mark(packet: &mut Packet, desc: &PacketDesc, actions: &Actions) {
+/// Does to a packet that passes what rules ask for: tag, priority and scrub. Source: OpenBSD
+/// sys/net/pf.c `pf_test`, `pf_tag_packet`.
+pub(super) fn carry_out(
+    packet: &mut Packet,
+    desc: &PacketDesc,
+    actions: &Actions,
+    rng: &mut crate::rng::Rng,
+) {
     /// Type of service that asks for low delay (RFC 1349).
     const LOW_DELAY: u8 = 0x10;
     packet.meta.tag = actions.tag.or(packet.meta.tag);
@@ -253,6 +258,7 @@ pub(super) fn mark(packet: &mut Packet, desc: &PacketDesc, actions: &Actions) {
             && tcp.flags & (SYN | FIN | RST | ACK) == ACK);
         packet.meta.prio = if is_ack || desc.tos & LOW_DELAY != 0 { fast } else { prio };
     }
+    scrub::apply(packet, desc, actions, rng);
 }
 
 /// What the options of a TCP header say; `l4` is where the header starts.
