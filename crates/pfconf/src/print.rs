@@ -19,8 +19,8 @@ use crate::keywords::is_keyword;
 use crate::names;
 use crate::print_freebsd;
 use crate::print_parts::{PoolWord, put_pool, scrub};
+pub(crate) use crate::print_parts::{put_entries, syncookies, table_head};
 pub use crate::print_parts::{queue, table};
-pub(crate) use crate::print_parts::{syncookies, table_head};
 use crate::scan::is_word_char;
 use crate::source::Sources;
 
@@ -89,21 +89,26 @@ pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
     redirection(line, rule, form);
 }
 
-/// Appends the lines of a rule and of those below it, as `pfctl -nv` or `pfctl -nvv` prints them.
-pub(crate) fn tree(text: &mut String, shown: &Rule, (number, depth): (usize, usize), form: Form) {
-    let below = shown.anchor.as_ref().and_then(|anchor| anchor.rules.as_deref());
-    let below = below.filter(|rules| !rules.is_empty());
+/// Appends the line of a rule, as `pfctl -nv` or `pfctl -nvv` prints it; `has_rules`: those of an
+/// inline anchor follow.
+pub(crate) fn opening(
+    text: &mut String,
+    shown: &Rule,
+    has_rules: bool,
+    (number, depth): (usize, usize),
+    form: Form,
+) {
     if form.counts {
         put(text, format_args!("@{number} "));
     } else {
         indent(text, depth);
     }
     put_rule(text, shown, form);
-    text.push_str(if below.is_some() { " {\n" } else { "\n" });
-    let Some(rules) = below else { return };
-    for (number, rule) in rules.iter().enumerate() {
-        tree(text, rule, (number, depth + 1), form);
-    }
+    text.push_str(if has_rules { " {\n" } else { "\n" });
+}
+
+/// Appends the line behind the rules of an inline anchor.
+pub(crate) fn closing(text: &mut String, depth: usize) {
     indent(text, depth);
     text.push_str("}\n");
 }

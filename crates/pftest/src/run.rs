@@ -268,6 +268,7 @@ impl<'a> Play<'a> {
             numeric_only: true,
             dialect: pfconf::detect(text).0,
             listing: pfconf::Listing::Short,
+            optimize: pfconf::Optimization::default(),
         };
         let compiled = pfconf::compile(&Input { name, text }, &options);
         let Some(ruleset) = compiled.ruleset else {

@@ -38,6 +38,7 @@ pub fn usage() -> String {
         text.push_str(&piece);
     }
     text.push_str("\n       pfctl completions shell\n");
+    text.push_str("       pfctl fmt [--check] [--dialect name] [-D macro=value] [file ...]\n");
     text
 }
 
@@ -79,7 +80,9 @@ mod tests {
              \t[-f file] [-i interface] [-K key] [-k key] [-o level]\n\
              \t[-p socket] [-R id] [-s modifier]\n\
              \t[-t table -T command [address ...]] [--config file]\n\
-             \t[--dialect name] [--env folder] [--errors form] [--format form]\n       pfctl completions shell\n"
+             \t[--dialect name] [--env folder] [--errors form] [--explain code]\n\
+             \t[--format form]\n       pfctl completions shell\n\
+             \x20      pfctl fmt [--check] [--dialect name] [-D macro=value] [file ...]\n"
         );
     }
 

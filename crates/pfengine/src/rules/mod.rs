@@ -27,5 +27,5 @@ pub use rule::{Live, LoadedRule};
 pub use ruleset::Ruleset;
 pub use tag::{Tag, Tags};
 pub use threshold::Threshold;
-pub use translate::NoTranslation;
+pub use translate::{Addresses, Translate};
 pub use walk::{Evaluation, Scratch};
