@@ -152,7 +152,6 @@ const FREEBSD: &[&str] = &[
     "fastroute",
     "hfsc",
     "hogs",
-    "interval",
     "keepcounters",
     "l3",
     "linkshare",
