@@ -348,6 +348,9 @@ pub struct RuleReport {
     pub number: u32,
     /// The rule.
     pub rule: Rule,
+    /// For `once`: whether a packet has used the rule up.
+    #[serde(default)]
+    pub expired: bool,
     /// Times the rule was looked at.
     pub evaluations: u64,
     /// Packets it decided, those of its states included: in, out.

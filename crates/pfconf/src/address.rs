@@ -3,6 +3,7 @@
 //! Source: pf.conf(5) "from", "to"; OpenBSD sbin/pfctl/pfctl_parser.c `host`, `host_if`,
 //! `ifa_lookup`.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pfapi::addr::{Af, Prefix};
@@ -13,7 +14,7 @@ use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart};
 use crate::diag::{Code, Diagnostic};
 use crate::dialect::Dialect;
 use crate::lookup::find;
-use crate::parser::{Fallible, Pair, Rule, place, string};
+use crate::parser::{Fallible, Pair, Rule, place, string, value};
 use crate::scan::Statement;
 use crate::source::Sources;
 
@@ -105,11 +106,12 @@ pub(crate) fn host_item(world: World, statement: &Statement, item: &Pair) -> Fal
             }
             Rule::range => hosts.push(range(world, statement, &part)?),
             Rule::network | Rule::host => {
-                let words = words(&part).map(|word| string(&word));
-                let text: String = words.fold(String::new(), |text, word| {
-                    if text.is_empty() { word } else { text + "/" + &word }
-                });
-                hosts.extend(resolve(world, statement, &part, &text)?);
+                let mut found = resolve(world, statement, &part, &host_text(&part))?;
+                if hosts.is_empty() {
+                    hosts = found;
+                } else {
+                    hosts.append(&mut found);
+                }
             }
             Rule::weight => weighted = Some(weight(statement, &part)?),
             Rule::host_item => hosts.extend(host_item(world, statement, &part)?),
@@ -126,6 +128,16 @@ pub(crate) fn host_item(world: World, statement: &Statement, item: &Pair) -> Fal
         }
     }
     Ok(hosts)
+}
+
+/// `address` or `network/length` as one word.
+fn host_text<'s>(pair: &Pair<'s>) -> Cow<'s, str> {
+    let text = pair.as_str().trim();
+    if !text.contains(['"', '\'', ' ', '\t', '\r']) {
+        return text.into();
+    }
+    let words: Vec<Cow<str>> = words(pair).map(|word| value(&word)).collect();
+    words.join("/").into()
 }
 
 fn weight(statement: &Statement, pair: &Pair) -> Fallible<u16> {

@@ -10,13 +10,13 @@ use pfapi::ruleset::{IcmpMatch, Id, IdMatch, TcpFlagsMatch};
 use crate::address::World;
 use crate::diag::{Code, Diagnostic};
 use crate::names;
-use crate::parser::{Fallible, Pair, Rule, place, string};
+use crate::parser::{Fallible, Pair, Rule, place, string, value};
 use crate::scan::{Place, Statement};
 use crate::suggest::nearest;
 
 /// Number of a protocol given by name or number.
 pub(crate) fn protocol(world: World, statement: &Statement, pair: &Pair) -> Fallible<u8> {
-    let text = string(pair);
+    let text = value(pair);
     let here = || place(statement, pair);
     if let Some(number) = number_of(pair) {
         let number = u8::try_from(number).map_err(|_| {
@@ -52,11 +52,19 @@ fn not_zero(number: u8, here: &Place) -> Fallible<u8> {
 /// A port condition.
 pub(crate) fn port(world: World, statement: &Statement, item: &Pair) -> Fallible<PortMatch> {
     let mut operator = None;
-    let mut values = Vec::new();
+    let mut values = [(0, None); 2];
+    let mut count = 0;
     for part in item.clone().into_inner() {
         match part.as_rule() {
-            Rule::port_value => values.push(port_value(world, statement, &part)?),
-            _ => operator = Some(part.as_str().trim().to_owned()),
+            Rule::port_value => {
+                let found = port_value(world, statement, &part)?;
+                // The grammar has no third.
+                if let Some(value) = values.get_mut(count) {
+                    *value = found;
+                    count += 1;
+                }
+            }
+            _ => operator = Some(part.as_str().trim()),
         }
     }
     let combined = || {
@@ -66,7 +74,7 @@ pub(crate) fn port(world: World, statement: &Statement, item: &Pair) -> Fallible
                 .help("`a:b` includes both ends, `a >< b` excludes them"),
         )
     };
-    Ok(match (operator.as_deref(), values.as_slice()) {
+    Ok(match (operator, &values[..count]) {
         (None, &[(a, None)]) => PortMatch::Equal(a),
         (None, &[(a, Some(b))]) => {
             ordered(statement, item, a <= b, (a, b))?;
@@ -112,6 +120,9 @@ fn ordered(statement: &Statement, item: &Pair, holds: bool, ends: (u16, u16)) ->
 
 /// `a` or `a:b`; a range of one port is that port.
 fn port_value(world: World, statement: &Statement, pair: &Pair) -> Fallible<(u16, Option<u16>)> {
+    if let Some(port) = number_of(pair).and_then(|number| u16::try_from(number).ok()) {
+        return Ok((port, None));
+    }
     let text = decimal_text(pair);
     let Some((low, high)) = text.split_once(':') else {
         return Ok((port_number(world, statement, pair, &text)?, None));

@@ -235,8 +235,12 @@ impl Expander<'_, '_> {
         if inconsistent || *wrong {
             self.faults.line("skipping rule due to errors".to_owned());
         } else {
-            self.target.rules.push(rule.clone());
             *added = true;
+            if !pools.binat {
+                self.target.rules.push(rule);
+                return;
+            }
+            self.target.rules.push(rule.clone());
         }
         if pools.binat && !*wrong {
             rule.direction = direction;
@@ -388,11 +392,10 @@ impl Expander<'_, '_> {
 
     /// Replaces the macros of labels and tags; `false` where the result is too long.
     fn fill_names(&mut self, rule: &mut Rule) -> bool {
-        let number = self.target.rules.len();
         let sources = self.world.sources;
         let mut fits = true;
         let mut filled = |template: &str, max: usize, rule: &Rule| {
-            let text = fill(template, rule, number, sources);
+            let text = fill(template, rule, sources);
             fits &= text.len() <= max;
             text
         };

@@ -2,7 +2,15 @@
 //!
 //! The same lists as `reserved_always`, `reserved_openbsd` and `reserved_freebsd` in the grammar.
 
+use std::sync::LazyLock;
+
 use crate::dialect::Dialect;
+use crate::wordset::WordSet;
+
+static IN_OPENBSD: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(all_keywords(Dialect::OpenBsd)));
+static IN_FREEBSD: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(all_keywords(Dialect::FreeBsd)));
 
 /// In both dialects.
 const ALWAYS: &[&str] = &[
@@ -182,12 +190,15 @@ const fn own(dialect: Dialect) -> &'static [&'static str] {
 
 /// Whether a word has a fixed meaning in a dialect.
 pub(crate) fn is_keyword(word: &str, dialect: Dialect) -> bool {
-    ALWAYS.contains(&word) || own(dialect).contains(&word)
+    match dialect {
+        Dialect::OpenBsd => IN_OPENBSD.contains(word),
+        Dialect::FreeBsd => IN_FREEBSD.contains(word),
+    }
 }
 
 /// Whether a word has a fixed meaning in any dialect.
 pub(crate) fn is_keyword_somewhere(word: &str) -> bool {
-    [ALWAYS, OPENBSD, FREEBSD].into_iter().any(|words| words.contains(&word))
+    IN_OPENBSD.contains(word) || IN_FREEBSD.contains(word)
 }
 
 /// The words of a dialect.

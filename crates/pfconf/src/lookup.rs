@@ -142,10 +142,19 @@ pub(crate) fn antispoof_hosts(facts: &Facts, name: &str, networks: bool) -> Vec<
 
 fn members<'a>(facts: &'a Facts, name: &'a str) -> impl Iterator<Item = &'a InterfaceFacts> {
     let every = name == "self" || name == "all";
+    let first = name.bytes().next();
+    // Most names are numbers, and no interface is called like one.
+    let known = |interface: &InterfaceFacts| {
+        let groups = interface.groups.iter().map(String::as_str);
+        groups.chain([interface.name.as_str()]).any(|name| name.bytes().next() == first)
+    };
+    let interfaces: &[InterfaceFacts] =
+        if every || facts.interfaces.iter().any(known) { &facts.interfaces } else { &[] };
     // A name without a number stands for all interfaces that it is the front of.
-    let front =
-        !name.ends_with(|last: char| last.is_ascii_digit()) && facts.members(name).next().is_none();
-    facts.interfaces.iter().filter(move |interface| {
+    let front = !interfaces.is_empty()
+        && !name.ends_with(|last: char| last.is_ascii_digit())
+        && facts.members(name).next().is_none();
+    interfaces.iter().filter(move |interface| {
         every
             || interface.name == name
             || interface.groups.iter().any(|group| group == name)

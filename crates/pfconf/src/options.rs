@@ -16,6 +16,7 @@ use crate::address::World;
 use crate::criteria::{c_number, decimal_text};
 use crate::diag::{Code, Diagnostic};
 use crate::dialect::Dialect;
+use crate::optimize::Level;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::print;
 use crate::reader::Shared;
@@ -76,7 +77,10 @@ impl Settings {
                 Rule::set_syncookies => lines.push(self.syncookies(statement, part)?),
                 Rule::set_skip => self.skip(world, statement, part, lines)?,
                 Rule::set_reassemble => lines.push(self.reassemble(statement, part)?),
-                Rule::set_ruleset_optimization => Self::ruleset_optimization(statement, part)?,
+                Rule::set_ruleset_optimization => {
+                    let level = Self::ruleset_optimization(statement, part)?;
+                    shared.optimize.get_or_insert(level);
+                }
                 Rule::set_loginterface => {
                     let name = if has(part, Rule::kw_all) { "all".to_owned() } else { text(part) };
                     lines.push(format!("set loginterface {name}"));
@@ -141,18 +145,17 @@ impl Settings {
         Ok(format!("set reassemble {word} {no_df}"))
     }
 
-    /// Rules are never reordered here, whatever is asked for.
-    fn ruleset_optimization(statement: &Statement, pair: &Pair) -> Fallible<()> {
+    fn ruleset_optimization(statement: &Statement, pair: &Pair) -> Fallible<Level> {
         let words = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::string);
         let name = words.map(|word| string(&word)).collect::<Vec<_>>().join(" ");
-        let known = ["none", "basic", "profile"];
-        if !known.contains(&name.as_str()) {
-            let text = format!("unknown ruleset-optimization {name}");
-            let diagnostic =
-                unknown(Code::Setting, text, "optimization", statement, pair, &name, &known);
-            return Err(Box::new(diagnostic.line_at(statement.end)));
+        if let Some(&(_, level)) = Level::NAMES.iter().find(|(known, _)| *known == name) {
+            return Ok(level);
         }
-        Ok(())
+        let known: Vec<&str> = Level::NAMES.iter().map(|(known, _)| *known).collect();
+        let text = format!("unknown ruleset-optimization {name}");
+        let diagnostic =
+            unknown(Code::Setting, text, "optimization", statement, pair, &name, &known);
+        Err(Box::new(diagnostic.line_at(statement.end)))
     }
 
     fn hostid(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {

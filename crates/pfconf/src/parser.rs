@@ -1,5 +1,7 @@
 //! Runs the grammar on one statement, and explains what does not fit.
 
+use std::borrow::Cow;
+
 use pest::Parser;
 use pest::error::InputLocation;
 
@@ -164,8 +166,13 @@ pub(crate) fn place(statement: &Statement, pair: &Pair) -> Place {
 
 /// The value of a `string` or of a node that holds one: without quotes, escapes resolved.
 pub(crate) fn string(pair: &Pair) -> String {
+    value(pair).into_owned()
+}
+
+/// The same, borrowed where nothing had to be resolved.
+pub(crate) fn value<'s>(pair: &Pair<'s>) -> Cow<'s, str> {
     let text = pair.as_str().trim();
-    let Some(quote @ ('"' | '\'')) = text.chars().next() else { return text.to_owned() };
+    let Some(quote @ ('"' | '\'')) = text.chars().next() else { return text.into() };
     let mut value = String::with_capacity(text.len());
     let mut rest = text[1..].strip_suffix(quote).unwrap_or(&text[1..]).chars().peekable();
     while let Some(character) = rest.next() {
@@ -178,7 +185,7 @@ pub(crate) fn string(pair: &Pair) -> String {
             value.push(character);
         }
     }
-    value
+    value.into()
 }
 
 /// The value of a `numstr`; a number loses its leading zeros.

@@ -4,6 +4,7 @@
 //! sbin/pfctl/pfctl_parser.c `print_rule`, `print_fromto`, `print_tabledef`.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt::Write;
 
 use pfapi::addr::Af;
@@ -18,8 +19,8 @@ use crate::keywords::is_keyword;
 use crate::names;
 use crate::print_freebsd;
 use crate::print_parts::{PoolWord, put_pool, scrub};
+pub(crate) use crate::print_parts::{put_entries, syncookies, table_head};
 pub use crate::print_parts::{queue, table};
-pub(crate) use crate::print_parts::{syncookies, table_head};
 use crate::scan::is_word_char;
 use crate::source::Sources;
 
@@ -29,7 +30,7 @@ pub(crate) struct Form<'a> {
     /// Whose pfctl would print it.
     pub(crate) dialect: Dialect,
     /// Where protocols get their names from; without it they have the usual ones.
-    pub(crate) sources: Option<&'a dyn Sources>,
+    pub(crate) protocols: Option<&'a ProtocolNames<'a>>,
     /// Counts of tables and interfaces, as `-vv` adds them: before a load nothing is known.
     pub(crate) counts: bool,
 }
@@ -88,27 +89,48 @@ pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
     redirection(line, rule, form);
 }
 
-/// Appends the lines of a rule and of those below it, as `pfctl -nv` or `pfctl -nvv` prints them.
-pub(crate) fn tree(text: &mut String, shown: &Rule, (number, depth): (usize, usize), form: Form) {
-    let below = shown.anchor.as_ref().and_then(|anchor| anchor.rules.as_deref());
-    let below = below.filter(|rules| !rules.is_empty());
+/// Appends the line of a rule, as `pfctl -nv` or `pfctl -nvv` prints it; `has_rules`: those of an
+/// inline anchor follow.
+pub(crate) fn opening(
+    text: &mut String,
+    shown: &Rule,
+    has_rules: bool,
+    (number, depth): (usize, usize),
+    form: Form,
+) {
     if form.counts {
         put(text, format_args!("@{number} "));
     } else {
         indent(text, depth);
     }
     put_rule(text, shown, form);
-    text.push_str(if below.is_some() { " {\n" } else { "\n" });
-    let Some(rules) = below else { return };
-    for (number, rule) in rules.iter().enumerate() {
-        tree(text, rule, (number, depth + 1), form);
-    }
+    text.push_str(if has_rules { " {\n" } else { "\n" });
+}
+
+/// Appends the line behind the rules of an inline anchor.
+pub(crate) fn closing(text: &mut String, depth: usize) {
     indent(text, depth);
     text.push_str("}\n");
 }
 
 fn indent(text: &mut String, depth: usize) {
     text.extend(std::iter::repeat_n("  ", depth));
+}
+
+/// Names of protocols on a machine, each asked for once.
+pub(crate) struct ProtocolNames<'a> {
+    sources: &'a dyn Sources,
+    known: Vec<OnceCell<String>>,
+}
+
+impl<'a> ProtocolNames<'a> {
+    pub(crate) fn new(sources: &'a dyn Sources) -> Self {
+        Self { sources, known: vec![OnceCell::new(); 256] }
+    }
+
+    fn of(&self, number: u8) -> &str {
+        self.known[usize::from(number)].get_or_init(|| protocol_on(number, self.sources))
+    }
 }
 
 /// Name of a protocol on a machine, or its number where it has none.
@@ -179,9 +201,9 @@ fn head(line: &mut String, rule: &Rule, form: Form) {
 pub(crate) fn protocol_word(line: &mut String, rule: &Rule, form: Form) {
     if let Some(number) = rule.proto {
         line.push_str(" proto ");
-        match form.sources {
+        match form.protocols {
             None => put_protocol(line, number),
-            Some(sources) => line.push_str(&protocol_on(number, sources)),
+            Some(names) => line.push_str(names.of(number)),
         }
     }
 }

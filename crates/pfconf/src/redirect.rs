@@ -3,7 +3,7 @@
 //! Source: OpenBSD sbin/pfctl/parse.y `collapse_redirspec`, `apply_redirspec`;
 //! sbin/pfctl/pfctl_optimize.c `add_opt_table`.
 
-use pfapi::addr::Af;
+use pfapi::addr::{Af, Prefix};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
     AddrMatch, DynamicPart, Pool, PoolKind, PoolMember, PoolPorts, Rule, TableDef, TableEntry,
@@ -35,10 +35,16 @@ impl Purpose {
 }
 
 /// Tables that pfctl makes of lists.
+///
+/// With `-n` a table is called by its number among all that could have become one. Before a load
+/// it gets a name that no other ruleset has: with an identifier in it, and by its number among
+/// those that were made.
 #[derive(Debug, Default)]
 pub(crate) struct AutoTables {
     pub(crate) made: Vec<TableDef>,
     count: usize,
+    /// For a load: what tells this ruleset from others, and how many tables there are.
+    loaded: Option<(u32, usize)>,
 }
 
 /// The address of the pool for a combination; several become a table. The family of the rule is
@@ -154,26 +160,58 @@ const fn is_plain(host: &Host) -> bool {
 }
 
 impl AutoTables {
+    /// `ruleset` tells it from others; `None` when it is not to be loaded.
+    pub(crate) const fn new(ruleset: Option<u32>) -> Self {
+        let loaded = match ruleset {
+            Some(ruleset) => Some((ruleset, 0)),
+            None => None,
+        };
+        Self { made: Vec::new(), count: 0, loaded }
+    }
+
+    /// The number of the next table, whether it will be made or not.
+    pub(crate) const fn reserve(&mut self) -> usize {
+        self.count += 1;
+        self.count - 1
+    }
+
+    /// Makes the table with this number; gives its name.
+    pub(crate) fn define(
+        &mut self,
+        number: usize,
+        entries: Vec<TableEntry>,
+        weights: Vec<(Prefix, u16)>,
+    ) -> String {
+        let name = match &mut self.loaded {
+            Some((ruleset, made)) => {
+                *made += 1;
+                format!("__automatic_{ruleset:x}_{}", *made - 1)
+            }
+            None => format!("__automatic_{number}"),
+        };
+        self.made.push(TableDef {
+            name: name.clone(),
+            constant: true,
+            entries: Some(entries),
+            weights,
+            ..TableDef::default()
+        });
+        name
+    }
+
     /// A table with these addresses, and its name as an address.
     fn make(&mut self, hosts: &[&Host]) -> Result<AddrMatch, String> {
-        let mut table = TableDef {
-            name: format!("__automatic_{}", self.count),
-            constant: true,
-            ..TableDef::default()
-        };
-        self.count += 1;
+        let number = self.reserve();
         let mut entries: Vec<TableEntry> = Vec::new();
+        let mut weights = Vec::new();
         for host in hosts {
             let Some(entry) = entry(host) else {
                 return Err("only addresses can be listed in a pool".to_owned());
             };
-            table.weights.extend(host.weight.map(|weight| (entry.prefix, weight)));
+            weights.extend(host.weight.map(|weight| (entry.prefix, weight)));
             entries.push(entry);
         }
-        table.entries = Some(entries);
-        let name = table.name.clone();
-        self.made.push(table);
-        Ok(AddrMatch::Table(name))
+        Ok(AddrMatch::Table(self.define(number, entries, weights)))
     }
 }
 

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use crate::diag::{Code, Diagnostic};
 use crate::span::Span;
 use crate::statement::Origin;
-pub(crate) use crate::statement::{Place, Statement, first_word, is_word_char, quoted_len, tokens};
+pub(crate) use crate::statement::{
+    Place, Statement, first_word, is_word_char, is_word_octet, quoted_len, tokens,
+};
 
 /// Longest value of a macro in octets.
 pub(crate) const VALUE_MAX: usize = 64 * 1024;
@@ -68,6 +70,23 @@ pub(crate) struct Scanner<'a> {
     expanded: usize,
 }
 
+/// Octets that are looked at one by one: signs of the scanner, and all but ASCII.
+static IS_SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut octet = 0x80;
+    while octet < table.len() {
+        table[octet] = true;
+        octet += 1;
+    }
+    let signs = b"\n\\#\"'${}";
+    let mut at = 0;
+    while at < signs.len() {
+        table[signs[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 /// State of the scan within one statement.
 #[derive(Default)]
 struct Inside {
@@ -93,7 +112,9 @@ impl<'a> Scanner<'a> {
         }
         let mut statement = Statement::default();
         let mut inside = Inside::default();
-        while let Some(character) = self.text[self.at..].chars().next() {
+        loop {
+            self.ordinary(&mut statement, &mut inside);
+            let Some(character) = self.text[self.at..].chars().next() else { break };
             let at = self.at;
             self.at += character.len_utf8();
             match character {
@@ -178,6 +199,19 @@ impl<'a> Scanner<'a> {
             self.skip_newline();
         }
         self.at = self.text.len();
+    }
+
+    /// Takes all characters up to the next that may mean something.
+    fn ordinary(&mut self, statement: &mut Statement, inside: &mut Inside) {
+        let rest = &self.text.as_bytes()[self.at..];
+        let special = rest.iter().position(|&octet| IS_SPECIAL[usize::from(octet)]);
+        let end = self.at + special.unwrap_or(rest.len());
+        let run = &self.text[self.at..end];
+        if let Some(&last) = run.as_bytes().last() {
+            statement.push_str(run, self.at);
+            inside.in_word = is_word_octet(last);
+            self.at = end;
+        }
     }
 
     fn plain(

@@ -14,8 +14,9 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use crate::parser::Rule;
-use crate::scan::quoted_len;
+use crate::scan::{is_word_octet, quoted_len};
 use crate::tree::{Shape, Tree};
+use crate::wordset::WordSet;
 
 /// Most outlines that are remembered.
 const OUTLINES_MAX: usize = 1_000;
@@ -30,21 +31,12 @@ const BLANK: u8 = 0xfc;
 
 const GRAMMARS: [&str; 2] = [include_str!("pf.pest"), include_str!("freebsd.pest")];
 
-/// Words that the grammar names, by their first octet and their length.
-static NAMED: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
-    let mut by_start = vec![Vec::new(); 256];
-    for (word, _) in GRAMMARS.into_iter().flat_map(literals) {
-        let Some(&first) = word.as_bytes().first() else { continue };
-        let words: &mut Vec<&str> = &mut by_start[usize::from(first)];
-        if !words.contains(&word) {
-            words.push(word);
-        }
-    }
-    by_start
-});
+/// Words that the grammar names.
+static NAMED: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(GRAMMARS.into_iter().flat_map(literals).map(|(word, _)| word)));
 
 /// Everything between quotation marks in a grammar, and what stands behind it on its line.
-fn literals(grammar: &str) -> impl Iterator<Item = (&str, &str)> {
+fn literals(grammar: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     grammar.lines().flat_map(|line| {
         let mut rest = line;
         std::iter::from_fn(move || {
@@ -124,8 +116,8 @@ fn outline(text: &str, outline: &mut Vec<u8>, bounds: &mut Vec<usize>) -> Option
         let end = if matches!(octet, b'"' | b'\'') {
             outline.push(QUOTED);
             at + quoted_len(&text[at..], char::from(octet))?
-        } else if IS_WORD[usize::from(octet)] {
-            let len = octets[at..].iter().position(|&octet| !IS_WORD[usize::from(octet)]);
+        } else if is_word_octet(octet) {
+            let len = octets[at..].iter().position(|&octet| !is_word_octet(octet));
             let end = len.map_or(octets.len(), |len| at + len);
             word(&text[at..end], outline);
             end
@@ -146,7 +138,7 @@ fn word(word: &str, outline: &mut Vec<u8>) {
     if octets.iter().all(u8::is_ascii_digit) {
         outline.push(NUMBER);
     } else if (first.is_ascii_alphanumeric() || matches!(first, b':' | b'_'))
-        && !NAMED[usize::from(first)].contains(&word)
+        && !NAMED.contains(word)
     {
         outline.push(NAME);
     } else {
@@ -154,29 +146,9 @@ fn word(word: &str, outline: &mut Vec<u8>) {
     }
 }
 
-/// Octets of words, as a table.
-static IS_WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut octet = 0;
-    while octet < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "below 256")]
-        let character = octet as u8;
-        table[octet] = character.is_ascii_alphanumeric();
-        octet += 1;
-    }
-    let signs = b":.-_%@*+$&|~^?;[]`'\"";
-    let mut at = 0;
-    while at < signs.len() {
-        table[signs[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::is_word_char;
 
     fn of(text: &str) -> Option<Vec<u8>> {
         let mut found = Vec::new();
@@ -202,15 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn words_are_those_of_the_grammar() {
-        for character in '\0'..='\u{ff}' {
-            let known = u8::try_from(character).is_ok_and(|octet| IS_WORD[usize::from(octet)]);
-            assert_eq!(known && character.is_ascii(), is_word_char(character), "{character:?}");
-        }
+    fn literals_of_the_grammar_are_found() {
         let grammar = "a = { \"x\" ~ \"\\\"\" ~ b } // \"z\"\n";
         let found: Vec<_> = literals(grammar).map(|(word, _)| word).collect();
         assert_eq!(found, ["x", "\\\""]);
-        assert!(NAMED[usize::from(b'p')].contains(&"pass"));
+        assert!(NAMED.contains("pass"));
     }
 
     /// A name that is only the front of a word must not decide anything: names are marks here.

@@ -10,6 +10,9 @@ pub(crate) struct Place {
     pub(crate) macro_definition: Option<Span>,
 }
 
+/// Octets that a statement gets room for when it starts.
+const TYPICAL: usize = 120;
+
 /// One logical statement after macro expansion.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statement {
@@ -60,6 +63,11 @@ pub(crate) enum Use {
 }
 
 impl Statement {
+    /// A statement whose text is from nowhere in the file.
+    pub(crate) fn placeless(text: String, end: usize) -> Self {
+        Self { text, end, ..Self::default() }
+    }
+
     /// Where a range of the text comes from.
     pub(crate) fn locate(&self, start: usize, end: usize) -> Place {
         let first = self.one(start, start == end || start >= self.text.len());
@@ -96,6 +104,14 @@ impl Statement {
     }
 
     pub(crate) fn push(&mut self, character: char, source: usize) {
+        self.push_str(character.encode_utf8(&mut [0; 4]), source);
+    }
+
+    /// Appends text that stands in the file as it is.
+    pub(crate) fn push_str(&mut self, text: &str, source: usize) {
+        if self.text.capacity() == 0 {
+            self.text.reserve(TYPICAL);
+        }
         let at = self.text.len();
         let goes_on = self.segments.last().is_some_and(|segment| {
             segment.origin.is_none() && segment.source + (at - segment.at) == source
@@ -103,7 +119,7 @@ impl Statement {
         if !goes_on {
             self.segments.push(Segment { at, source, origin: None });
         }
-        self.text.push(character);
+        self.text.push_str(text);
     }
 
     pub(crate) fn push_macro(&mut self, value: &str, span: Span, origin: Origin) {
@@ -137,7 +153,27 @@ impl Statement {
 
 /// Characters that a word may go on with; the grammar's `word_char`.
 pub(crate) fn is_word_char(character: char) -> bool {
-    character.is_ascii_alphanumeric() || ":.-_%@*+$&|~^?;[]`'\"".contains(character)
+    u8::try_from(character).is_ok_and(is_word_octet)
+}
+
+/// The same for an octet of UTF-8.
+pub(crate) fn is_word_octet(octet: u8) -> bool {
+    static IS_WORD: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut octet = 0_u8;
+        while octet < 0x80 {
+            table[octet as usize] = octet.is_ascii_alphanumeric();
+            octet += 1;
+        }
+        let signs = b":.-_%@*+$&|~^?;[]`'\"";
+        let mut at = 0;
+        while at < signs.len() {
+            table[signs[at] as usize] = true;
+            at += 1;
+        }
+        table
+    };
+    IS_WORD[usize::from(octet)]
 }
 
 /// Octets of the quoted string at the start of `text`, both marks included.

@@ -10,10 +10,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pfconf::{Input, Severity};
+use pfconf::{Dialect, Input, Severity};
 
 mod common;
-use common::{compile_text, root};
+use common::{compile_text, compile_with, root};
 
 fn cases(folder: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(root().join("tests/golden").join(folder))
@@ -81,6 +81,22 @@ fn accepted_files_list_as_expected() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(files.len() >= 40, "only {} files", files.len());
+}
+
+/// `tests/golden/optimize/NNN-name.conf` lists as `.ok` with the optimizer's default.
+#[test]
+fn rules_are_optimized_as_expected() {
+    let mut failures = Vec::new();
+    let files = cases("optimize");
+    for path in &files {
+        let compiled = compile_with(&fs::read_to_string(path).unwrap(), Dialect::OpenBsd, None);
+        if compiled.ruleset.is_none() {
+            failures.push(format!("{} is rejected", path.display()));
+        }
+        compare(path, compiled.listing.as_str(), &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(files.len() >= 10, "only {} files", files.len());
 }
 
 #[test]

@@ -137,6 +137,7 @@ mod tests {
             numeric_only: false,
             dialect: Dialect::OpenBsd,
             listing: Listing::Rules,
+            optimize: pfconf::Optimization::default(),
         };
         let input = Input { name: "pf.conf", text };
         let compiled = pfconf::compile(&input, &options);

@@ -88,6 +88,9 @@ pub struct Route {
     pub via: Option<IpAddr>,
 }
 
+/// Group of the interfaces that default routes lead to, as in ifconfig(8).
+const EGRESS_GROUP: &str = "egress";
+
 /// What a TUN is to rules: its networks have room for many hosts, so it has a broadcast address.
 const TUN_FLAGS: [InterfaceFlag; 4] =
     [InterfaceFlag::Up, InterfaceFlag::Broadcast, InterfaceFlag::Running, InterfaceFlag::Multicast];
@@ -96,9 +99,20 @@ impl Config {
     /// What rules may know of this router.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        let interfaces = self.interfaces.iter().map(|interface| {
+        let is_egress = |at: usize| {
+            let leads_here = |route: &&Route| usize::from(route.dev.0) == at;
+            self.routes.iter().filter(leads_here).any(|route| route.to.len() == 0)
+        };
+        let interfaces = self.interfaces.iter().enumerate().map(|(at, interface)| {
             let mut groups = vec!["tun".to_owned()];
-            groups.extend(interface.groups.iter().filter(|group| *group != "tun").cloned());
+            if is_egress(at) {
+                groups.push(EGRESS_GROUP.to_owned());
+            }
+            for group in &interface.groups {
+                if !groups.contains(group) {
+                    groups.push(group.clone());
+                }
+            }
             InterfaceFacts {
                 groups,
                 addresses: interface.addresses.clone(),

@@ -134,6 +134,7 @@ fn start(config: Config) -> Result<Daemon, DaemonError> {
         },
         clock.now(),
     );
+    engine.use_routes(Box::new(router.routes()));
     load_first(&config, &engine, clock, identity.as_ref())?;
     give_up_rights(&config, identity.as_ref())?;
 
@@ -288,7 +289,7 @@ fn load(
     identity: Option<&Identity>,
 ) -> Result<(), CompileError> {
     let compiler = Compiler::find(identity.map(Identity::ids))?;
-    let ruleset = compiler.compile(&config.ruleset, engine.facts())?;
+    let ruleset = compiler.compile(&config.ruleset, &engine.facts())?;
     let loader = Loader { uid: nix::unistd::getuid().as_raw(), pid: std::process::id() };
     engine
         .load(&ruleset, loader, clock.now())

@@ -162,7 +162,7 @@ impl Forwarder {
             };
             packet.fill(small.data());
             packet.meta.offload = Offload::default();
-            packet.meta.link = None;
+            packet.meta.start();
             if !filtered {
                 self.send_unfiltered(packet, ports);
                 continue;

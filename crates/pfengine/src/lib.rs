@@ -6,6 +6,7 @@
 
 mod addr;
 mod engine;
+mod environment;
 mod filter;
 mod nat;
 mod normalize;
@@ -13,6 +14,7 @@ mod output;
 mod packet;
 mod packet_desc;
 mod purge;
+mod quoted;
 pub mod reply;
 mod rewrite;
 mod rng;
@@ -26,6 +28,7 @@ pub mod wire;
 mod worker;
 
 pub use engine::{Engine, EngineConfig, LoadError, Loader, TableError};
+pub use environment::{Owner, Routes, Sockets, Way};
 pub use normalize::fragment::cut::Refragment;
 pub use output::{Event, Output, SmallPacket};
 pub use packet::{Batch, Checksum, Gso, Offload, Packet, PacketMeta, StateRef, Verdict};

@@ -35,12 +35,41 @@ pub struct PacketMeta {
     pub refragment: Option<Refragment>,
     /// State on the other interface that goes with `link`.
     pub(crate) pair: Option<StateRef>,
+    /// Whether the outbound pass lets the packet by as it is: `af-to` has decided both ways.
+    pub(crate) unfiltered: bool,
     /// Tag that rules wrote onto the packet; cleared by the inbound pass.
     pub(crate) tag: Option<Tag>,
+    /// Interface by which the packet came into this host, set by the inbound pass.
+    pub(crate) received_on: Option<IfIndex>,
+    /// Priority, 0 to 7; reset by the inbound pass.
+    pub(crate) prio: u8,
     /// The engine's decision.
     pub verdict: Verdict,
     /// The caller's own mark (a buffer index, say); the engine leaves it alone.
     pub mark: u32,
+}
+
+impl PacketMeta {
+    /// Priority of packets that nobody gave one. Source: OpenBSD sys/net/if_var.h `IFQ_DEFPRIO`.
+    pub const PRIO_DEFAULT: u8 = 3;
+
+    /// Forgets what earlier packets in this buffer have left: for a packet of this host itself,
+    /// which has no inbound pass.
+    pub const fn start(&mut self) {
+        self.link = None;
+        self.pair = None;
+        self.refragment = None;
+        self.tag = None;
+        self.received_on = None;
+        self.prio = Self::PRIO_DEFAULT;
+        self.unfiltered = false;
+    }
+
+    /// Priority, 0 to 7, as rules have left it.
+    #[must_use]
+    pub const fn prio(&self) -> u8 {
+        self.prio
+    }
 }
 
 /// A state as another packet or state refers to it; may be stale.
@@ -120,6 +149,15 @@ pub enum Verdict {
     Held,
 }
 
+impl PacketMeta {
+    /// Whether `af-to` has made the packet: no outbound rules apply, and an error about it is met
+    /// by its state when it comes in like an answer.
+    #[must_use]
+    pub const fn changed_family(&self) -> bool {
+        self.unfiltered
+    }
+}
+
 impl Packet {
     /// A buffer for packets of up to `capacity` octets behind `headroom` octets.
     #[must_use]
@@ -135,7 +173,10 @@ impl Packet {
                 link: None,
                 refragment: None,
                 pair: None,
+                unfiltered: false,
                 tag: None,
+                received_on: None,
+                prio: PacketMeta::PRIO_DEFAULT,
                 verdict: Verdict::Pass,
                 mark: 0,
             },

@@ -35,6 +35,8 @@ pub struct PacketDesc {
     pub dst: Addr,
     /// Protocol behind all IP and extension headers; of a fragment as far as it is known.
     pub proto: u8,
+    /// Type of service or traffic class, ECN bits included.
+    pub tos: u8,
     /// Octets of the IP packet.
     pub total: usize,
     /// Where the transport header starts.
@@ -143,6 +145,7 @@ impl PacketDesc {
             src: Addr::from_ipv4([header[12], header[13], header[14], header[15]]),
             dst: Addr::from_ipv4([header[16], header[17], header[18], header[19]]),
             proto: header[9],
+            tos: header[1],
             total,
             l4: header_len,
             has_options: header_len > IPV4_HEADER,
@@ -194,6 +197,7 @@ impl PacketDesc {
             src: Addr::from_ipv6(*chunk(header, 8)),
             dst: Addr::from_ipv6(*chunk(header, 24)),
             proto: header[6],
+            tos: header[0] << 4 | header[1] >> 4,
             total,
             l4: IPV6_HEADER,
             has_options: false,

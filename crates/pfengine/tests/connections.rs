@@ -390,11 +390,14 @@ fn kill_and_flush_end_what_they_name() {
 #[test]
 fn what_the_engine_cannot_evaluate_is_refused_and_changes_nothing() {
     let mut router = Router::new(Options::default(), web(BlockAnswer::Drop));
-    let mut once = Rule::new(Action::Pass);
-    once.once = true;
-    let draft = pfapi::ruleset::Draft::<()> { rules: vec![once], ..Default::default() };
+    let mut elsewhere = Rule::new(Action::Pass);
+    elsewhere.rtable = Some(1);
+    let draft = pfapi::ruleset::Draft::<()> { rules: vec![elsewhere], ..Default::default() };
     let ruleset = pfapi::check::check(draft).unwrap();
     let error = router.engine.load(&ruleset, pfengine::Loader::default(), router.now).unwrap_err();
-    assert_eq!(error.to_string(), "rule 0: `once` is not supported by this version");
+    assert_eq!(
+        error.to_string(),
+        "rule 0: `rtable` cannot be used: this router has one routing table, number 0"
+    );
     TALK.connect(&mut router);
 }

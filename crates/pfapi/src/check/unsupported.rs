@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, DynamicAddr, FreeBsdWords, Options, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, FreeBsdWords, Options, Rule, StatePolicy};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -19,6 +19,8 @@ pub struct Unsupported {
     pub what: String,
     /// Path of the ruleset and number of the rule in it; `None` for settings and queues.
     pub rule: Option<(String, usize)>,
+    /// Why it cannot be evaluated, when that is not for lack of code.
+    pub why: Option<&'static str>,
 }
 
 impl fmt::Display for Unsupported {
@@ -29,7 +31,10 @@ impl fmt::Display for Unsupported {
             }
             write!(f, "rule {number}: ")?;
         }
-        write!(f, "`{}` is not supported by this version", self.what)
+        match self.why {
+            None => write!(f, "`{}` is not supported by this version", self.what),
+            Some(why) => write!(f, "`{}` cannot be used: {why}", self.what),
+        }
     }
 }
 
@@ -37,7 +42,8 @@ impl fmt::Display for Unsupported {
 #[must_use]
 pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     let mut found = Vec::new();
-    let mut settings = |what: &str| found.push(Unsupported { what: what.to_owned(), rule: None });
+    let mut settings =
+        |what: &str| found.push(Unsupported { what: what.to_owned(), rule: None, why: None });
     options(ruleset.options(), &mut settings);
     if !ruleset.queues().is_empty() {
         settings("queue");
@@ -53,9 +59,9 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
             if found.len() >= FINDINGS_MAX {
                 return found;
             }
-            features(rule, &mut |what| {
+            features(rule, &mut |what, why| {
                 let (what, path) = (what.to_owned(), path.clone());
-                found.push(Unsupported { what, rule: Some((path, number)) });
+                found.push(Unsupported { what, rule: Some((path, number)), why });
             });
         }
     }
@@ -91,7 +97,7 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
 }
 
 /// Names the features of one rule. Every field is listed, so that none can be forgotten.
-fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
+fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     let Rule {
         kind,
         freebsd,
@@ -107,28 +113,28 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         from,
         os,
         to,
-        received_on,
-        user,
-        group,
+        received_on: _,
+        user: _,
+        group: _,
         flags: _,
         icmp: _,
-        tos,
-        prio,
-        max_pkt_rate,
+        tos: _,
+        prio: _,
+        max_pkt_rate: _,
         set,
         state,
-        probability,
+        probability: _,
         state_options,
-        fragment,
-        scrub,
-        allow_opts,
+        fragment: _,
+        scrub: _,
+        allow_opts: _,
         label: _,
-        once,
+        once: _,
         tag: _,
         tagged: _,
         rtable,
         divert,
-        af_to,
+        af_to: _,
         nat,
         rdr,
         route,
@@ -138,16 +144,23 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
         &**freebsd;
     for addr in [&from.addr, &to.addr] {
         match addr {
-            AddrMatch::Dynamic(DynamicAddr { prefix_len: Some(_), .. }) => report("(interface)/n"),
             AddrMatch::Any
             | AddrMatch::Net(_)
             | AddrMatch::Range(..)
             | AddrMatch::Table(_)
-            | AddrMatch::Dynamic(_) => {}
-            AddrMatch::NoRoute => report("no-route"),
-            AddrMatch::UrpfFailed => report("urpf-failed"),
-            AddrMatch::RouteLabel(_) => report("route"),
+            | AddrMatch::Dynamic(_)
+            | AddrMatch::NoRoute
+            | AddrMatch::UrpfFailed => {}
+            AddrMatch::RouteLabel(_) => {
+                report("route \"label\"", Some("routes of this router have no labels"));
+            }
         }
+    }
+    if rdomain.is_some_and(|domain| domain.id != 0) {
+        report("rdomain", Some("this router has one routing domain, number 0"));
+    }
+    if rtable.is_some_and(|table| table != 0) {
+        report("rtable", Some("this router has one routing table, number 0"));
     }
     let state_word = match state {
         StatePolicy::None | StatePolicy::Keep => None,
@@ -159,33 +172,19 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str)) {
     let given = [
         (!kind.is_filter(), kind.word()),
         (log.is_some(), "log"),
-        (rdomain.is_some(), "rdomain"),
         (os.is_some(), "os"),
-        (received_on.is_some(), "received-on"),
-        (user.is_some(), "user"),
-        (group.is_some(), "group"),
+        (set.queue.is_some(), "set queue"),
+        (set.delay.is_some(), "set delay"),
         (sctp_ports, "proto sctp port"),
-        (tos.is_some(), "tos"),
-        (prio.is_some(), "prio"),
-        (max_pkt_rate.is_some(), "max-pkt-rate"),
         (max_pkt_size.is_some(), "max-pkt-size"),
-        (!set.is_empty(), "set"),
         (state_word.is_some(), state_word.unwrap_or_default()),
-        (probability.is_some(), "probability"),
         (!state_options.is_empty(), "state options"),
-        (*fragment, "fragment"),
-        (!scrub.is_empty(), "scrub"),
-        (*allow_opts, "allow-opts"),
-        (*once, "once"),
-        (rtable.is_some(), "rtable"),
         (divert.is_some(), "divert"),
-        (af_to.is_some(), "af-to"),
-        (nat.is_some() && af_to.is_none(), "nat-to"),
-        (rdr.is_some() && af_to.is_none(), "rdr-to"),
+        ([nat, rdr].into_iter().flatten().any(|pool| pool.sticky), "sticky-address"),
         (route.is_some(), "route-to, reply-to, dup-to"),
     ];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
-        report(word);
+        report(word, None);
     }
 }
 
@@ -200,15 +199,15 @@ mod tests {
         let plain = Rule::new(Action::Pass);
         let mut logged = plain.clone();
         logged.log = Some(crate::ruleset::Log::default());
-        logged.once = true;
+        logged.rtable = Some(1);
         let rules = vec![plain, logged];
         let checked = check(Draft::<()> { rules, ..Draft::default() }).unwrap();
         let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
             [
+                "rule 1: `rtable` cannot be used: this router has one routing table, number 0",
                 "rule 1: `log` is not supported by this version",
-                "rule 1: `once` is not supported by this version"
             ]
         );
     }

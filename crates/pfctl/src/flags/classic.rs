@@ -9,9 +9,10 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use pfapi::control::DEFAULT_SOCKET;
 use pfapi::dialect::Dialect;
+use pfconf::Level;
 
 use super::defs::{FLAGS, Support, WORDS, classic_command};
-use super::words::{Clear, Show, TableCommand, WordError, check_optimization};
+use super::words::{Clear, Show, TableCommand, WordError, optimization};
 
 /// What one call asks for. The order of the actions is fixed: see `crate::session`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Classic {
     pub defines: Vec<String>,
     /// `-i`
     pub interface: Option<String>,
+    /// `-o`
+    pub optimize: Option<Level>,
     /// `-R`
     pub rule: Option<u32>,
     /// `-p`
@@ -193,9 +196,6 @@ fn refuse_missing(matches: &ArgMatches) -> Result<(), FlagError> {
 
 fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
     let given = |id: &str| matches.get_count(id) > 0;
-    if let Some(level) = text(matches, "o") {
-        check_optimization(&level)?;
-    }
     let kill = texts(matches, "k");
     if kill.len() > 2 {
         return Err(FlagError::Explained("can only specify -k twice".to_owned()));
@@ -218,6 +218,7 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         anchor: text(matches, "a"),
         defines: texts(matches, "D"),
         interface: text(matches, "i"),
+        optimize: text(matches, "o").map(|level| optimization(&level)).transpose()?,
         rule: text(matches, "R").map(|id| rule_number(&id)).transpose()?,
         socket: text(matches, "p").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from),
         config: text(matches, "config").map(PathBuf::from),
@@ -372,6 +373,7 @@ mod tests {
         assert_eq!(flags.file.as_deref(), Some("/etc/pf.conf"));
         assert_eq!(flags.defines, ["a=b", "c=d"]);
         assert_eq!(classic("-Fa").clear, Some(Clear::All));
+        assert_eq!(classic("-o none -op -e").optimize, Some(Level::Profile));
         assert_eq!(classic("-f -").file.as_deref(), Some("-"));
     }
 

@@ -151,7 +151,7 @@ pub const FLAGS: &[Flag] = &[
     refused('L', Some("statefile"), "there are no state files"),
     switch('N', "Do not look up host names"),
     switch('n', "Parse the rules, change nothing"),
-    option('o', "level", "Accepted: none, basic or profile; rules are never rewritten"),
+    option('o', "level", "How rules are optimized: none, basic (the default) or profile"),
     switch('P', "Show ports in rules by name"),
     option('p', "socket", "Talk to the daemon that listens on this socket"),
     switch('q', "Print errors and warnings only"),

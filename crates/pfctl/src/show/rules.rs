@@ -118,6 +118,12 @@ pub fn print(out: &mut dyn Write, report: &RuleReport, style: &Style<'_>) -> io:
     if let Some(ports) = style.ports {
         rule = name_ports(&rule, ports);
     }
+    if report.expired {
+        if style.verbosity < 2 {
+            return Ok(());
+        }
+        rule.push_str(" # expired");
+    }
     writeln!(out, "{}", printable(&rule))?;
     if style.verbosity > 0 {
         print_counters(out, report)?;
@@ -168,6 +174,7 @@ mod tests {
         RuleReport {
             number: 3,
             rule: Rule::new(Action::Pass),
+            expired: false,
             evaluations: 1042,
             packets: [88_000, 123],
             bytes: [61_000_000, 230_044],
@@ -238,6 +245,16 @@ mod tests {
         shown.rule.from.addr = dynamic("tun0", true);
         shown.rule.af = Some(Af::Inet);
         assert!(text(&shown, 2, &sizes).contains("(tun0:network:0:1)"));
+    }
+
+    #[test]
+    fn rules_that_are_used_up_are_shown_to_the_curious_only() {
+        let used = RuleReport { expired: true, ..report() };
+        let sizes = Sizes::default();
+        assert_eq!(text(&used, 0, &sizes), "");
+        assert_eq!(text(&used, 1, &sizes), "");
+        let first = text(&used, 2, &sizes);
+        assert!(first.lines().next().unwrap().ends_with(" # expired"), "{first}");
     }
 
     #[test]

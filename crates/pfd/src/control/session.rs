@@ -124,7 +124,7 @@ impl Service {
             }
             Request::Enable => changed(engine.set_enabled(true, now), "pf already enabled")?,
             Request::Disable => changed(engine.set_enabled(false, now), "pf not enabled")?,
-            Request::Facts => Response::Facts { facts: engine.facts().clone() },
+            Request::Facts => Response::Facts { facts: engine.facts().as_ref().clone() },
             Request::Info => Response::Info { info: Box::new(engine.info(now)) },
             Request::Timeouts => Response::Timeouts { timeouts: engine.timeouts() },
             Request::Limits => Response::Limits { limits: engine.limits() },

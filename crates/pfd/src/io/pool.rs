@@ -96,8 +96,7 @@ fn reset(packet: &mut Packet) {
     let line = (packet.meta.mark % STAGGER_LINES) as usize;
     packet.set_span(HEADROOM + line * LINE_OCTETS, 0);
     packet.meta.offload = Offload::default();
-    packet.meta.link = None;
-    packet.meta.refragment = None;
+    packet.meta.start();
     packet.meta.verdict = Verdict::Pass;
 }
 

@@ -87,6 +87,12 @@ impl Router {
         }
     }
 
+    /// The routing table, for rules that ask for it.
+    #[must_use]
+    pub fn routes(&self) -> Table {
+        self.table.clone()
+    }
+
     /// What happened so far; may be read from other threads.
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
@@ -223,7 +229,7 @@ impl Router {
         packet.meta.interface = interface;
         packet.meta.direction = Direction::Out;
         // A new packet: no state has let it in, and nobody but its sender cuts it.
-        packet.meta.link = None;
+        packet.meta.start();
         let id = packet.meta.refragment.map(|refragment| refragment.id());
         packet.meta.refragment = None;
         let mtu = self.mtu(interface);

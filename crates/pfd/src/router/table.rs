@@ -8,6 +8,7 @@ use core::net::IpAddr;
 
 use pfapi::addr::{Af, Prefix};
 use pfapi::units::IfIndex;
+use pfengine::Way;
 
 /// Where packets for an address go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,18 @@ impl Table {
         match addr {
             IpAddr::V4(v4) => self.v4.lookup(v4.to_bits()),
             IpAddr::V6(v6) => self.v6.lookup(v6.to_bits()),
+        }
+    }
+}
+
+impl pfengine::Routes for Table {
+    fn way_to(&self, addr: IpAddr) -> Way {
+        match self.lookup(addr) {
+            Target::Link(interface) => Way::Interface(interface),
+            Target::Local => Way::Here,
+            Target::Broadcast | Target::Multicast | Target::Martian | Target::Unreachable => {
+                Way::None
+            }
         }
     }
 }

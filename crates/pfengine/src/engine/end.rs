@@ -27,17 +27,13 @@ impl Engine {
                 control.epoch += 1;
                 let epoch = control.epoch;
                 self.change(&control, |old| {
-                    let mut rulesets = old.rules.rulesets.clone();
-                    rulesets.extend(LoadedRules::empty(self.facts(), epoch).rulesets);
-                    let mut tables = old.rules.tables.clone();
-                    tables.retain(|_, table| table.is_defined());
-                    add_named_tables(
-                        &mut tables,
-                        rulesets.values().flat_map(|set| &set.rules).map(|rule| &rule.rule),
-                    );
-                    let (tags, skip) = (old.rules.tags.clone(), old.rules.skip.clone());
-                    let rules = LoadedRules::new(rulesets, tables, tags, skip, self.facts(), epoch);
-                    Snapshot { rules, ..*old }
+                    let mut parts = old.rules.parts();
+                    parts.rulesets.extend(LoadedRules::empty(&old.facts, epoch).rulesets);
+                    parts.tables.retain(|_, table| table.is_defined());
+                    let rules = parts.rulesets.values().flat_map(|set| &set.rules);
+                    add_named_tables(&mut parts.tables, rules.map(|rule| &rule.rule));
+                    let rules = LoadedRules::new(parts, &old.facts, epoch);
+                    Snapshot { rules, ..old.share() }
                 });
                 0
             }
@@ -64,7 +60,7 @@ impl Engine {
                             tables.insert(name.clone(), Arc::clone(table));
                         }
                     }
-                    Snapshot { rules: old.rules.with_tables(tables), ..*old }
+                    Snapshot { rules: old.rules.with_tables(tables), ..old.share() }
                 });
                 count
             }
@@ -73,8 +69,8 @@ impl Engine {
                 let limits = Limits::default();
                 self.store.set_limit(limits.get(Limit::States));
                 self.change(&control, |old| {
-                    let rules = old.rules.with_skip(skipped(&[], self.facts()));
-                    Snapshot { rules, timeouts: Timeouts::default(), limits, ..*old }
+                    let rules = old.rules.with_skip(skipped(&[], &old.facts));
+                    Snapshot { rules, timeouts: Timeouts::default(), limits, ..old.share() }
                 });
                 self.configure_syncookies(
                     SyncookieSetting {

@@ -9,7 +9,7 @@ mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
@@ -19,10 +19,11 @@ use pfapi::ruleset::{Reassemble, Rule, Syncookies as SyncookieSetting};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
+use crate::environment::{Routes, Sockets};
 use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
 use crate::rng::Rng;
-use crate::rules::{LoadedRules, Ruleset, Tag, Tags, add_named_tables, skipped};
+use crate::rules::{LoadedRules, Parts, Ruleset, Tag, Tags, add_named_tables, skipped};
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
 use crate::stats::{LimitCounters, Stats, Totals};
@@ -101,6 +102,15 @@ pub struct Snapshot {
     pub reassemble: Reassemble,
     /// Whether packets are filtered at all.
     pub enabled: bool,
+    /// Interfaces and their addresses.
+    pub facts: Arc<Facts>,
+}
+
+impl Snapshot {
+    /// Another handle on the same.
+    pub fn share(&self) -> Self {
+        Self { rules: self.rules.share(), facts: Arc::clone(&self.facts), ..*self }
+    }
 }
 
 /// The filter that all threads share.
@@ -120,6 +130,8 @@ pub struct Engine {
     /// Whether `classic` syncookies are set, for the packet path.
     pub(crate) classic: AtomicBool,
     rng: Mutex<Rng>,
+    pub(crate) routes: OnceLock<Box<dyn Routes>>,
+    pub(crate) sockets: OnceLock<Box<dyn Sockets>>,
 }
 
 #[derive(Debug)]
@@ -143,6 +155,7 @@ impl Engine {
             limits,
             reassemble: Reassemble::Yes,
             enabled: false,
+            facts: Arc::new(config.facts.clone()),
         };
         // pf's ids begin with the time of the first enable; here a random word keeps the ids of
         // two runs apart.
@@ -164,6 +177,8 @@ impl Engine {
             control_removals: AtomicU64::new(0),
             classic: AtomicBool::new(false),
             rng: Mutex::new(rng),
+            routes: OnceLock::new(),
+            sockets: OnceLock::new(),
             config,
         })
     }
@@ -179,8 +194,38 @@ impl Engine {
 
     /// Interfaces and their addresses.
     #[must_use]
-    pub const fn facts(&self) -> &Facts {
-        &self.config.facts
+    pub fn facts(&self) -> Arc<Facts> {
+        Arc::clone(&self.snapshot.load().facts)
+    }
+
+    /// Tells of new addresses and groups: `(interface)`, `egress` and other groups in rules follow
+    /// from now on. Interfaces keep their places; new ones come behind them.
+    ///
+    /// # Errors
+    /// The name of an interface that is gone or has moved; nothing changes then.
+    pub fn set_facts(&self, facts: Facts) -> Result<(), String> {
+        let mut control = self.control();
+        let old = self.snapshot.load_full();
+        for (at, interface) in old.facts.interfaces.iter().enumerate() {
+            if facts.interfaces.get(at).is_none_or(|new| new.name != interface.name) {
+                return Err(interface.name.clone());
+            }
+        }
+        control.epoch += 1;
+        let rules = LoadedRules::new(old.rules.parts(), &facts, control.epoch);
+        self.change(&control, |old| Snapshot { rules, facts: Arc::new(facts), ..old.share() });
+        Ok(())
+    }
+
+    /// Gives the engine a view of the routing table, once: for `no-route` and `urpf-failed`.
+    pub fn use_routes(&self, routes: Box<dyn Routes>) {
+        // A second view would change what rules mean in the middle of a batch.
+        let _ = self.routes.set(routes);
+    }
+
+    /// Gives the engine a view of local sockets, once: for `user` and `group`.
+    pub fn use_sockets(&self, sockets: Box<dyn Sockets>) {
+        let _ = self.sockets.set(sockets);
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -246,8 +291,10 @@ impl Engine {
         let named: BTreeSet<&str> = in_force().flat_map(|rule| rule.rule.tables()).collect();
         tables.retain(|name, table| table.is_persistent() || named.contains(name.as_str()));
         add_named_tables(&mut tables, in_force().map(|rule| &rule.rule));
-        let skip = skipped(&options.skip, self.facts());
-        let rules = LoadedRules::new(rulesets, tables, tags, skip, self.facts(), control.epoch);
+        let skip = skipped(&options.skip, &old.facts);
+        let fingerprints = Arc::clone(&old.rules.fingerprints);
+        let parts = Parts { rulesets, tables, tags, fingerprints, skip };
+        let rules = LoadedRules::new(parts, &old.facts, control.epoch);
         self.store.set_limit(requested);
         self.fragments.with(|cache| cache.set_limit(options.limits.get(Limit::Frags)));
         self.snapshot.store(Arc::new(Snapshot {
@@ -256,6 +303,7 @@ impl Engine {
             limits: options.limits,
             reassemble: options.reassemble.unwrap_or(old.reassemble),
             enabled: old.enabled,
+            facts: Arc::clone(&old.facts),
         }));
         if let Some(setting) = options.syncookies {
             self.configure_syncookies(setting, now);
@@ -306,7 +354,7 @@ impl Engine {
         if enabled {
             control.counting_since = now;
         }
-        self.change(&control, |old| Snapshot { rules: old.rules.share(), enabled, ..*old });
+        self.change(&control, |old| Snapshot { enabled, ..old.share() });
         true
     }
 

@@ -76,7 +76,10 @@ impl Engine {
         let added = table.add(entries);
         let mut tables = tables.clone();
         tables.insert(name.to_owned(), table);
-        self.change(&control, |old| Snapshot { rules: old.rules.with_tables(tables), ..*old });
+        self.change(&control, |old| Snapshot {
+            rules: old.rules.with_tables(tables),
+            ..old.share()
+        });
         Ok((added, true))
     }
 

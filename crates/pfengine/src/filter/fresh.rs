@@ -9,11 +9,13 @@ use pfapi::ruleset::{Action, BlockAnswer, StatePolicy};
 use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
-use super::{Filter, Flow, wscale_offer};
+use super::{Filter, Flow, carry_out, wscale_offer};
+use crate::nat::{Shares, Translator};
+use crate::normalize::timestamps::{Connection, End, Timestamps};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Evaluation, Live, NoTranslation, PacketView};
+use crate::rules::{Evaluation, Live, PacketView, Surroundings};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
 use crate::state::key::Keys;
@@ -33,11 +35,24 @@ impl Filter<'_> {
         let place = Self::place(packet);
         let view = PacketView {
             desc: &flow.desc,
+            data: packet.data(),
             interface: place.interface,
             direction: place.direction,
+            received_on: packet.meta.received_on,
             tag: packet.meta.tag,
+            prio: packet.meta.prio,
         };
-        let found = snapshot.rules.evaluate(&view, &mut self.parts.scratch, &mut NoTranslation)?;
+        let surroundings = Surroundings {
+            rng: &mut self.parts.rng,
+            now: self.now,
+            routes: self.engine.routes.get().map(|routes| &**routes),
+            sockets: self.engine.sockets.get().map(|sockets| &**sockets),
+        };
+        let scratch = &mut self.parts.scratch;
+        let mut translator = Translator::new(&self.view, place.direction, &flow.desc);
+        let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;
+        let beyond = translator.key(&found.addresses);
+        let shares = translator.shares;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
         match rule.rule.action {
@@ -49,16 +64,25 @@ impl Filter<'_> {
                 self.answer_block(packet, &flow.desc, answer)
             }
             Action::Pass | Action::Match => {
-                if flow.desc.has_options {
+                if flow.desc.has_options && !rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
-                packet.meta.tag = found.tag;
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
-                    let state = self.new_state(packet, &flow.desc, &found, Keys::new(key, key));
+                    let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
+                    let keys = match place.direction {
+                        Direction::In => Keys::new(key, beyond),
+                        Direction::Out => Keys::new(beyond, key),
+                    };
+                    let mut state = self.new_state(packet, &flow.desc, &found, (keys, shares));
+                    self.begin_timestamps(packet, &flow.desc, &mut state)?;
                     self.insert(packet, state, flow.desc.total)?;
+                    carry_out(packet, &flow.desc, &found.actions, &mut self.parts.rng);
+                    self.translate(packet, &flow.desc, &keys)?;
                     return Ok(Verdict::Pass);
                 }
                 Self::count_stateless(&found, place.direction, flow.desc.total);
+                let actions = found.stateless_actions();
+                carry_out(packet, &flow.desc, &actions, &mut self.parts.rng);
                 Ok(Verdict::Pass)
             }
         }
@@ -78,7 +102,7 @@ impl Filter<'_> {
         packet: &Packet,
         desc: &PacketDesc,
         found: &Evaluation<'_>,
-        keys: Keys,
+        (keys, shares): (Keys, Shares),
     ) -> State {
         let (body, timeout) = match desc.transport {
             Transport::Tcp(tcp) => {
@@ -108,10 +132,36 @@ impl Filter<'_> {
             cleared: Live::default(),
             pair: packet.meta.link,
             purge: false,
+            shares,
             body,
+            timestamps: None,
             // The state behind an inbound one belongs to the same connection.
             half_open: HalfOpen::new(packet.meta.link.is_none()),
         }
+    }
+
+    /// Begins the record of `scrub (reassemble tcp)` with the first packet of a state.
+    fn begin_timestamps(
+        &mut self,
+        packet: &mut Packet,
+        desc: &PacketDesc,
+        state: &mut State,
+    ) -> Result<(), Reason> {
+        let Transport::Tcp(tcp) = &desc.transport else { return Ok(()) };
+        if !state.actions.reassemble_tcp {
+            return Ok(());
+        }
+        let src = End::new(packet, desc, tcp, self.now, &mut self.parts.rng);
+        let mut timestamps = Box::new(Timestamps { src: Some(src), dst: None });
+        let connection = Connection {
+            forward: true,
+            established: false,
+            created: self.now,
+            tsdiff_s: self.tsdiff_s(state),
+        };
+        timestamps.normalize(packet, desc, tcp, &connection, self.now)?;
+        state.timestamps = Some(timestamps);
+        Ok(())
     }
 
     fn insert(
@@ -193,7 +243,7 @@ impl Filter<'_> {
     /// Source of an ICMP error: the packet's destination when it is an own address, else an
     /// address of the interface that the packet crosses, else any own address.
     fn answer_source(&self, interface: IfIndex, desc: &PacketDesc) -> Option<IpAddr> {
-        let facts = self.engine.facts();
+        let facts = &self.snapshot.facts;
         let own = || facts.interfaces.iter().flat_map(|interface| &interface.addresses);
         let dst = desc.dst.to_ip(desc.af);
         if own().any(|address| address.addr == dst) {

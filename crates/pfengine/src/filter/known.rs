@@ -4,15 +4,16 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
-use super::{Filter, Flow, replace, wscale_offer};
-use crate::nat::{self, Rewrite};
+use super::{Filter, Flow, carry_out, replace, wscale_offer};
+use crate::nat::{self, FieldKind, Rewrite};
+use crate::normalize::timestamps::{Connection, End};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
 use crate::rewrite;
-use crate::state::entry::Body;
+use crate::state::entry::{Body, State};
 use crate::state::key::Keys;
 use crate::state::store::Held;
-use crate::state::tcp::{Segment, Tracked};
+use crate::state::tcp::{Level, Segment, TcpState, Tracked};
 use crate::wire::build::flags::{ACK, RST};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
 
@@ -50,21 +51,26 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
+        let is_stamped = state.timestamps.is_some();
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         if body.is_proxying() {
             return self.proxy(packet, flow, tcp, state, forward);
         }
         let wscale = wscale_offer(packet, flow.desc.l4, tcp);
         let segment = Segment { tcp, wscale, forward };
+        let before = is_stamped.then_some(*body);
         let tracked = body.track(&segment);
         state.update_half_open(&self.engine.store.half_open);
         match tracked {
             Tracked::Accept(accepted) => {
+                if let Some(before) = before {
+                    self.normalize_timestamps(packet, flow, tcp, &mut state, before)?;
+                }
                 if let Some(timeout) = accepted.timeout {
                     state.timeout = timeout;
                     state.last_used = self.now;
                 }
-                if flow.desc.has_options {
+                if flow.desc.has_options && !state.rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
                 rewrite::translate(packet, flow.desc.l4, tcp, accepted.translation);
@@ -97,21 +103,67 @@ impl<'a> Filter<'a> {
         }
     }
 
+    /// Checks and shifts the timestamps of a segment that fits its state; what the segment did to
+    /// the state is undone when it is dropped.
+    fn normalize_timestamps(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        tcp: &TcpDesc,
+        state: &mut Held<'a>,
+        mut before: TcpState,
+    ) -> Result<(), Reason> {
+        let Some(mut timestamps) = state.timestamps.take() else { return Ok(()) };
+        let forward = state.is_forward(packet.meta.direction, flow.desc.af);
+        let levels = [before.src.level, before.dst.level];
+        if !before.peers(forward).0.seen {
+            let end = if forward { &mut timestamps.src } else { &mut timestamps.dst };
+            *end = Some(End::new(packet, &flow.desc, tcp, self.now, &mut self.parts.rng));
+        }
+        let connection = Connection {
+            forward,
+            established: levels.iter().all(|&level| level >= Level::Established),
+            created: state.created,
+            tsdiff_s: self.tsdiff_s(state),
+        };
+        let outcome = timestamps.normalize(packet, &flow.desc, tcp, &connection, self.now);
+        state.timestamps = Some(timestamps);
+        if outcome.is_err() {
+            state.body = Body::Tcp(before);
+            state.update_half_open(&self.engine.store.half_open);
+        }
+        outcome
+    }
+
+    /// Timeout `tcp.tsdiff` of a state.
+    pub(super) fn tsdiff_s(&self, state: &State) -> u32 {
+        let of_rule = state.rule.rule.state_options.timeouts.iter();
+        let given = of_rule.rev().find(|(timeout, _)| *timeout == Timeout::TcpTsdiff);
+        given.map_or(self.snapshot.timeouts.get(Timeout::TcpTsdiff), |&(_, seconds)| seconds)
+    }
+
     /// Counts a packet that passes and leaves the link for the outbound pass.
     fn let_by(
-        &self,
+        &mut self,
         packet: &mut Packet,
         flow: &Flow,
         mut state: Held<'a>,
         forward: bool,
     ) -> Result<Verdict, Reason> {
-        if flow.desc.has_options {
+        if flow.desc.has_options && !state.rule.rule.allow_opts {
             return Err(Reason::IpOption);
         }
+        if forward
+            && let Some(most) = state.rule.rule.max_pkt_rate
+            && state.rule.rate.exceeded_by_one_more(most, self.now)
+        {
+            // pf drops such packets without counting a reason.
+            return Err(Reason::Match);
+        }
         state.count(forward, flow.desc.total);
-        Self::translate(packet, &flow.desc, &state.keys);
+        carry_out(packet, &flow.desc, &state.actions, &mut self.parts.rng);
+        self.translate(packet, &flow.desc, &state.keys)?;
         let (link, pair) = (state.reference(), state.pair);
-        packet.meta.tag = state.actions.tag.or(packet.meta.tag);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {
             self.join(packet, link);
@@ -122,12 +174,24 @@ impl<'a> Filter<'a> {
     }
 
     /// Gives a packet the addresses of the other side of its state.
-    pub(super) fn translate(packet: &mut Packet, desc: &PacketDesc, keys: &Keys) {
-        if keys.is_translated() {
-            let direction = packet.meta.direction;
-            let other = keys.get(keys.side(direction, desc.af).other());
-            nat::rewrite(packet, desc, &Rewrite::of_key(other, direction, desc));
+    pub(super) fn translate(
+        &mut self,
+        packet: &mut Packet,
+        desc: &PacketDesc,
+        keys: &Keys,
+    ) -> Result<(), Reason> {
+        if !keys.is_translated() {
+            return Ok(());
         }
+        let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
+        let new = Rewrite::of_key(key, direction, FieldKind::of(desc));
+        if keys.changes_family() {
+            nat::change_family(packet, desc, &new, self.parts.rng.next_u16())?;
+            packet.meta.unfiltered = true;
+        } else {
+            nat::rewrite(packet, desc, &new);
+        }
+        Ok(())
     }
 
     /// Links the two states of a flow that met in one packet, for the first time or after a

@@ -15,14 +15,15 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
-use crate::normalize::tcp_flags;
+use crate::normalize::{scrub, tcp_flags};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply;
+use crate::rules::Actions;
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::{Hashed, Key};
 use crate::state::store::{Held, View};
-use crate::wire::build::flags::SYN;
+use crate::wire::build::flags::{ACK, FIN, RST, SYN};
 use crate::wire::build::{TCP_HEADER, TcpSegment};
 use crate::wire::tcp_options::{self, SynOptions};
 use crate::worker::{Parsed, Parts};
@@ -90,12 +91,10 @@ impl<'a> Filter<'a> {
     /// Parses a packet and finds its key.
     pub fn receive(&mut self, packet: &mut Packet) -> Arrival {
         if packet.meta.direction == Direction::In {
-            packet.meta.link = None;
-            packet.meta.pair = None;
-            packet.meta.refragment = None;
-            packet.meta.tag = None;
+            packet.meta.start();
+            packet.meta.received_on = Some(packet.meta.interface);
         }
-        if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
+        if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
         }
         let parsed: Parsed = PacketDesc::parse(packet.data());
@@ -241,6 +240,25 @@ impl<'a> Filter<'a> {
     pub(super) const fn place(packet: &Packet) -> Place {
         Place { interface: packet.meta.interface, direction: packet.meta.direction }
     }
+}
+
+/// Does to a packet that passes what rules ask for: tag, priority and scrub. Source: OpenBSD
+/// sys/net/pf.c `pf_test`, `pf_tag_packet`.
+pub(super) fn carry_out(
+    packet: &mut Packet,
+    desc: &PacketDesc,
+    actions: &Actions,
+    rng: &mut crate::rng::Rng,
+) {
+    /// Type of service that asks for low delay (RFC 1349).
+    const LOW_DELAY: u8 = 0x10;
+    packet.meta.tag = actions.tag.or(packet.meta.tag);
+    if let Some((prio, fast)) = actions.prio {
+        let is_ack = matches!(desc.transport, Transport::Tcp(tcp) if tcp.payload == 0
+            && tcp.flags & (SYN | FIN | RST | ACK) == ACK);
+        packet.meta.prio = if is_ack || desc.tos & LOW_DELAY != 0 { fast } else { prio };
+    }
+    scrub::apply(packet, desc, actions, rng);
 }
 
 /// What the options of a TCP header say; `l4` is where the header starts.

@@ -1,5 +1,6 @@
 //! The conditions of a rule with every name resolved.
 
+use core::net::{IpAddr, Ipv4Addr};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,11 +8,12 @@ use pfapi::addr::{Af, Prefix};
 use pfapi::facts::{Facts, InterfaceFacts};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    AddrMatch, DynamicAddr, DynamicPart, Endpoint, IcmpMatch, InterfaceMatch, Rule, StatePolicy,
-    TcpFlagsMatch,
+    AddrMatch, DynamicAddr, DynamicPart, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, Rate, Rule,
+    StatePolicy, TcpFlagsMatch,
 };
 use pfapi::units::Direction;
 
+use super::fingerprint::{CompiledOs, Fingerprints};
 use super::tag::{Tag, Tags};
 use crate::addr::{Addr, Masked};
 use crate::table::Table;
@@ -25,6 +27,7 @@ pub(super) struct Names<'a> {
     pub facts: &'a Facts,
     pub tables: &'a Tables,
     pub tags: &'a Tags,
+    pub fingerprints: &'a Fingerprints,
 }
 
 /// The conditions of a rule with every name resolved.
@@ -41,7 +44,30 @@ pub(super) struct CompiledRule {
     pub icmp: Option<IcmpMatch>,
     /// A matching packet begins a state, so answers to ICMP queries do not match.
     pub stateful: bool,
+    /// Conditions that few rules have.
+    pub rest: Option<Box<Rest>>,
+}
+
+/// Conditions that few rules have, or whose answer depends on when they are asked.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub os: Option<CompiledOs>,
+    pub user: Option<IdMatch>,
+    pub group: Option<IdMatch>,
+    pub fragment: bool,
+    pub tos: Option<u8>,
+    pub probability: Option<u32>,
     pub tagged: Option<CompiledTag>,
+    pub received_on: Option<CompiledReceived>,
+    pub prio: Option<u8>,
+    pub max_pkt_rate: Option<Rate>,
+}
+
+/// `[!] received-on`
+#[derive(Debug)]
+pub(super) struct CompiledReceived {
+    pub negated: bool,
+    pub interfaces: InterfaceSet,
 }
 
 /// `[!] tagged`: `None` when nothing sets the tag, so that no packet carries it.
@@ -89,6 +115,10 @@ pub(super) enum CompiledAddr {
     Nets(Vec<Masked>),
     Range(Af, Addr, Addr),
     Table(Arc<Table>),
+    /// No route leads there.
+    NoRoute,
+    /// The way back does not use the packet's interface.
+    UrpfFailed,
 }
 
 /// Whether `name` in a rule means this interface.
@@ -105,6 +135,9 @@ impl CompiledRule {
         let interfaces = rule.interface.as_ref().map(|InterfaceMatch { negated, name }| {
             InterfaceSet::of(names.facts, |interface| is_named(interface, name) != *negated)
         });
+        // There is one routing domain, number 0, and every packet is in it.
+        let other_domain = rule.rdomain.is_some_and(|domain| domain.negated == (domain.id == 0));
+        let interfaces = if other_domain { Some(InterfaceSet::default()) } else { interfaces };
         Self {
             interfaces,
             direction: rule.direction,
@@ -114,12 +147,51 @@ impl CompiledRule {
             to: endpoint(&rule.to, names),
             flags: rule.flags,
             icmp: rule.icmp,
-            stateful: rule.anchor.is_none() && rule.state != StatePolicy::None,
+            stateful: rule.anchor.is_none()
+                && rule.state != StatePolicy::None
+                && !rule.state_options.sloppy,
+            rest: Rest::new(rule, names).map(Box::new),
+        }
+    }
+}
+
+impl Rest {
+    /// The rare conditions of a rule; `None` when it has none.
+    fn new(rule: &Rule, names: &Names<'_>) -> Option<Self> {
+        let rest = Self {
+            os: rule.os.as_ref().map(|name| names.fingerprints.wanted(name)),
+            user: rule.user,
+            group: rule.group,
+            fragment: rule.fragment,
+            tos: rule.tos,
+            probability: rule.probability,
             tagged: rule.tagged.as_ref().map(|tagged| CompiledTag {
                 negated: tagged.negated,
                 tag: names.tags.get(&tagged.name),
             }),
-        }
+            received_on: rule.received_on.as_ref().map(|from| CompiledReceived {
+                negated: from.negated,
+                interfaces: InterfaceSet::of(names.facts, |own| is_named(own, &from.name)),
+            }),
+            prio: rule.prio,
+            max_pkt_rate: rule.max_pkt_rate,
+        };
+        let Self {
+            os: None,
+            user: None,
+            group: None,
+            fragment: false,
+            tos: None,
+            probability: None,
+            tagged: None,
+            received_on: None,
+            prio: None,
+            max_pkt_rate: None,
+        } = rest
+        else {
+            return Some(rest);
+        };
+        None
     }
 }
 
@@ -134,17 +206,21 @@ fn endpoint(end: &Endpoint, names: &Names<'_>) -> CompiledEndpoint {
             .tables
             .get(name)
             .map_or_else(|| CompiledAddr::Nets(Vec::new()), |t| CompiledAddr::Table(Arc::clone(t))),
-        AddrMatch::Dynamic(dynamic) => CompiledAddr::Nets(dynamic_nets(dynamic, names.facts)),
-        // Refused before a ruleset gets here (`pfapi::check::unsupported`).
-        AddrMatch::NoRoute | AddrMatch::UrpfFailed | AddrMatch::RouteLabel(_) => {
-            CompiledAddr::Nets(Vec::new())
+        AddrMatch::Dynamic(dynamic) => {
+            let nets = dynamic_prefixes(dynamic, names.facts);
+            CompiledAddr::Nets(nets.into_iter().map(Masked::from).collect())
         }
+        AddrMatch::NoRoute => CompiledAddr::NoRoute,
+        AddrMatch::UrpfFailed => CompiledAddr::UrpfFailed,
+        // Routes have no labels here; `pfapi::check::unsupported` refuses them.
+        AddrMatch::RouteLabel(_) => CompiledAddr::Nets(Vec::new()),
     };
     CompiledEndpoint { negated: end.negated, addr, port: end.port }
 }
 
-/// Addresses that `(interface:part)` means on this machine.
-fn dynamic_nets(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Masked> {
+/// Addresses and networks that `(interface:part)` means on this machine. Source: OpenBSD sys/net/pf_if.c
+/// `pfi_instance_add`.
+pub(super) fn dynamic_prefixes(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Prefix> {
     let mut nets = Vec::new();
     for interface in facts.members(&dynamic.interface) {
         let mut families = Vec::new();
@@ -154,23 +230,25 @@ fn dynamic_nets(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Masked> {
                 continue;
             }
             families.push(af);
-            let network = address.network();
+            // `/n` widens single addresses; a network has its own length.
+            let wide = |addr| {
+                let len = dynamic.prefix_len.unwrap_or(af.bits()).min(af.bits());
+                Prefix::new(addr, len)
+            };
             match dynamic.part {
-                DynamicPart::Address => nets.push(Masked::from(Prefix::host(address.addr))),
-                DynamicPart::Network => nets.push(Masked::from(network)),
-                DynamicPart::Broadcast => {
-                    if let core::net::IpAddr::V4(v4) = network.addr()
-                        && network.len() < 31
-                    {
-                        let host = u32::MAX.checked_shr(u32::from(network.len())).unwrap_or(0);
-                        let last = core::net::Ipv4Addr::from_bits(v4.to_bits() | host);
-                        nets.push(Masked::from(Prefix::host(last.into())));
-                    }
-                }
-                // TUN interfaces of this router have networks, never a single peer.
-                DynamicPart::Peer => {}
+                DynamicPart::Address => nets.push(wide(address.addr)),
+                DynamicPart::Network => nets.push(address.network()),
+                DynamicPart::Broadcast => nets.extend(broadcast(address.network()).map(wide)),
+                DynamicPart::Peer => nets.extend(address.peer.map(wide)),
             }
         }
     }
     nets
+}
+
+/// The broadcast address of an IPv4 network that has one.
+fn broadcast(network: Prefix) -> Option<IpAddr> {
+    let IpAddr::V4(v4) = network.addr() else { return None };
+    let host = u32::MAX.checked_shr(u32::from(network.len())).unwrap_or(0);
+    (network.len() < 31).then(|| Ipv4Addr::from_bits(v4.to_bits() | host).into())
 }

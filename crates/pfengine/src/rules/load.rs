@@ -6,12 +6,28 @@ use pfapi::facts::Facts;
 use pfapi::ruleset::{Action, Rule, StatePolicy};
 
 use super::compile::{InterfaceSet, Names, Tables, is_named};
+use super::fingerprint::Fingerprints;
 use super::program::{Program, Rulesets};
 use super::rule::LoadedRule;
 use super::ruleset::Ruleset;
 use super::tag::Tags;
 use crate::engine::Loader;
 use crate::table::Table;
+
+/// What all rules in force are made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The main ruleset and anchors.
+    pub rulesets: Rulesets,
+    /// Tables that exist or that rules name.
+    pub tables: Tables,
+    /// Numbers of tags.
+    pub tags: Tags,
+    /// Database for `os`.
+    pub fingerprints: Arc<Fingerprints>,
+    /// Interfaces with `set skip on`.
+    pub skip: InterfaceSet,
+}
 
 /// All rules in force.
 #[derive(Debug)]
@@ -25,6 +41,8 @@ pub struct LoadedRules {
     pub tables: Tables,
     /// Numbers of tags.
     pub tags: Tags,
+    /// Database for `os`.
+    pub fingerprints: Arc<Fingerprints>,
     /// Interfaces with `set skip on`.
     pub skip: InterfaceSet,
     /// Number of the change that made this: no two values have the same.
@@ -38,25 +56,26 @@ impl LoadedRules {
     pub fn empty(facts: &Facts, epoch: u64) -> Self {
         let main = Ruleset::new("", [], epoch, Loader::default(), &Tags::default());
         let rulesets = Rulesets::from([(String::new(), Arc::new(main))]);
-        let skip = InterfaceSet::of(facts, |_| false);
-        Self::new(rulesets, Tables::new(), Tags::default(), skip, facts, epoch)
+        let parts = Parts {
+            rulesets,
+            tables: Tables::new(),
+            tags: Tags::default(),
+            fingerprints: Arc::default(),
+            skip: InterfaceSet::of(facts, |_| false),
+        };
+        Self::new(parts, facts, epoch)
     }
 
     /// Compiles rulesets. Every table that a rule names must be among `tables`, and every tag
     /// among `tags`.
-    pub fn new(
-        rulesets: Rulesets,
-        tables: Tables,
-        tags: Tags,
-        skip: InterfaceSet,
-        facts: &Facts,
-        epoch: u64,
-    ) -> Self {
+    pub fn new(parts: Parts, facts: &Facts, epoch: u64) -> Self {
+        let Parts { rulesets, tables, tags, fingerprints, skip } = parts;
         let mut default = Rule::new(Action::Pass);
         default.state = StatePolicy::None;
         let path = Arc::from("");
         let default_rule = LoadedRule::new(default, &path, None, 0, Loader::default(), &tags);
-        let program = Program::new(&rulesets, &Names { facts, tables: &tables, tags: &tags });
+        let names = Names { facts, tables: &tables, tags: &tags, fingerprints: &fingerprints };
+        let program = Program::new(&rulesets, &names);
         let checksum = checksum(rulesets.get("").map_or(&[], |main| main.rules.as_slice()));
         Self {
             rulesets,
@@ -64,9 +83,21 @@ impl LoadedRules {
             default_rule: Arc::new(default_rule),
             tables,
             tags,
+            fingerprints,
             skip,
             epoch,
             checksum,
+        }
+    }
+
+    /// What these rules are made of.
+    pub fn parts(&self) -> Parts {
+        Parts {
+            rulesets: self.rulesets.clone(),
+            tables: self.tables.clone(),
+            tags: self.tags.clone(),
+            fingerprints: Arc::clone(&self.fingerprints),
+            skip: self.skip.clone(),
         }
     }
 
@@ -88,6 +119,7 @@ impl LoadedRules {
             default_rule: Arc::clone(&self.default_rule),
             tables: self.tables.clone(),
             tags: self.tags.clone(),
+            fingerprints: Arc::clone(&self.fingerprints),
             skip: self.skip.clone(),
             epoch: self.epoch,
             checksum: self.checksum.clone(),

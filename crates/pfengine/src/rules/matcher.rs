@@ -3,15 +3,23 @@
 //! Order of the tests: OpenBSD sys/net/pf.c `pf_match_rule`. Addresses and ports are those that
 //! the rules before have left, everything else is the packet's own.
 
-use pfapi::addr::Af;
-use pfapi::ruleset::proto;
-use pfapi::units::{Direction, IfIndex};
+use core::cell::OnceCell;
+use std::sync::Arc;
 
-use super::compile::{CompiledAddr, CompiledEndpoint, CompiledRule};
+use pfapi::reason::Reason;
+use pfapi::ruleset::{Id, IdMatch, proto};
+use pfapi::units::{Direction, IfIndex, Uptime};
+
+use super::compile::{CompiledAddr, CompiledEndpoint, CompiledRule, Rest};
+use super::fingerprint::{Fingerprints, SynFacts};
+use super::rule::LoadedRule;
 use super::tag::Tag;
-use super::translate::Addresses;
+use super::threshold::SharedThreshold;
+use super::translate::{Addresses, Translate};
 use crate::addr::Addr;
+use crate::environment::{Owner, Routes, Sockets, Way};
 use crate::packet_desc::{PacketDesc, Transport};
+use crate::rng::Rng;
 use crate::state::icmp;
 
 /// A packet with its place, as rules see it.
@@ -19,12 +27,31 @@ use crate::state::icmp;
 pub struct PacketView<'a> {
     /// The packet.
     pub desc: &'a PacketDesc,
+    /// Its octets, from the IP header on.
+    pub data: &'a [u8],
     /// Interface it crosses.
     pub interface: IfIndex,
     /// Direction in which it crosses.
     pub direction: Direction,
+    /// Interface by which it came into this host; `None` for packets of this host itself.
+    pub received_on: Option<IfIndex>,
     /// Tag that it carries.
     pub tag: Option<Tag>,
+    /// Its priority.
+    pub prio: u8,
+}
+
+/// What conditions ask besides the packet.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// For `probability`.
+    pub rng: &'a mut Rng,
+    /// For `max-pkt-rate`.
+    pub now: Uptime,
+    /// For `no-route` and `urpf-failed`; without them neither ever matches.
+    pub routes: Option<&'a dyn Routes>,
+    /// For `user` and `group`; without them every owner is unknown.
+    pub sockets: Option<&'a dyn Sockets>,
 }
 
 /// What changes while rules are walked.
@@ -34,21 +61,94 @@ pub(super) struct Working {
     pub tag: Option<Tag>,
 }
 
+/// A packet in front of the conditions of one rule after the other.
+#[derive(Debug)]
+pub(super) struct Subject<'p> {
+    pub packet: &'p PacketView<'p>,
+    pub working: Working,
+    surroundings: Surroundings<'p>,
+    fingerprints: &'p Fingerprints,
+    /// The entry of the sender's system, once a rule has asked.
+    system: OnceCell<Option<u32>>,
+    /// Owner of the socket, once a rule has asked.
+    owner: OnceCell<Option<Owner>>,
+}
+
+impl<'p> Subject<'p> {
+    pub fn new(
+        packet: &'p PacketView<'p>,
+        surroundings: Surroundings<'p>,
+        fingerprints: &'p Fingerprints,
+    ) -> Self {
+        let working = Working { addresses: Addresses::of(packet.desc), tag: packet.tag };
+        Self {
+            packet,
+            working,
+            surroundings,
+            fingerprints,
+            system: OnceCell::new(),
+            owner: OnceCell::new(),
+        }
+    }
+
+    /// Lets a rule translate.
+    ///
+    /// # Errors
+    /// As [`Translate::translate`].
+    pub fn translate(
+        &mut self,
+        rule: &Arc<LoadedRule>,
+        translate: &mut impl Translate,
+    ) -> Result<(), Reason> {
+        translate.translate(rule, &mut self.working.addresses, self.surroundings.rng)
+    }
+
+    fn system(&self) -> Option<u32> {
+        let (packet, fingerprints) = (self.packet, self.fingerprints);
+        *self.system.get_or_init(|| {
+            SynFacts::read(packet.data, packet.desc).and_then(|facts| fingerprints.find(&facts))
+        })
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        let (packet, sockets) = (self.packet, self.surroundings.sockets);
+        *self.owner.get_or_init(|| {
+            // A packet that came in and goes out belongs to no socket of this host.
+            if packet.direction == Direction::Out && packet.received_on.is_some() {
+                return None;
+            }
+            let desc = packet.desc;
+            let (sport, dport) = desc.ports();
+            let src = (desc.src.to_ip(desc.af), sport);
+            let dst = (desc.dst.to_ip(desc.af), dport);
+            let (local, remote) = match packet.direction {
+                Direction::In => (dst, src),
+                Direction::Out => (src, dst),
+            };
+            sockets?.owner(desc.proto, local, remote)
+        })
+    }
+
+    fn way_to(&self, addr: Addr) -> Option<Way> {
+        let routes = self.surroundings.routes?;
+        Some(routes.way_to(addr.to_ip(self.working.addresses.af)))
+    }
+}
+
 impl CompiledRule {
-    /// Whether the rule matches.
-    pub(super) fn matches(&self, packet: &PacketView<'_>, working: &Working) -> bool {
+    /// Whether the rule matches. `rate` is what `max-pkt-rate` has counted.
+    pub(super) fn matches(&self, subject: &mut Subject<'_>, rate: &SharedThreshold) -> bool {
+        let packet = subject.packet;
         let desc = packet.desc;
-        let now = &working.addresses;
+        let now = subject.working.addresses;
         self.interfaces.as_ref().is_none_or(|set| set.contains(packet.interface.0))
             && self.direction.is_none_or(|direction| direction == packet.direction)
             && self.af.is_none_or(|af| af == desc.af)
             && self.proto.is_none_or(|number| number == desc.proto)
-            && self.from.matches_addr(now.af, now.src)
-            && self.to.matches_addr(now.af, now.dst)
-            && self.matches_transport(desc, now)
-            && self.tagged.is_none_or(|wanted| {
-                (wanted.tag.is_some() && wanted.tag == working.tag) != wanted.negated
-            })
+            && self.from.matches_addr(now.src, subject)
+            && self.to.matches_addr(now.dst, subject)
+            && self.matches_transport(desc, &now)
+            && self.rest.as_ref().is_none_or(|rest| rest.matches(subject, rate))
     }
 
     fn matches_transport(&self, desc: &PacketDesc, now: &Addresses) -> bool {
@@ -82,8 +182,71 @@ impl CompiledRule {
     }
 }
 
+impl Rest {
+    fn matches(&self, subject: &mut Subject<'_>, rate: &SharedThreshold) -> bool {
+        self.matches_ends(subject)
+            && (!self.fragment || subject.packet.desc.transport == Transport::Fragment)
+            && self.tos.is_none_or(|tos| tos == subject.packet.desc.tos & !ECN)
+            // Source: OpenBSD `pf_match_rule`: the random number is from 1 to 2^32 - 2.
+            && self.probability.is_none_or(|share| {
+                let range = u64::from(u32::MAX - 1);
+                let random = (u64::from(subject.surroundings.rng.next_u32()) * range) >> 32;
+                u64::from(share) > random + 1
+            })
+            && self.tagged.is_none_or(|wanted| {
+                (wanted.tag.is_some() && wanted.tag == subject.working.tag) != wanted.negated
+            })
+            && self.received_on.as_ref().is_none_or(|wanted| {
+                let from = subject.packet.received_on;
+                from.is_some_and(|from| wanted.interfaces.contains(from.0)) != wanted.negated
+            })
+            && self.prio.is_none_or(|prio| prio == subject.packet.prio)
+            // Last, because asking counts the packet.
+            && self.max_pkt_rate.is_none_or(|most| {
+                !rate.exceeded_by_one_more(most, subject.surroundings.now)
+            })
+    }
+
+    /// Who sends or gets the packet: `os`, `user`, `group`. Only TCP and UDP rules have them.
+    fn matches_ends(&self, subject: &Subject<'_>) -> bool {
+        let Self { os, user, group, .. } = self;
+        if os.is_none() && user.is_none() && group.is_none() {
+            return true;
+        }
+        if subject.packet.desc.transport == Transport::Fragment {
+            return false;
+        }
+        os.as_ref().is_none_or(|os| os.matches(subject.system()))
+            && user.is_none_or(|id| matches_id(id, subject.owner().map(|owner| owner.uid)))
+            && group.is_none_or(|id| matches_id(id, subject.owner().map(|owner| owner.gid)))
+    }
+}
+
+/// The two bits of the TOS field that belong to ECN (RFC 3168).
+const ECN: u8 = 0x03;
+
+/// Whether an owner's id is as a rule wants it. Source: OpenBSD sys/net/pf.c `pf_match_uid`:
+/// of an unknown owner only equality can be asked.
+fn matches_id(wanted: IdMatch, id: Option<u32>) -> bool {
+    let is = |wanted: Id| match wanted {
+        Id::Unknown => id.is_none(),
+        Id::Number(number) => id == Some(number),
+    };
+    match wanted {
+        IdMatch::Equal(wanted) => is(wanted),
+        IdMatch::NotEqual(wanted) => !is(wanted),
+        IdMatch::Less(a) => id.is_some_and(|id| id < a),
+        IdMatch::LessOrEqual(a) => id.is_some_and(|id| id <= a),
+        IdMatch::Greater(a) => id.is_some_and(|id| id > a),
+        IdMatch::GreaterOrEqual(a) => id.is_some_and(|id| id >= a),
+        IdMatch::Inside(a, b) => id.is_some_and(|id| id > a && id < b),
+        IdMatch::Outside(a, b) => id.is_some_and(|id| id < a || id > b),
+    }
+}
+
 impl CompiledEndpoint {
-    fn matches_addr(&self, af: Af, addr: Addr) -> bool {
+    fn matches_addr(&self, addr: Addr, subject: &Subject<'_>) -> bool {
+        let af = subject.working.addresses.af;
         let inside = match &self.addr {
             CompiledAddr::Any => return true,
             CompiledAddr::Net(net) => net.contains(af, addr),
@@ -92,6 +255,11 @@ impl CompiledEndpoint {
                 *family == af && (*low..=*high).contains(&addr)
             }
             CompiledAddr::Table(table) => table.lookup(af, addr),
+            CompiledAddr::NoRoute => subject.way_to(addr) == Some(Way::None),
+            CompiledAddr::UrpfFailed => {
+                let back = Way::Interface(subject.packet.interface);
+                subject.way_to(addr).is_some_and(|way| way != back)
+            }
         };
         inside != self.negated
     }

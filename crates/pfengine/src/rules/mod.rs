@@ -6,6 +6,7 @@
 
 mod actions;
 mod compile;
+mod fingerprint;
 mod load;
 mod match_list;
 mod matcher;
@@ -13,16 +14,17 @@ mod program;
 mod rule;
 mod ruleset;
 mod tag;
+mod threshold;
 mod translate;
 mod walk;
 
 pub use actions::Actions;
 pub use compile::Tables;
-pub use load::{LoadedRules, add_named_tables, skipped};
+pub use load::{LoadedRules, Parts, add_named_tables, skipped};
 pub use match_list::{MatchList, MatchLists};
-pub use matcher::PacketView;
+pub use matcher::{PacketView, Surroundings};
 pub use rule::{Live, LoadedRule};
 pub use ruleset::Ruleset;
 pub use tag::{Tag, Tags};
-pub use translate::NoTranslation;
+pub use translate::{Addresses, Translate};
 pub use walk::{Evaluation, Scratch};

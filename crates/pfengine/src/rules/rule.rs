@@ -1,15 +1,18 @@
 //! A rule in force with its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
-use pfapi::ruleset::Rule;
+use pfapi::ruleset::{AddrMatch, Rule};
 use pfapi::units::Direction;
 
 use super::actions::Actions;
+use super::compile::{Names, dynamic_prefixes};
 use super::tag::{Tag, Tags};
+use super::threshold::SharedThreshold;
 use crate::engine::Loader;
+use crate::nat::{Named, Pool};
 
 /// A rule in force, or one that states of an earlier load still refer to.
 #[derive(Debug)]
@@ -28,8 +31,37 @@ pub struct LoadedRule {
     pub actions: Actions,
     /// `tag`.
     pub tag: Option<Tag>,
+    /// Where it takes new addresses and next hops from.
+    pub pools: Pools,
+    /// Packets that `max-pkt-rate` has counted.
+    pub rate: SharedThreshold,
+    /// For `once`: set by the match that used the rule up.
+    expired: AtomicBool,
+    /// Times the rule had been looked at when it was used up.
+    evaluations: AtomicU64,
     /// Its counters.
     pub counters: RuleCounters,
+}
+
+/// Pools of a rule.
+#[derive(Debug)]
+pub struct Pools {
+    /// `nat-to`, and the source of `af-to`.
+    pub nat: Option<Pool>,
+    /// `rdr-to`, and the destination of `af-to`.
+    pub rdr: Option<Pool>,
+    /// `route-to`, `reply-to`, `dup-to`.
+    pub route: Option<Pool>,
+}
+
+impl Pools {
+    fn new(rule: &Rule) -> Self {
+        Self {
+            nat: rule.nat.as_deref().map(Pool::new),
+            rdr: rule.rdr.as_deref().map(Pool::new),
+            route: rule.route.as_ref().map(|route| Pool::new(&route.pool)),
+        }
+    }
 }
 
 /// Counters of one rule.
@@ -110,13 +142,54 @@ impl LoadedRule {
         Self {
             actions: Actions::of(&rule),
             tag: rule.tag.as_deref().and_then(|name| tags.get(name)),
+            pools: Pools::new(&rule),
             rule,
             path: Arc::clone(path),
             number,
             epoch,
             loader,
+            rate: SharedThreshold::default(),
+            expired: AtomicBool::new(false),
+            evaluations: AtomicU64::new(0),
             counters: RuleCounters::default(),
         }
+    }
+
+    /// Says what the names in its pools mean from now on.
+    pub(super) fn bind_pools(&self, names: &Names<'_>) {
+        let bind = |pool: Option<&Pool>, addr: Option<&AddrMatch>| {
+            let (Some(pool), Some(addr)) = (pool, addr) else { return };
+            match addr {
+                AddrMatch::Table(name) => {
+                    if let Some(table) = names.tables.get(name) {
+                        pool.bind(Named::Table(Arc::clone(table)));
+                    }
+                }
+                AddrMatch::Dynamic(dynamic) => {
+                    pool.bind(Named::of_prefixes(&dynamic_prefixes(dynamic, names.facts)));
+                }
+                _ => {}
+            }
+        };
+        let Pools { nat, rdr, route } = &self.pools;
+        bind(nat.as_ref(), self.rule.nat.as_ref().map(|pool| &pool.addr));
+        bind(rdr.as_ref(), self.rule.rdr.as_ref().map(|pool| &pool.addr));
+        bind(route.as_ref(), self.rule.route.as_ref().map(|route| &route.pool.addr));
+    }
+
+    /// Whether `once` has used the rule up.
+    pub fn is_expired(&self) -> bool {
+        self.rule.once && self.expired.load(Ordering::Relaxed)
+    }
+
+    /// Uses a `once` rule up; false when another packet was faster. `evaluations` says how often
+    /// the rule has been looked at.
+    pub fn expire(&self, evaluations: impl FnOnce() -> u64) -> bool {
+        if self.expired.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.evaluations.store(evaluations(), Ordering::Relaxed);
+        true
     }
 
     /// Whether the rule translates addresses.
@@ -135,7 +208,8 @@ impl LoadedRule {
         RuleReport {
             number: self.number.unwrap_or(u32::MAX),
             rule: self.rule.clone(),
-            evaluations,
+            evaluations: if self.is_expired() { read(&self.evaluations) } else { evaluations },
+            expired: self.is_expired(),
             packets: counted.packets,
             bytes: counted.bytes,
             states: read(&self.counters.states),

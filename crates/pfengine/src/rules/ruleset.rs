@@ -56,6 +56,11 @@ impl Ruleset {
         }
     }
 
+    /// How often the rule at this position was looked at.
+    pub fn evaluations(&self, at: usize) -> u64 {
+        self.ends.iter().skip(at).map(|end| end.load(Ordering::Relaxed)).sum()
+    }
+
     /// Counts a walk that looked at all rules.
     pub fn count_whole(&self) {
         if let Some(last) = self.rules.len().checked_sub(1) {

@@ -12,7 +12,7 @@ use pfapi::ruleset::Action;
 
 use super::actions::Actions;
 use super::load::LoadedRules;
-use super::matcher::{PacketView, Working};
+use super::matcher::{PacketView, Subject, Surroundings, Working};
 use super::program::{Program, Step};
 use super::rule::LoadedRule;
 use super::tag::Tag;
@@ -33,18 +33,16 @@ pub struct Evaluation<'a> {
     /// What match rules and the deciding rule ask for, for the state that the packet begins.
     pub actions: Actions,
     /// Addresses and ports after all translation.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for translation, which is refused yet"))]
     pub addresses: Addresses,
-    /// Tag of the packet from now on, when it passes.
+    /// Tag of the packet from now on, when it passes; `actions` has it too.
     pub tag: Option<Tag>,
 }
 
 impl Evaluation<'_> {
     /// What is done to the packet when no state is made: the words of the deciding rule alone.
     /// Source: OpenBSD sys/net/pf.c `pf_test`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for scrub, which is refused yet"))]
     pub fn stateless_actions(&self) -> Actions {
-        self.rule.actions
+        Actions { tag: self.tag, ..self.rule.actions }
     }
 }
 
@@ -86,9 +84,8 @@ struct Frame {
 /// A walk in progress.
 struct Walk<'a, 'p> {
     program: &'a Program,
-    packet: &'p PacketView<'p>,
+    subject: Subject<'p>,
     scratch: &'p mut Scratch,
-    working: Working,
     actions: Actions,
     /// The last rule that matched and the anchor rule around it.
     decided: Option<(u32, Option<u32>)>,
@@ -114,6 +111,7 @@ impl LoadedRules {
     pub fn evaluate<'a>(
         &'a self,
         packet: &PacketView<'_>,
+        surroundings: Surroundings<'_>,
         scratch: &mut Scratch,
         translate: &mut impl Translate,
     ) -> Result<Evaluation<'a>, Reason> {
@@ -122,9 +120,8 @@ impl LoadedRules {
         scratch.frames.clear();
         let mut walk = Walk {
             program: &self.program,
-            packet,
+            subject: Subject::new(packet, surroundings, &self.fingerprints),
             scratch,
-            working: Working { addresses: Addresses::of(packet.desc), tag: packet.tag },
             actions: Actions::default(),
             decided: None,
             block: 0,
@@ -136,13 +133,13 @@ impl LoadedRules {
             Some((step, anchor)) => (self.rule(step), anchor.map(|step| self.rule(step))),
             None => (&self.default_rule, None),
         };
-        let Walk { mut working, mut actions, .. } = walk;
+        let Walk { mut subject, mut actions, .. } = walk;
         actions.merge(&rule.actions);
-        actions.tag = working.tag;
+        actions.tag = subject.working.tag;
         if rule.translates() {
-            translate.translate(rule, &mut working.addresses)?;
+            subject.translate(rule, translate)?;
         }
-        let Working { addresses, tag } = working;
+        let Working { addresses, tag } = subject.working;
         Ok(Evaluation { rule, anchor, actions, addresses, tag })
     }
 }
@@ -153,11 +150,15 @@ impl Walk<'_, '_> {
             let end = self.program.blocks[self.block as usize].end;
             while self.at < end {
                 let step = self.program.step(self.at);
-                if !step.test.matches(self.packet, &self.working) {
+                if step.rule.is_expired()
+                    || !step.test.matches(&mut self.subject, &step.rule.rate)
+                    || !self.may_use(step)
+                {
                     self.at += 1;
                     continue;
                 }
-                self.working.tag = step.rule.tag.or(self.working.tag);
+                let tag = &mut self.subject.working.tag;
+                *tag = step.rule.tag.or(*tag);
                 if let Some(calls) = &step.calls {
                     if self.enter(calls.clone())? {
                         break;
@@ -178,6 +179,13 @@ impl Walk<'_, '_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Uses a `once` rule up; false when another packet was faster.
+    fn may_use(&self, step: &Step) -> bool {
+        let block = &self.program.blocks[self.block as usize];
+        let looked_at = || block.ruleset.evaluations((self.at - block.start) as usize) + 1;
+        !step.rule.rule.once || step.rule.expire(looked_at)
     }
 
     /// Goes into the rulesets that an anchor rule calls; false when there is none.
@@ -226,7 +234,7 @@ impl Walk<'_, '_> {
             self.scratch.matches.push(self.at);
             self.actions.merge(&rule.actions);
             if rule.translates()
-                && let Err(reason) = translate.translate(rule, &mut self.working.addresses)
+                && let Err(reason) = self.subject.translate(rule, translate)
             {
                 self.stop();
                 return Err(reason);

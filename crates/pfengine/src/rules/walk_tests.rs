@@ -1,8 +1,9 @@
 use super::*;
 use crate::engine::Loader;
 use crate::packet_desc::{PacketDesc, Transport};
+use crate::rng::Rng;
 use crate::rules::compile::Tables;
-use crate::rules::load::skipped;
+use crate::rules::load::{Parts, skipped};
 use crate::rules::program::Rulesets;
 use crate::rules::ruleset::Ruleset;
 use crate::rules::tag::Tags;
@@ -10,7 +11,7 @@ use crate::rules::translate::NoTranslation;
 use pfapi::addr::Af;
 use pfapi::facts::Facts;
 use pfapi::ruleset::{Anchor, BlockAnswer, Log, Rule, TagMatch};
-use pfapi::units::{Direction, IfIndex};
+use pfapi::units::{Direction, IfIndex, Uptime};
 
 const BLOCK: Action = Action::Block(BlockAnswer::Drop);
 
@@ -20,6 +21,7 @@ fn desc() -> PacketDesc {
         src: crate::addr::Addr::from_ipv4([198, 51, 100, 1]),
         dst: crate::addr::Addr::from_ipv4([192, 0, 2, 1]),
         proto: 17,
+        tos: 0,
         total: 64,
         l4: 20,
         has_options: false,
@@ -40,7 +42,9 @@ fn rules(sets: &[(&str, Vec<Rule>)]) -> LoadedRules {
         })
         .collect();
     let facts = Facts::default();
-    LoadedRules::new(rulesets, Tables::new(), tags, skipped(&[], &facts), &facts, 9)
+    let skip = skipped(&[], &facts);
+    let fingerprints = Arc::default();
+    LoadedRules::new(Parts { rulesets, tables: Tables::new(), tags, fingerprints, skip }, &facts, 9)
 }
 
 fn rule(action: Action, label: &str) -> Rule {
@@ -60,12 +64,35 @@ fn quick_anchor(path: &str) -> Rule {
     Rule { quick: true, ..anchor(path) }
 }
 
+fn view(desc: &PacketDesc) -> PacketView<'_> {
+    PacketView {
+        desc,
+        data: &[],
+        interface: IfIndex(0),
+        direction: Direction::In,
+        received_on: Some(IfIndex(0)),
+        tag: None,
+        prio: 3,
+    }
+}
+
+fn evaluate<'a>(
+    rules: &'a LoadedRules,
+    view: &PacketView<'_>,
+    scratch: &mut Scratch,
+    translate: &mut impl Translate,
+) -> Result<Evaluation<'a>, Reason> {
+    let mut rng = Rng::new([1; 32]);
+    let now = Uptime::from_secs(1_000);
+    let surroundings = Surroundings { rng: &mut rng, now, routes: None, sockets: None };
+    rules.evaluate(view, surroundings, scratch, translate)
+}
+
 /// Labels of the deciding rule and of the anchor rule around it.
 fn decide(rules: &LoadedRules) -> Result<(String, String), Reason> {
     let desc = desc();
-    let view =
-        PacketView { desc: &desc, interface: IfIndex(0), direction: Direction::In, tag: None };
-    let found = rules.evaluate(&view, &mut Scratch::default(), &mut NoTranslation)?;
+    let view = view(&desc);
+    let found = evaluate(rules, &view, &mut Scratch::default(), &mut NoTranslation)?;
     let label = |rule: &Rule| rule.label.clone().unwrap_or_default();
     let anchor = found.anchor.map(|rule| label(&rule.rule)).unwrap_or_default();
     Ok((label(&found.rule.rule), anchor))
@@ -211,9 +238,8 @@ fn tags_stick_from_every_matching_rule() {
     // The tag stays when a rule without one decides.
     let rules = rules(&[("", vec![tag(Action::Pass, "t"), rule(Action::Pass, "end")])]);
     let desc = desc();
-    let view =
-        PacketView { desc: &desc, interface: IfIndex(0), direction: Direction::In, tag: None };
-    let found = rules.evaluate(&view, &mut Scratch::default(), &mut NoTranslation).unwrap();
+    let view = view(&desc);
+    let found = evaluate(&rules, &view, &mut Scratch::default(), &mut NoTranslation).unwrap();
     assert_eq!(found.tag, rules.tags.get("t"));
     assert!(found.tag.is_some() && found.actions.tag == found.tag);
 }
@@ -236,10 +262,9 @@ fn match_rules_add_up_and_the_decider_comes_last() {
         ],
     )]);
     let desc = desc();
-    let view =
-        PacketView { desc: &desc, interface: IfIndex(0), direction: Direction::In, tag: None };
+    let view = view(&desc);
     let mut scratch = Scratch::default();
-    let found = rules.evaluate(&view, &mut scratch, &mut NoTranslation).unwrap();
+    let found = evaluate(&rules, &view, &mut scratch, &mut NoTranslation).unwrap();
     assert_eq!((found.actions.tos, found.actions.min_ttl), (Some(16), 20));
     assert_eq!(scratch.matches, [0, 2]);
     // Without a state only the deciding rule's words count.
@@ -265,10 +290,9 @@ fn log_matches_records_every_later_rule() {
         ("x", vec![rule(Action::Pass, "r")]),
     ]);
     let desc = desc();
-    let view =
-        PacketView { desc: &desc, interface: IfIndex(0), direction: Direction::In, tag: None };
+    let view = view(&desc);
     let mut scratch = Scratch::default();
-    rules.evaluate(&view, &mut scratch, &mut NoTranslation).unwrap();
+    evaluate(&rules, &view, &mut scratch, &mut NoTranslation).unwrap();
     let calls: Vec<_> =
         scratch.logs.iter().map(|log| (log.step, log.anchor, log.interface)).collect();
     assert_eq!(calls, [(0, None, 1), (1, None, 2), (2, None, 2), (4, Some(3), 2)]);
@@ -295,6 +319,7 @@ impl Translate for Shift {
         &mut self,
         rule: &Arc<LoadedRule>,
         addresses: &mut Addresses,
+        _: &mut Rng,
     ) -> Result<(), Reason> {
         if addresses.dport == 1 {
             return Err(Reason::Translate);
@@ -321,11 +346,10 @@ fn later_rules_see_translated_addresses() {
         rule
     };
     let desc = desc();
-    let view =
-        PacketView { desc: &desc, interface: IfIndex(0), direction: Direction::In, tag: None };
+    let view = view(&desc);
     let run = |sets: Vec<Rule>| {
         let rules = rules(&[("", sets)]);
-        let found = rules.evaluate(&view, &mut Scratch::default(), &mut Shift)?;
+        let found = evaluate(&rules, &view, &mut Scratch::default(), &mut Shift)?;
         Ok((found.rule.rule.label.clone().unwrap_or_default(), found.addresses.dport))
     };
     assert_eq!(run(vec![rdr(Action::Match), to(5_353)]), Ok(("seen".to_owned(), 5_353)));
