@@ -243,7 +243,7 @@ pub(crate) fn tos(statement: &Statement, pair: &Pair) -> Fallible<u8> {
         let diagnostic = Diagnostic::error(Code::Value, format!("illegal tos value {text}"))
             .at(&place(statement, &word), "no type of service");
         Box::new(match nearest(&text, TOS_NAMES.iter().map(|(name, _)| *name)) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.did_you_mean(near),
             None => diagnostic.help("a number from 0 to 255 is always understood"),
         })
     })
@@ -318,7 +318,7 @@ fn queue(
                 .at(&place(statement, &word), "no queue of this name has a parent");
             let near = nearest(&name, known().map(|queue| queue.name.as_str()));
             return Err(Box::new(match near {
-                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                Some(near) => diagnostic.did_you_mean(near),
                 None => diagnostic.help("define it above: `queue name parent root bandwidth 1M`"),
             }));
         }

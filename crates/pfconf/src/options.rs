@@ -517,7 +517,7 @@ fn unknown(
     let diagnostic = Diagnostic::error(code, text)
         .at(&place(statement, pair), format!("no {what} of this name"));
     match nearest(name, known.iter().copied()) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        Some(near) => diagnostic.did_you_mean(near),
         None => diagnostic.help(format!("known names: {}", known.join(", "))),
     }
 }
