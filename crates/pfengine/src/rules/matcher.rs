@@ -15,6 +15,7 @@ use super::threshold::SharedThreshold;
 use super::translate::Addresses;
 use crate::addr::Addr;
 use crate::environment::{Owner, Routes, Sockets, Way};
+use crate::fault::{self, Fault};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::rng::Rng;
 use crate::state::icmp;
@@ -163,7 +164,8 @@ impl CompiledRule {
 
     fn matches_ports(&self, now: &Addresses) -> bool {
         self.from.port.is_none_or(|port| port.matches(now.sport))
-            && self.to.port.is_none_or(|port| port.matches(now.dport))
+            && (self.to.port.is_none_or(|port| port.matches(now.dport))
+                || fault::is(Fault::PortsIgnored))
     }
 }
 
