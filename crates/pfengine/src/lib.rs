@@ -15,6 +15,7 @@ mod output;
 mod packet;
 mod packet_desc;
 mod purge;
+mod quoted;
 pub mod reply;
 mod rewrite;
 mod rng;

@@ -95,7 +95,7 @@ impl<'a> Filter<'a> {
             packet.meta.start();
             packet.meta.received_on = Some(packet.meta.interface);
         }
-        if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
+        if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
         }
         let parsed: Parsed = PacketDesc::parse(packet.data());

@@ -13,6 +13,7 @@ use super::expire::{Expiry, Population};
 use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
 use crate::fault::{self, Fault};
+use crate::nat::Shares;
 use crate::normalize::timestamps::Timestamps;
 use crate::packet::StateRef;
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
@@ -52,6 +53,9 @@ pub struct State {
     pub pair: Option<StateRef>,
     /// Ended; the purge collects it and no packet matches it.
     pub purge: bool,
+    /// Its parts in the loads of the addresses that it holds.
+    #[expect(dead_code, reason = "nobody reads them: they count for as long as the state lives")]
+    pub shares: Shares,
     /// What depends on the protocol.
     pub body: Body,
     /// `scrub (reassemble tcp)`; apart, because few connections have it.

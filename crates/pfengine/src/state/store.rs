@@ -13,8 +13,8 @@ use pfapi::units::{Direction, IfIndex};
 
 use super::entry::{HalfOpenGauges, State};
 use super::index::{Index, IndexWriter};
-use super::key::{HashSecret, Hashed, Key, Keys};
 use crate::fault::{self, Fault};
+use super::key::{HashSecret, Hashed, Key, Keys, Side};
 use crate::packet::StateRef;
 
 /// Slots that are allocated together; small, so that growing never takes long.
@@ -233,6 +233,15 @@ impl<'a> View<'a> {
         };
         let bound = (store.bound.load(Ordering::Relaxed) != 0).then(|| search(true)).flatten();
         bound.or_else(|| search(false))
+    }
+
+    /// Whether a living state has this key on this side.
+    pub fn is_taken(&self, key: &Key, side: Side) -> bool {
+        let found = self.index.find(self.store.hash(key), |slot| {
+            let held = self.store.lock(slot)?;
+            (!held.purge && held.keys.get(side) == key).then_some(())
+        });
+        found.is_some()
     }
 
     /// Inserts a state, taking over the keys of those that are closed on both sides.
