@@ -13,6 +13,7 @@ use pfapi::units::{Direction, Uptime};
 
 use crate::addr::Addr;
 use crate::engine::{Engine, Snapshot};
+use crate::fault::{self, Fault};
 use crate::output::{Output, SmallPacket};
 use crate::rules::LoadedRule;
 use crate::source::Cursor;
@@ -82,7 +83,7 @@ impl Purge {
                 finish(engine, &state, parts);
             }
         }
-        if removed > 0 {
+        if removed > 0 && !fault::is(Fault::RemovalsUncounted) {
             parts.stats.state_table(TableCounter::Removals, removed);
         }
     }
