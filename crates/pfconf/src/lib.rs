@@ -35,6 +35,7 @@ pub mod names;
 mod optimize;
 mod options;
 mod parser;
+mod plain_list;
 mod pool;
 mod port_names;
 pub mod print;

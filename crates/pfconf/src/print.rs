@@ -19,8 +19,8 @@ use crate::keywords::is_keyword;
 use crate::names;
 use crate::print_freebsd;
 use crate::print_parts::{PoolWord, put_pool, scrub};
+pub(crate) use crate::print_parts::{put_entries, syncookies, table_head};
 pub use crate::print_parts::{queue, table};
-pub(crate) use crate::print_parts::{syncookies, table_head};
 use crate::scan::is_word_char;
 use crate::source::Sources;
 

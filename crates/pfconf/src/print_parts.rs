@@ -6,7 +6,7 @@
 use pfapi::addr::Af;
 use pfapi::ruleset::{
     Pool, PoolKind, PoolPorts, QueueDef, Rule, Scrub, ServiceCurve, SyncookieMode, Syncookies,
-    TableDef,
+    TableDef, TableEntry,
 };
 
 use crate::dialect::Dialect;
@@ -137,17 +137,22 @@ pub fn table(table: &TableDef) -> String {
     let mut line = table_head(table, Dialect::OpenBsd);
     if let Some(entries) = &table.entries {
         line.push_str(" {");
-        for entry in entries {
-            line.push_str(if entry.negated { " !" } else { " " });
-            if entry.prefix.len() == 0 {
-                line.push_str("any");
-            } else {
-                put_prefix(&mut line, entry.prefix);
-            }
-        }
+        put_entries(&mut line, entries);
         line.push_str(" }");
     }
     line
+}
+
+/// Appends addresses of a table.
+pub(crate) fn put_entries(line: &mut String, entries: &[TableEntry]) {
+    for entry in entries {
+        line.push_str(if entry.negated { " !" } else { " " });
+        if entry.prefix.len() == 0 {
+            line.push_str("any");
+        } else {
+            put_prefix(line, entry.prefix);
+        }
+    }
 }
 
 /// The part of a table definition in front of its addresses.

@@ -22,6 +22,7 @@ use crate::options::Settings;
 use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
 };
+use crate::plain_list::plain_list;
 use crate::queues;
 use crate::recovery::Recovery;
 use crate::redirect::AutoTables;
@@ -262,6 +263,10 @@ impl<'a> Reader<'a> {
             let misfit = Misfit { diagnostic: Box::new(diagnostic), at: start };
             return Some(self.misfit(statement, misfit));
         }
+        if entry == Rule::table && self.long_table(statement) {
+            self.understood(statement);
+            return None;
+        }
         let tree = match parse(statement, entry, dialect, &mut self.shapes) {
             Ok(tree) => tree,
             Err(misfit) => {
@@ -274,15 +279,45 @@ impl<'a> Reader<'a> {
         };
         match self.carry_out(statement, entry, &tree.parts()) {
             Ok(()) => {
-                self.recovery.understood();
-                if self.quiet > 0 {
-                    let words = tokens(&statement.text).count();
-                    self.quiet = self.quiet.saturating_sub(words + 1);
-                }
+                self.understood(statement);
                 None
             }
             Err(diagnostic) => Some(self.failed(statement, *diagnostic)),
         }
+    }
+
+    /// A statement without a mistake.
+    fn understood(&mut self, statement: &Statement) {
+        self.recovery.understood();
+        if self.quiet > 0 {
+            let words = tokens(&statement.text).count();
+            self.quiet = self.quiet.saturating_sub(words + 1);
+        }
+    }
+
+    /// Reads a table with a long list of plain addresses; `false`, and nothing done, for others.
+    fn long_table(&mut self, statement: &Statement) -> bool {
+        let Some((rest, entries)) = plain_list(self.world.facts, statement) else { return false };
+        let dialect = self.world.dialect;
+        let Ok(tree) = parse(&rest, Rule::table, dialect, &mut self.shapes) else { return false };
+        let Ok((found, line)) = table(self.world, &rest, &tree.parts(), Some(entries)) else {
+            return false;
+        };
+        debug_assert!(
+            parse(statement, Rule::table, dialect, &mut self.shapes).is_ok_and(|tree| {
+                let slow = table(self.world, statement, &tree.parts(), None);
+                slow.is_ok_and(|slow| slow == (found.clone(), line.clone()))
+            }),
+            "a long list means something else than its words"
+        );
+        self.add_table(statement, found, &line);
+        true
+    }
+
+    fn add_table(&mut self, statement: &Statement, found: TableDef, line: &str) {
+        self.listing.push(line);
+        let start = statement.locate(0, 0).span.start;
+        self.tables.push((Span::new(start.min(statement.end), statement.end), found));
     }
 
     /// A mistake that is no matter of grammar.
@@ -340,7 +375,7 @@ impl<'a> Reader<'a> {
         let parts = tree.parts();
         let found = match entry {
             Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
-            Rule::table => table(self.world, statement, &parts).err(),
+            Rule::table => table(self.world, statement, &parts, None).err(),
             _ => None,
         };
         found.map(|diagnostic| *diagnostic)
@@ -360,11 +395,9 @@ impl<'a> Reader<'a> {
             Rule::definition => self.definition(statement, parts),
             Rule::setting => self.set(statement, parts),
             Rule::table => {
-                let (found, line) =
-                    table(self.world, statement, parts).map_err(|found| ahead(found, statement))?;
-                self.listing.push(line);
-                let start = statement.locate(0, 0).span.start;
-                self.tables.push((Span::new(start.min(statement.end), statement.end), found));
+                let found = table(self.world, statement, parts, None);
+                let (found, line) = found.map_err(|found| ahead(found, statement))?;
+                self.add_table(statement, found, &line);
                 Ok(())
             }
             Rule::anchor => anchors::anchor(self, statement, parts),

@@ -22,7 +22,7 @@ use crate::load::{self, Setting, Style};
 use crate::machine;
 use crate::report;
 use crate::session::Session;
-use crate::sources::{FINGERPRINTS, SystemSources, read_lossy};
+use crate::sources::{FINGERPRINTS, SystemSources, lossy, read_lossy};
 
 /// Loads the rules of a file, or with `-n` only compiles them.
 ///
@@ -208,7 +208,7 @@ fn read(session: &mut Session<'_, '_>, file: &str) -> std::io::Result<String> {
     }
     let mut octets = Vec::new();
     session.console.input.read_to_end(&mut octets)?;
-    Ok(String::from_utf8_lossy(&octets).into_owned())
+    Ok(lossy(octets))
 }
 
 fn style(session: &Session<'_, '_>) -> Style {
