@@ -26,6 +26,7 @@ mod filter;
 mod fingerprint;
 mod finish;
 pub mod format;
+mod freebsd;
 mod keywords;
 mod label;
 mod lines;
@@ -61,7 +62,7 @@ mod tree;
 mod wordset;
 
 pub use compile::{CompileOptions, Compiled, Listing, compile};
-pub use diag::{Code, Diagnostic, Severity};
+pub use diag::{Code, Diagnostic, Edit, Fix, Severity, UnknownCode};
 pub use dialect::{Dialect, detect};
 pub use fingerprint::{FingerprintMistake, Fingerprints, OsMatch};
 pub use lines::Lines;

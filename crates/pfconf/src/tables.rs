@@ -119,7 +119,7 @@ fn flag(statement: &Statement, pair: &Pair, table: &mut TableDef) -> Fallible<()
                     .at(&place(statement, pair), "not an option of tables");
             let near = nearest(&word, ["persist", "const", "counters"]);
             return Err(Box::new(match near {
-                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                Some(near) => diagnostic.did_you_mean(near),
                 None => diagnostic.help("the options are persist, const, counters and file"),
             }));
         }

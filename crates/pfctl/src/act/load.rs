@@ -20,7 +20,7 @@ use crate::facts::{self, DEFAULT_CONFIG};
 use crate::flags::classic::{Classic, Names, OutputForm};
 use crate::load::{self, Setting, Style};
 use crate::machine;
-use crate::report;
+use crate::report::Outcome;
 use crate::session::Session;
 use crate::sources::{FINGERPRINTS, SystemSources, lossy, read_lossy};
 
@@ -72,9 +72,11 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }
-    if flags.format == OutputForm::Json {
+    if flags.format != OutputForm::Text {
         let listing = (flags.verbosity > 0).then_some(&compiled.listing);
-        report::write(session.console.out, &input, dialect, &compiled, listing)?;
+        let (compiled, input) = (&compiled, &input);
+        let outcome = Outcome { input, dialect, compiled, listing };
+        outcome.write(flags.format, session.console.out)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
     load::show(&compiled, &input, style(session), session.console);
