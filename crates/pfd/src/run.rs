@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use pfapi::units::{Direction, Uptime};
-use pfengine::{Batch, Gso, Offload, Output, Packet, PacketMeta, Verdict, Worker};
+use pfengine::{Batch, Gso, Offload, Output, Packet, Verdict, Worker};
 
 use crate::io::IoLoop;
 use crate::log;
@@ -183,7 +183,9 @@ impl Forwarder {
         };
         let Some(mut copy) = ports.buffer() else { return self.router.count(Event::NoBuffer) };
         copy.fill(packet.data());
-        copy.meta = PacketMeta { mark: copy.meta.mark, ..packet.meta };
+        let mark = copy.meta.mark;
+        copy.meta = packet.meta;
+        copy.meta.mark = mark;
         copy.meta.interface = interface;
         copy.meta.direction = Direction::Out;
         self.send(copy, ports);

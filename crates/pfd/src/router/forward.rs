@@ -128,13 +128,11 @@ impl Router {
             return false;
         };
         if let Some(hop) = packet.meta.next_hop.filter(|hop| !hop.copy) {
-            return match self.table.lookup(hop.addr) {
-                Target::Link(interface) => self.forward_to(now, packet, interface),
-                _ => {
-                    self.counters.count(Event::NoRoute);
-                    self.error(now, packet, IcmpError::HostUnreachable)
-                }
-            };
+            if let Target::Link(interface) = self.table.lookup(hop.addr) {
+                return self.forward_to(now, packet, interface);
+            }
+            self.counters.count(Event::NoRoute);
+            return self.error(now, packet, IcmpError::HostUnreachable);
         }
         match self.table.lookup(dst) {
             Target::Link(interface) => self.forward_to(now, packet, interface),
