@@ -196,7 +196,7 @@ fn path_mtu_is_told_to_the_other_family() {
 fn connections_are_spread_over_three_servers() {
     in_lab(test_path!(), &[], || {
         let servers = ["10.77.3.11", "10.77.3.12", "10.77.3.13"];
-        let lab = lab("pass in on tun0 inet proto tcp to 10.77.1.1 port 80 \
+        let _lab = lab("pass in on tun0 inet proto tcp to 10.77.1.1 port 80 \
                        rdr-to { 10.77.3.11, 10.77.3.12, 10.77.3.13 } round-robin\npass out\n");
         for server in servers {
             let address = format!("{server}/32");
