@@ -33,5 +33,5 @@ pub use engine::{Engine, EngineConfig, LoadError, Loader, TableError};
 pub use environment::{Owner, Routes, Sockets, Way};
 pub use normalize::fragment::cut::Refragment;
 pub use output::{Event, Output, SmallPacket};
-pub use packet::{Batch, Checksum, Gso, Offload, Packet, PacketMeta, StateRef, Verdict};
+pub use packet::{Batch, Checksum, Gso, NextHop, Offload, Packet, PacketMeta, StateRef, Verdict};
 pub use worker::Worker;

@@ -11,14 +11,14 @@ use pfapi::units::{Direction, IfIndex};
 
 use super::{Filter, Flow, carry_out, wscale_offer};
 use crate::fault::{self, Fault};
-use crate::nat::{Shares, Translator};
+use crate::nat::{Asked, Shares, Translator};
 use crate::normalize::timestamps::{Connection, End, Timestamps};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
 use crate::rewrite;
-use crate::rules::{Evaluation, Live, PacketView, Surroundings};
-use crate::state::entry::{Body, DatagramState, HalfOpen, State};
+use crate::rules::{Evaluation, Live, LoadedRule, PacketView, Surroundings};
+use crate::state::entry::{Body, DatagramState, HalfOpen, State, StateRoute};
 use crate::state::icmp;
 use crate::state::key::Keys;
 use crate::state::store::InsertError;
@@ -54,7 +54,7 @@ impl Filter<'_> {
         let mut translator = Translator::new(&self.view, place.direction, &flow.desc);
         let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;
         let beyond = translator.key(&found.addresses);
-        let shares = translator.shares;
+        let mut shares = translator.shares;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
         match rule.rule.action {
@@ -79,8 +79,10 @@ impl Filter<'_> {
                         Direction::In => Keys::new(key, beyond),
                         Direction::Out => Keys::new(beyond, key),
                     };
+                    let route = self.choose_route(&flow.desc, rule, &mut shares)?;
                     let mut state = self.new_state(packet, &flow.desc, &found, (keys, shares));
                     state.source = source;
+                    state.route = route;
                     self.begin_timestamps(packet, &flow.desc, &mut state)?;
                     let modulation = self.modulate(rule.rule.state, flow, &mut state);
                     self.insert(packet, state, flow.desc.total)?;
@@ -88,6 +90,7 @@ impl Filter<'_> {
                     let verdict = self.begin(packet, flow, rule.rule.state, modulation)?;
                     if verdict == Verdict::Pass {
                         self.translate(packet, &flow.desc, &keys)?;
+                        packet.meta.next_hop = route.and_then(|route| route.of_packet(true));
                     }
                     return Ok(verdict);
                 }
@@ -141,6 +144,22 @@ impl Filter<'_> {
         }
     }
 
+    /// The next hop of `route-to`, `reply-to` and `dup-to`.
+    fn choose_route(
+        &mut self,
+        desc: &PacketDesc,
+        rule: &LoadedRule,
+        shares: &mut Shares,
+    ) -> Result<Option<StateRoute>, Reason> {
+        let (Some(pool), Some(route)) = (&rule.pools.route, &rule.rule.route) else {
+            return Ok(None);
+        };
+        let asked = Asked { af: desc.af, source: desc.src, host: desc.src, before: None };
+        let choice = pool.choose(&asked, &mut self.parts.rng).ok_or(Reason::NoRoute)?;
+        shares.keep(choice.share);
+        Ok(Some(StateRoute { kind: route.kind, next_hop: choice.addr.to_ip(desc.af) }))
+    }
+
     /// A state for the packet, not yet in the store.
     fn new_state(
         &mut self,
@@ -178,6 +197,7 @@ impl Filter<'_> {
             cleared: Live::default(),
             pair: packet.meta.link,
             purge: false,
+            route: None,
             shares,
             body,
             timestamps: None,

@@ -213,7 +213,7 @@ impl<'a> Filter<'a> {
         if completed {
             state = self.complete_handshake(state)?;
         }
-        let (link, keys) = (state.reference(), state.keys);
+        let (link, keys, route) = (state.reference(), state.keys, state.route);
         drop(state);
         let back = self.answer_to(flow, tcp);
         let onward = across(turned(back), &keys, packet.meta.direction, flow.desc.af);
@@ -233,6 +233,7 @@ impl<'a> Filter<'a> {
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);
                 packet.meta.unfiltered = keys.changes_family();
+                packet.meta.next_hop = route.and_then(|route| route.of_packet(forward));
                 Ok(Verdict::Pass)
             }
             ProxyStep::Join { to_server, to_client } => {

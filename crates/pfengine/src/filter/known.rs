@@ -171,6 +171,7 @@ impl<'a> Filter<'a> {
         state.count(forward, flow.desc.total);
         carry_out(packet, &flow.desc, &state.actions, &mut self.parts.rng);
         self.translate(packet, &flow.desc, &state.keys)?;
+        packet.meta.next_hop = state.route.and_then(|route| route.of_packet(forward));
         let (link, pair) = (state.reference(), state.pair);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {

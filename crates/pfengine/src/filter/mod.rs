@@ -98,6 +98,7 @@ impl<'a> Filter<'a> {
             packet.meta.start();
             packet.meta.received_on = Some(packet.meta.interface);
         }
+        packet.meta.next_hop = None;
         if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
         }

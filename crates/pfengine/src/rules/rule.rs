@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
-use pfapi::ruleset::{AddrMatch, Rule};
+use pfapi::ruleset::{AddrMatch, Endpoint, PoolKind, PoolPorts, Rule};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
@@ -59,9 +59,24 @@ pub struct Pools {
 
 impl Pools {
     fn new(rule: &Rule) -> Self {
+        // pfctl makes two such rules of `binat-to` with networks, and gives them no pool type.
+        let one_to_one = |pool: &pfapi::ruleset::Pool, end: &Endpoint| {
+            let pool = match (&pool.addr, &end.addr, pool.kind) {
+                (AddrMatch::Net(pool), AddrMatch::Net(end), PoolKind::Single) => (pool, end),
+                _ => return false,
+            };
+            pool.0.len() == pool.1.len() && !end.negated
+        };
+        let pool = |from: &pfapi::ruleset::Pool, one_to_one: bool| {
+            let kind = if one_to_one { PoolKind::Bitmask } else { from.kind };
+            Pool::new(&pfapi::ruleset::Pool { kind, ..from.clone() })
+        };
         Self {
-            nat: rule.nat.as_deref().map(Pool::new),
-            rdr: rule.rdr.as_deref().map(Pool::new),
+            nat: rule.nat.as_deref().map(|nat| {
+                let fixed = nat.ports == Some(PoolPorts::Static);
+                pool(nat, fixed && one_to_one(nat, &rule.from))
+            }),
+            rdr: rule.rdr.as_deref().map(|rdr| pool(rdr, one_to_one(rdr, &rule.to))),
             route: rule.route.as_ref().map(|route| Pool::new(&route.pool)),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pfapi::addr::Af;
 use pfapi::control::{PeerReport, StateReport};
+use pfapi::ruleset::RouteKind;
 use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
@@ -15,7 +16,7 @@ use super::tcp::{Level, TcpState};
 use crate::fault::{self, Fault};
 use crate::nat::Shares;
 use crate::normalize::timestamps::Timestamps;
-use crate::packet::StateRef;
+use crate::packet::{NextHop, StateRef};
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
 use crate::source::SourceHold;
 
@@ -56,6 +57,8 @@ pub struct State {
     pub pair: Option<StateRef>,
     /// Ended; the purge collects it and no packet matches it.
     pub purge: bool,
+    /// Where `route-to`, `reply-to` or `dup-to` sends packets.
+    pub route: Option<StateRoute>,
     /// Its parts in the loads of the addresses that it holds.
     #[expect(dead_code, reason = "nobody reads them: they count for as long as the state lives")]
     pub shares: Shares,
@@ -65,6 +68,28 @@ pub struct State {
     pub timestamps: Option<Box<Timestamps>>,
     /// Part of this state in the gauges of half-open connections.
     pub half_open: HalfOpen,
+}
+
+/// Another way for packets of a state.
+#[derive(Clone, Copy, Debug)]
+pub struct StateRoute {
+    /// Which packets take it.
+    pub kind: RouteKind,
+    /// The next hop, chosen when the state was made.
+    pub next_hop: IpAddr,
+}
+
+impl StateRoute {
+    /// The way of a packet that flows in the direction of the state, or back.
+    pub fn of_packet(self, forward: bool) -> Option<NextHop> {
+        let takes = match self.kind {
+            RouteKind::RouteTo => forward,
+            RouteKind::ReplyTo => !forward,
+            RouteKind::DupTo => true,
+        };
+        let copy = self.kind == RouteKind::DupTo;
+        takes.then_some(NextHop { addr: self.next_hop, copy })
+    }
 }
 
 /// What depends on the protocol.
