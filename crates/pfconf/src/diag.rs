@@ -193,6 +193,8 @@ codes! {
     Once = "PF0049";
     /// Options that do not belong to the action of the rule.
     Action = "PF0050";
+    /// A statement that comes too late for the order that FreeBSD wants.
+    Order = "PF0051";
 }
 
 /// One message about a file.

@@ -26,6 +26,7 @@ mod filter;
 mod fingerprint;
 mod finish;
 pub mod format;
+mod freebsd;
 mod keywords;
 mod label;
 mod lines;

@@ -79,7 +79,15 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
         debug: _,
         hostid,
         log_interface,
+        fail_returns,
+        keep_counters,
     } = options;
+    if *fail_returns {
+        report("set fail-policy return");
+    }
+    if *keep_counters {
+        report("set keepcounters");
+    }
     if hostid.is_some() {
         report("set hostid");
     }
