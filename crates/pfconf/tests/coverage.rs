@@ -22,11 +22,13 @@ fn productions() -> BTreeSet<String> {
     for grammar in ["pf.pest", "freebsd.pest"] {
         let text = fs::read_to_string(root().join("crates/pfconf/src").join(grammar)).unwrap();
         for line in text.lines() {
-            let Some((name, body)) = line.split_once(" = ").or_else(|| line.split_once("= ")) else {
+            let Some((name, body)) = line.split_once(" = ").or_else(|| line.split_once("= "))
+            else {
                 continue;
             };
             let name = name.trim();
-            let is_name = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            let is_name =
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
             // `_` in front of the brace makes a production silent.
             if is_name && !name.is_empty() && body.trim_start().starts_with(['{', '@', '$', '!']) {
                 names.insert(name.to_owned());
