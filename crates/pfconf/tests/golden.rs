@@ -1,6 +1,7 @@
 //! Small files and exactly what becomes of them.
 //!
-//! `tests/golden/freebsd` has the files in the language of FreeBSD, in the same folders.
+//! Files in the language of FreeBSD are in the same folders of `tests/golden/freebsd`, or have
+//! `-freebsd-` in their names.
 //! `tests/golden/parse/NNN-name.conf` must be accepted and list as `.ok`; what is listed must
 //! list as itself. `tests/golden/reject/NNN-name.conf` must be rejected; `.ok` holds what is
 //! listed before the error, the classic lines, and the pretty ones without mere consequences. With `PFCONF_BLESS=1` the
@@ -45,6 +46,7 @@ const ONE_WAY: &[&str] =
 /// FreeBSD the name in front of `/*` of an anchor and `set keepcounters`.
 const SAME_TEXT_ONLY: &[&str] = &[
     "079-anchors.conf",
+    "094-freebsd-settings.conf",
     "freebsd/parse/001-jail-host.conf",
     "freebsd/parse/004-options.conf",
     "freebsd/parse/006-ftp-proxy.conf",

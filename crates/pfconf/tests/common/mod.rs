@@ -107,7 +107,11 @@ pub fn golden_files(kind: &str) -> Vec<(Dialect, PathBuf)> {
     for (dialect, folder) in folders {
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let texts = entries.filter(|path| path.extension().is_some_and(|ext| ext == "conf"));
-        files.extend(texts.map(|path| (dialect, path)));
+        files.extend(texts.map(|path| {
+            let says_so =
+                path.file_name().is_some_and(|n| n.to_string_lossy().contains("-freebsd-"));
+            (if says_so { Dialect::FreeBsd } else { dialect }, path)
+        }));
     }
     files.sort_by(|left, right| left.1.cmp(&right.1));
     files
