@@ -137,7 +137,12 @@ impl Filter {
     }
 
     /// What becomes of a packet, and what is sent because of it.
-    fn decide(&mut self, octets: &[u8], direction: Direction, interface: u16) -> (Verdict, String) {
+    fn decide(
+        &mut self,
+        octets: &[u8],
+        direction: Direction,
+        interface: u16,
+    ) -> (Verdict, Vec<String>) {
         let mut packet = Packet::new(64, 2048);
         packet.fill(octets);
         packet.meta.direction = direction;
