@@ -15,6 +15,7 @@ use pfapi::timeout::{Optimization, Timeout};
 use crate::address::World;
 use crate::criteria::{c_number, decimal_text};
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
 use crate::optimize::Level;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::print;
@@ -70,8 +71,7 @@ impl Settings {
                 }
                 Rule::set_block_policy => {
                     self.block_returns = has(part, Rule::kw_return);
-                    let policy = if self.block_returns { "return" } else { "drop" };
-                    lines.push(format!("set block-policy {policy}"));
+                    lines.push(plain(part));
                 }
                 Rule::set_optimization => lines.push(self.optimization(statement, part)?),
                 Rule::set_syncookies => lines.push(self.syncookies(statement, part)?),
@@ -92,7 +92,8 @@ impl Settings {
                 Rule::set_hostid => lines.push(self.hostid(statement, part)?),
                 Rule::set_fingerprints => {
                     let file = text(part);
-                    lines.push(format!("set fingerprints \"{file}\""));
+                    lines.push(plain(part));
+                    shared.fingerprints = true;
                     if !in_anchor {
                         readable(world, statement, part, &file)?;
                     }
@@ -113,7 +114,17 @@ impl Settings {
                     }
                     shared.state_items = Some(items);
                 }
-                Rule::set_debug => lines.push(self.debug(statement, part)?),
+                Rule::set_debug => lines.push(self.debug(world, statement, part)?),
+                Rule::set_fail_policy => {
+                    self.options.fail_returns = has(part, Rule::kw_return);
+                    lines.push(plain(part));
+                }
+                Rule::set_require_order => {
+                    let no = has(part, Rule::kw_no);
+                    yes_or_no(statement, part)?;
+                    lines.push(format!("set require-order {}", if no { "no" } else { "yes" }));
+                }
+                Rule::set_keepcounters => self.options.keep_counters = true,
                 _ => {}
             }
         }
@@ -123,16 +134,7 @@ impl Settings {
     fn reassemble(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
         let no_df = has(pair, Rule::kw_no_df);
         let on = !has(pair, Rule::kw_no);
-        let word = text(pair);
-        if on && word != "yes" {
-            return Err(Box::new(
-                Diagnostic::error(
-                    Code::Setting,
-                    format!("invalid value '{word}', expected 'yes' or 'no'"),
-                )
-                .at(&place(statement, pair), "neither `yes` nor `no`"),
-            ));
-        }
+        yes_or_no(statement, pair)?;
         self.options.reassemble = Some(match (on, no_df) {
             (false, _) => Reassemble::No,
             (true, false) => Reassemble::Yes,
@@ -173,15 +175,25 @@ impl Settings {
         Ok(format!("set hostid 0x{id:08x}"))
     }
 
-    fn debug(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
+    fn debug(&mut self, world: World, statement: &Statement, pair: &Pair) -> Fallible<String> {
         let mut words = pair.clone().into_inner();
         let word = words.nth(1);
         let name = match &word {
             Some(word) if word.as_rule() == Rule::string => string(word),
             _ => "debug".to_owned(),
         };
-        let Some(level) = DebugLevel::from_name(&name) else {
-            let known: Vec<&str> = DebugLevel::NAMES.iter().map(|(name, _)| *name).collect();
+        let names = match world.dialect {
+            Dialect::OpenBsd => DebugLevel::NAMES,
+            Dialect::FreeBsd => DebugLevel::FREEBSD_NAMES,
+        };
+        let level = match world.dialect {
+            Dialect::OpenBsd => DebugLevel::from_name(&name),
+            Dialect::FreeBsd => {
+                names.iter().find(|(known, _)| *known == name).map(|&(_, level)| level)
+            }
+        };
+        let Some(level) = level else {
+            let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
             let text = format!("error setting debuglevel {name}");
             return Err(Box::new(
                 unknown(Code::Setting, text, "level", statement, pair, &name, &known)
@@ -390,6 +402,29 @@ impl Settings {
     }
 }
 
+/// The line that `pfctl -v` prints for a setting that has a word alone.
+pub(crate) fn plain(pair: &Pair) -> String {
+    let returns = if has(pair, Rule::kw_return) { "return" } else { "drop" };
+    match pair.as_rule() {
+        Rule::set_block_policy => format!("set block-policy {returns}"),
+        Rule::set_fail_policy => format!("set fail-policy {returns}"),
+        _ => format!("set fingerprints \"{}\"", text(pair)),
+    }
+}
+
+/// A word other than `no` must be `yes`.
+fn yes_or_no(statement: &Statement, pair: &Pair) -> Fallible<()> {
+    let word = text(pair);
+    if has(pair, Rule::kw_no) || word == "yes" {
+        return Ok(());
+    }
+    let text = format!("invalid value '{word}', expected 'yes' or 'no'");
+    Err(Box::new(
+        Diagnostic::error(Code::Setting, text)
+            .at(&place(statement, pair), "neither `yes` nor `no`"),
+    ))
+}
+
 fn has(pair: &Pair, rule: Rule) -> bool {
     pair.clone().into_inner().any(|part| part.as_rule() == rule)
 }
@@ -482,7 +517,7 @@ fn unknown(
     let diagnostic = Diagnostic::error(code, text)
         .at(&place(statement, pair), format!("no {what} of this name"));
     match nearest(name, known.iter().copied()) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        Some(near) => diagnostic.did_you_mean(near),
         None => diagnostic.help(format!("known names: {}", known.join(", "))),
     }
 }

@@ -19,8 +19,8 @@ use crate::keywords::is_keyword;
 use crate::names;
 use crate::print_freebsd;
 use crate::print_parts::{PoolWord, put_pool, scrub};
+pub(crate) use crate::print_parts::{put_entries, syncookies, table_head};
 pub use crate::print_parts::{queue, table};
-pub(crate) use crate::print_parts::{syncookies, table_head};
 use crate::scan::is_word_char;
 use crate::source::Sources;
 
@@ -167,7 +167,7 @@ fn head(line: &mut String, rule: &Rule, form: Form) {
         (None, Action::Match) => line.push_str("match"),
         (None, Action::Block(answer)) => {
             line.push_str("block");
-            block_answer(line, answer, rule.af);
+            block_answer(line, answer, rule.af, form.dialect);
         }
     }
     if let Some(direction) = rule.direction {
@@ -313,7 +313,7 @@ pub(crate) fn criteria(line: &mut String, rule: &Rule, form: Form) {
     {
         line.push_str(" flags any");
     }
-    icmp(line, rule);
+    icmp(line, rule, form.dialect);
     if let Some(tos) = rule.tos {
         put(line, format_args!(" tos 0x{tos:02x}"));
     }
@@ -534,10 +534,15 @@ fn endpoint(text: &mut String, end: &Endpoint, af: Option<Af>, form: Form) {
     }
 }
 
-pub(crate) fn block_answer(line: &mut String, answer: BlockAnswer, af: Option<Af>) {
+pub(crate) fn block_answer(
+    line: &mut String,
+    answer: BlockAnswer,
+    af: Option<Af>,
+    dialect: Dialect,
+) {
     let name = |line: &mut String, af, code: u8| {
         let unreachable = if af == Af::Inet6 { 1 } else { 3 };
-        put_named(line, names::icmp_code_name(af, unreachable, code), code);
+        put_named(line, code_name(af, unreachable, code, dialect), code);
     };
     match answer {
         BlockAnswer::Drop => line.push_str(" drop"),
@@ -562,6 +567,13 @@ pub(crate) fn block_answer(line: &mut String, answer: BlockAnswer, af: Option<Af
     }
 }
 
+fn code_name(af: Af, icmp_type: u8, code: u8, dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::OpenBsd => names::icmp_code_name(af, icmp_type, code),
+        Dialect::FreeBsd => names::icmp_code_name_freebsd(af, icmp_type, code),
+    }
+}
+
 fn put_named(line: &mut String, name: Option<&str>, number: u8) {
     match name {
         Some(name) => line.push_str(name),
@@ -569,7 +581,7 @@ fn put_named(line: &mut String, name: Option<&str>, number: u8) {
     }
 }
 
-fn icmp(line: &mut String, rule: &Rule) {
+fn icmp(line: &mut String, rule: &Rule, dialect: Dialect) {
     let Some(icmp) = rule.icmp else { return };
     let (af, word) = if rule.af == Some(Af::Inet6) {
         (Af::Inet6, " icmp6-type ")
@@ -581,7 +593,7 @@ fn icmp(line: &mut String, rule: &Rule) {
     put_named(line, names::icmp_type_name(af, icmp_type), icmp_type);
     if let Some(code) = icmp.code {
         line.push_str(" code ");
-        put_named(line, names::icmp_code_name(af, icmp_type, code), code);
+        put_named(line, code_name(af, icmp_type, code, dialect), code);
     }
 }
 

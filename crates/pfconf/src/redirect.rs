@@ -6,11 +6,12 @@
 use pfapi::addr::{Af, Prefix};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    AddrMatch, DynamicPart, Pool, PoolKind, PoolPorts, Rule, TableDef, TableEntry,
+    AddrMatch, DynamicPart, Pool, PoolKind, PoolMember, PoolPorts, Rule, TableDef, TableEntry,
 };
 
 use crate::address::Host;
 use crate::criteria::PortSpan;
+use crate::dialect::Dialect;
 use crate::pool::PoolSpec;
 use crate::tables::entry;
 
@@ -20,13 +21,15 @@ pub(crate) enum Purpose {
     Source,
     Target,
     Route,
+    /// Of a `binat` rule: for packets of both directions, ports stay.
+    Both,
 }
 
 impl Purpose {
     const fn word(self) -> &'static str {
         match self {
             Self::Route => "routing",
-            Self::Source | Self::Target => "translation",
+            Self::Source | Self::Target | Self::Both => "translation",
         }
     }
 }
@@ -53,16 +56,20 @@ pub(crate) fn collapse(
     spec: Option<&PoolSpec>,
     rule: &mut Rule,
     purpose: Purpose,
+    dialect: Dialect,
     tables: &mut AutoTables,
-) -> Result<Option<AddrMatch>, String> {
+) -> Result<Option<Chosen>, String> {
     let Some(spec) = spec.filter(|spec| !spec.hosts.is_empty()) else { return Ok(None) };
     if spec.af.is_some() {
         rule.af_to = spec.af;
     }
+    let openbsd = dialect == Dialect::OpenBsd;
+    let any_family = spec.prefer_ipv6_nexthop;
     let mut af = None;
     let mut chosen: Vec<&Host> = Vec::new();
     for host in &spec.hosts {
         if let (Purpose::Route, AddrMatch::Dynamic(dynamic)) = (purpose, &host.addr)
+            && openbsd
             && (dynamic.part != DynamicPart::Peer || dynamic.no_aliases)
         {
             return Err("route spec requires :peer with dynamic interface addresses".to_owned());
@@ -72,7 +79,7 @@ pub(crate) fn collapse(
             af = rule.af_to.map(other);
         }
         match (host.af, rule.af_to) {
-            (Some(found), None) => {
+            (Some(found), None) if !any_family => {
                 if rule.af.is_some_and(|af| af != found) {
                     continue;
                 }
@@ -91,7 +98,7 @@ pub(crate) fn collapse(
             }
             _ => {}
         }
-        if rule.af.is_none() && af.is_none() {
+        if rule.af.is_none() && af.is_none() && !any_family {
             af = host.af;
         }
         if let Some(before) = chosen.last() {
@@ -99,13 +106,13 @@ pub(crate) fn collapse(
                 return Err("pool type is not valid for multiple translation or routing addresses"
                     .to_owned());
             }
-            if chosen.len() == 1 && !is_plain(before) && !is_plain(host) {
+            if openbsd && chosen.len() == 1 && !is_plain(before) && !is_plain(host) {
                 return Err("multiple tables or dynamic interfaces not supported for translation \
                             or routing"
                     .to_owned());
             }
         }
-        if host.via.is_some() {
+        if openbsd && host.via.is_some() {
             return Err(format!("@if not permitted for {}", purpose.word()));
         }
         chosen.push(host);
@@ -113,8 +120,31 @@ pub(crate) fn collapse(
     rule.af = rule.af.or(af);
     match chosen.as_slice() {
         [] => Err(format!("af mismatch in {} spec", purpose.word())),
-        [one] => Ok(Some(one.addr.clone())),
-        many => tables.make(many).map(Some),
+        [one] => Ok(Some(Chosen::one(one))),
+        many if openbsd => Ok(Some(Chosen::of(tables.make(many)?))),
+        [first, more @ ..] => {
+            let member =
+                |host: &&Host| PoolMember { addr: host.addr.clone(), via: host.via.clone() };
+            Ok(Some(Chosen { more: more.iter().map(member).collect(), ..Chosen::one(first) }))
+        }
+    }
+}
+
+/// The addresses of a pool that fit a combination.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) addr: AddrMatch,
+    pub(crate) via: Option<String>,
+    pub(crate) more: Vec<PoolMember>,
+}
+
+impl Chosen {
+    pub(crate) const fn of(addr: AddrMatch) -> Self {
+        Self { addr, via: None, more: Vec::new() }
+    }
+
+    fn one(host: &Host) -> Self {
+        Self { via: host.via.clone(), ..Self::of(host.addr.clone()) }
     }
 }
 
@@ -191,23 +221,36 @@ impl AutoTables {
 /// The text of what is wrong, as pfctl has it.
 pub(crate) fn apply(
     spec: &PoolSpec,
-    addr: AddrMatch,
+    chosen: Chosen,
     purpose: Purpose,
+    is_freebsd: bool,
     target_port: Option<PortMatch>,
 ) -> Result<Pool, String> {
+    let Chosen { addr, via, more } = chosen;
     let ports = match purpose {
         Purpose::Source => Some(source_ports(spec.port)),
+        Purpose::Both => None,
         Purpose::Target => target_ports(spec.port, target_port)?,
         Purpose::Route => None,
     };
     let multiple = match &addr {
+        _ if purpose == Purpose::Both || (is_freebsd && spec.af.is_some()) => false,
+        _ if !more.is_empty() => true,
         AddrMatch::Table(_) => true,
         AddrMatch::Dynamic(dynamic) => dynamic.is_multiple(),
         _ => false,
     };
     let usual = if multiple { PoolKind::RoundRobin } else { PoolKind::Single };
-    let mut pool =
-        Pool { ports, kind: spec.kind.unwrap_or(usual), sticky: spec.sticky, ..Pool::new(addr) };
+    let mut pool = Pool {
+        addr,
+        via,
+        more,
+        ports,
+        kind: spec.kind.unwrap_or(usual),
+        sticky: spec.sticky,
+        endpoint_independent: spec.endpoint_independent,
+        prefer_ipv6_nexthop: spec.prefer_ipv6_nexthop,
+    };
     if !pool.kind.is_dynamic() {
         for host in &spec.hosts {
             match &host.addr {
@@ -235,6 +278,19 @@ pub(crate) fn apply(
             );
         }
         pool.ports = Some(PoolPorts::Static);
+    }
+    if let Some((offset, len, psid)) = spec.map_e {
+        let text = if purpose != Purpose::Source {
+            "the 'map-e-portset' option is only valid with nat rules"
+        } else if spec.static_port {
+            "the 'map-e-portset' option can't be used 'static-port'"
+        } else if pool.ports != Some(PoolPorts::NAT_DEFAULT) {
+            "the 'map-e-portset' option can't be used when specifying a port range"
+        } else {
+            pool.ports = Some(PoolPorts::MapE { offset, len, psid });
+            return Ok(pool);
+        };
+        return Err(text.to_owned());
     }
     Ok(pool)
 }

@@ -94,6 +94,11 @@ pub fn show_all(
         };
         console.note(text.trim_end_matches('\n'));
     }
+    if style.form == ErrorForm::Pretty
+        && let Some(first) = diagnostics.iter().find(shown)
+    {
+        console.note(format_args!("\nMore about a message: pfctl --explain {}", first.code()));
+    }
 }
 
 /// Macros of `-D`; a definition without `=` is shown and left out, as pfctl(8) does.

@@ -35,6 +35,10 @@ pub struct PacketMeta {
     pub refragment: Option<Refragment>,
     /// State on the other interface that goes with `link`.
     pub(crate) pair: Option<StateRef>,
+    /// Whether the outbound pass lets the packet by as it is: `af-to` has decided both ways.
+    pub(crate) unfiltered: bool,
+    /// Another way than that of its destination, set by each pass of the filter.
+    pub next_hop: Option<NextHop>,
     /// Tag that rules wrote onto the packet; cleared by the inbound pass.
     pub(crate) tag: Option<Tag>,
     /// Interface by which the packet came into this host, set by the inbound pass.
@@ -60,6 +64,8 @@ impl PacketMeta {
         self.tag = None;
         self.received_on = None;
         self.prio = Self::PRIO_DEFAULT;
+        self.unfiltered = false;
+        self.next_hop = None;
     }
 
     /// Priority, 0 to 7, as rules have left it.
@@ -67,6 +73,18 @@ impl PacketMeta {
     pub const fn prio(&self) -> u8 {
         self.prio
     }
+}
+
+/// Another way than that of the destination: `route-to`, `reply-to`, `dup-to`.
+///
+/// After the inbound pass the packet goes to the interface of the next hop and through the
+/// outbound rules there; after the outbound pass it is sent by that interface as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The router to which it goes.
+    pub addr: core::net::IpAddr,
+    /// Whether only a copy goes there, which is sent as it is (`dup-to`).
+    pub copy: bool,
 }
 
 /// A state as another packet or state refers to it; may be stale.
@@ -146,6 +164,15 @@ pub enum Verdict {
     Held,
 }
 
+impl PacketMeta {
+    /// Whether `af-to` has made the packet: no outbound rules apply, and an error about it is met
+    /// by its state when it comes in like an answer.
+    #[must_use]
+    pub const fn changed_family(&self) -> bool {
+        self.unfiltered
+    }
+}
+
 impl Packet {
     /// A buffer for packets of up to `capacity` octets behind `headroom` octets.
     #[must_use]
@@ -161,6 +188,8 @@ impl Packet {
                 link: None,
                 refragment: None,
                 pair: None,
+                unfiltered: false,
+                next_hop: None,
                 tag: None,
                 received_on: None,
                 prio: PacketMeta::PRIO_DEFAULT,

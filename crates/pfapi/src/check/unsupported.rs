@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, FreeBsdWords, Options, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Rule};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -79,7 +79,15 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
         debug: _,
         hostid,
         log_interface,
+        fail_returns,
+        keep_counters,
     } = options;
+    if *fail_returns {
+        report("set fail-policy return");
+    }
+    if *keep_counters {
+        report("set keepcounters");
+    }
     if hostid.is_some() {
         report("set hostid");
     }
@@ -114,9 +122,9 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         prio: _,
         max_pkt_rate: _,
         set,
-        state,
+        state: _,
         probability: _,
-        state_options,
+        state_options: _,
         fragment: _,
         scrub: _,
         allow_opts: _,
@@ -126,10 +134,10 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         tagged: _,
         rtable,
         divert,
-        af_to,
-        nat,
-        rdr,
-        route,
+        af_to: _,
+        nat: _,
+        rdr: _,
+        route: _,
     } = rule;
     // Labels and numbers are for other programs only.
     let FreeBsdWords { except: _, translate_pass: _, max_pkt_size, more_labels: _, ridentifier: _ } =
@@ -154,11 +162,19 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     if rtable.is_some_and(|table| table != 0) {
         report("rtable", Some("this router has one routing table, number 0"));
     }
-    let state_word = match state {
-        StatePolicy::None | StatePolicy::Keep => None,
-        StatePolicy::Modulate => Some("modulate state"),
-        StatePolicy::Synproxy => Some("synproxy state"),
-    };
+    match divert {
+        None => {}
+        Some(Divert::To { .. } | Divert::Reply) => {
+            let word = if *divert == Some(Divert::Reply) { "divert-reply" } else { "divert-to" };
+            let why = "packets go from one interface to another and never meet a socket of this \
+                       host; use rdr-to to the address of the proxy";
+            report(word, Some(why));
+        }
+        Some(Divert::Packet { .. }) => {
+            let why = "Linux has no divert sockets; use dup-to to look at packets elsewhere";
+            report("divert-packet", Some(why));
+        }
+    }
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
@@ -169,13 +185,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         (set.delay.is_some(), "set delay"),
         (sctp_ports, "proto sctp port"),
         (max_pkt_size.is_some(), "max-pkt-size"),
-        (state_word.is_some(), state_word.unwrap_or_default()),
-        (!state_options.is_empty(), "state options"),
-        (divert.is_some(), "divert"),
-        (af_to.is_some(), "af-to"),
-        (nat.is_some() && af_to.is_none(), "nat-to"),
-        (rdr.is_some() && af_to.is_none(), "rdr-to"),
-        (route.is_some(), "route-to, reply-to, dup-to"),
+        (rule.pools().any(|pool| pool.sticky), "sticky-address"),
     ];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);

@@ -20,9 +20,9 @@ use crate::facts::{self, DEFAULT_CONFIG};
 use crate::flags::classic::{Classic, Names, OutputForm};
 use crate::load::{self, Setting, Style};
 use crate::machine;
-use crate::report;
+use crate::report::Outcome;
 use crate::session::Session;
-use crate::sources::{FINGERPRINTS, SystemSources, read_lossy};
+use crate::sources::{FINGERPRINTS, SystemSources, lossy, read_lossy};
 
 /// Loads the rules of a file, or with `-n` only compiles them.
 ///
@@ -72,9 +72,11 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }
-    if flags.format == OutputForm::Json {
+    if flags.format != OutputForm::Text {
         let listing = (flags.verbosity > 0).then_some(&compiled.listing);
-        report::write(session.console.out, &input, dialect, &compiled, listing)?;
+        let (compiled, input) = (&compiled, &input);
+        let outcome = Outcome { input, dialect, compiled, listing };
+        outcome.write(flags.format, session.console.out)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
     load::show(&compiled, &input, style(session), session.console);
@@ -208,7 +210,7 @@ fn read(session: &mut Session<'_, '_>, file: &str) -> std::io::Result<String> {
     }
     let mut octets = Vec::new();
     session.console.input.read_to_end(&mut octets)?;
-    Ok(String::from_utf8_lossy(&octets).into_owned())
+    Ok(lossy(octets))
 }
 
 fn style(session: &Session<'_, '_>) -> Style {

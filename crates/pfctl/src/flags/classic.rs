@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use pfapi::control::DEFAULT_SOCKET;
 use pfapi::dialect::Dialect;
-use pfconf::Level;
+use pfconf::{Code, Level};
 
 use super::defs::{FLAGS, Support, WORDS, classic_command};
 use super::words::{Clear, Show, TableCommand, WordError, optimization};
@@ -40,6 +40,8 @@ pub struct Classic {
     pub clear: Option<Clear>,
     /// `-k`, at most two.
     pub kill: Vec<String>,
+    /// `-K`: one or two hosts.
+    pub kill_sources: Vec<String>,
     /// `-t` and `-T`.
     pub table: Option<(String, TableCommand)>,
     /// Addresses for the table command.
@@ -64,7 +66,7 @@ pub struct Classic {
     pub errors: Option<ErrorForm>,
     /// `--env`; only with `-n`.
     pub env: Option<PathBuf>,
-    /// `--format`; JSON only with `-n` and `-f`.
+    /// `--format`; other than text only with `-n` and `-f`.
     pub format: OutputForm,
     /// `--strict`
     pub strict: bool,
@@ -80,6 +82,10 @@ pub enum OutputForm {
     Text,
     /// One JSON object to standard output.
     Json,
+    /// A SARIF 2.1.0 log to standard output.
+    Sarif,
+    /// Workflow commands of GitHub to standard output.
+    GitHub,
 }
 
 /// Whether names are looked up.
@@ -115,6 +121,8 @@ pub enum Call {
         /// Interfaces as JSON.
         facts: String,
     },
+    /// `--explain`
+    Explain(Code),
     /// `--help`
     Help,
     /// `--version`
@@ -163,6 +171,10 @@ pub fn parse(args: &[OsString]) -> Result<Call, FlagError> {
     if count("version") > 0 {
         return Ok(Call::Version);
     }
+    if let Some(code) = text(&matches, "explain") {
+        let code = code.parse::<Code>().map_err(|error| FlagError::Plain(error.to_string()))?;
+        return Ok(Call::Explain(code));
+    }
     refuse_missing(&matches)?;
     if let Some(name) = text(&matches, "compile") {
         let facts = text(&matches, "facts")
@@ -200,6 +212,10 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
     if kill.len() > 2 {
         return Err(FlagError::Explained("can only specify -k twice".to_owned()));
     }
+    let kill_sources = texts(matches, "K");
+    if kill_sources.len() > 2 {
+        return Err(FlagError::Explained("can only specify -K twice".to_owned()));
+    }
     let classic = Classic {
         disable: given("d"),
         enable: given("e"),
@@ -212,6 +228,7 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         show: text(matches, "s").map(|word| Show::parse(&word)).transpose()?,
         clear: text(matches, "F").map(|word| Clear::parse(&word)).transpose()?,
         kill,
+        kill_sources,
         table: table(text(matches, "t"), text(matches, "T"))?,
         words: texts(matches, WORDS),
         file: text(matches, "f"),
@@ -263,10 +280,10 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
     if classic.env.is_some() && !classic.no_action {
         return plain("--env needs -n: rules for another machine are not loaded");
     }
-    if classic.format == OutputForm::Json
+    if classic.format != OutputForm::Text
         && (!classic.no_action || classic.file.is_none() || classic.table.is_some())
     {
-        return plain("--format json is for checks of rules: it needs -n and -f");
+        return plain("--format is for checks of rules: it needs -n and -f");
     }
     Ok(())
 }
@@ -287,8 +304,10 @@ fn output_form(word: &str) -> Result<OutputForm, FlagError> {
     match word {
         "text" => Ok(OutputForm::Text),
         "json" => Ok(OutputForm::Json),
+        "sarif" => Ok(OutputForm::Sarif),
+        "github" => Ok(OutputForm::GitHub),
         _ => {
-            let text = format!("Unknown output form '{word}': it is text or json");
+            let text = format!("Unknown output form '{word}': it is text, json, sarif or github");
             Err(FlagError::Explained(text))
         }
     }
@@ -401,7 +420,7 @@ mod tests {
             ("-e word", "unknown command line argument: word ..."),
             ("-F all -i tun0", "don't specify an interface with -Fall"),
             ("--errors loud -e", "Unknown error form 'loud': it is classic or pretty"),
-            ("--format xml -n", "Unknown output form 'xml': it is text or json"),
+            ("--format xml -n", "Unknown output form 'xml': it is text, json, sarif or github"),
             ("--dialect plan9 -n", "Unknown dialect 'plan9': it is auto, openbsd or freebsd"),
         ] {
             assert_eq!(call(line), Err(FlagError::Explained(text.to_owned())), "{line}");
@@ -413,7 +432,7 @@ mod tests {
             ("--env x -f y", "--env needs -n: rules for another machine are not loaded"),
             (
                 "-n --format json -t a -T show",
-                "--format json is for checks of rules: it needs -n and -f",
+                "--format is for checks of rules: it needs -n and -f",
             ),
             ("-gsr", "-g: not supported, there is no debugging output"),
             ("-s queue", "-s queue: not supported, there are no queues"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pfapi::addr::Prefix;
 use pfapi::control::{Flush, KillFilter};
 use pfapi::limit::{Limit, Limits};
 use pfapi::ruleset::{SyncookieMode, Syncookies as SyncookieSetting, Watermarks};
@@ -10,6 +11,7 @@ use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use super::{Engine, Snapshot};
+use crate::fault::{self, Fault};
 use crate::rules::{LoadedRules, Tables, add_named_tables, skipped};
 use crate::state::entry::State;
 use crate::state::key::Side;
@@ -44,9 +46,11 @@ impl Engine {
                 let mut control = self.control();
                 control.cleared = self.totals();
                 control.cleared_removals = self.control_removals.load(Ordering::Relaxed);
+                control.cleared_sources = self.sources.operations();
                 control.counting_since = now;
                 0
             }
+            Flush::Sources => self.sources.end(|_| true),
             Flush::Tables => {
                 let control = self.control();
                 let mut count = 0;
@@ -114,12 +118,24 @@ impl Engine {
         })
     }
 
+    /// Removes source nodes of these sources; gives how many. Their states go on untracked. Nodes
+    /// that count states have no translated address, so with `destinations` none is chosen.
+    #[must_use]
+    pub fn kill_sources(&self, sources: &[Prefix], destinations: &[Prefix]) -> u64 {
+        if !destinations.is_empty() {
+            return 0;
+        }
+        self.sources.end(|addr| sources.iter().any(|net| net.contains(addr)))
+    }
+
     /// Ends every state for which `which` holds.
-    fn end_states(&self, which: impl Fn(&State) -> bool) -> u64 {
+    pub(super) fn end_states(&self, which: impl Fn(&State) -> bool) -> u64 {
         let view = self.store.open();
         let mut count = 0;
         for slot in 0..self.store.slots() {
-            if let Some(state) = view.remove_if(slot, &which) {
+            if let Some(state) =
+                view.remove_if(slot, |state| which(state) && !fault::is(Fault::KillSpares))
+            {
                 state.retire();
                 count += u64::from(!state.purge);
             }

@@ -10,11 +10,13 @@ mod fragment;
 mod fresh;
 mod handshake;
 mod known;
+mod limits;
 
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
+use crate::fault::{self, Fault};
 use crate::normalize::{scrub, tcp_flags};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
@@ -59,6 +61,8 @@ pub struct Flow {
     pub key: Option<Hashed>,
     /// For ICMP queries: whether the message is the answer.
     pub is_reply: bool,
+    /// A SYN that was re-created from a cookie: the client has completed its handshake already.
+    pub from_cookie: bool,
 }
 
 /// Where a packet crosses the filter.
@@ -94,7 +98,8 @@ impl<'a> Filter<'a> {
             packet.meta.start();
             packet.meta.received_on = Some(packet.meta.interface);
         }
-        if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
+        packet.meta.next_hop = None;
+        if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
         }
         let parsed: Parsed = PacketDesc::parse(packet.data());
@@ -136,7 +141,7 @@ impl<'a> Filter<'a> {
             );
             (key, self.engine.store.hash(&key))
         });
-        Flow { desc, key, is_reply }
+        Flow { desc, key, is_reply, from_cookie: false }
     }
 
     /// Brings the index lines that the packet will need near.
@@ -161,7 +166,7 @@ impl<'a> Filter<'a> {
         }
         verdict.unwrap_or_else(|reason| {
             // Packets that rules decided were counted as "match" when that happened.
-            if reason != Reason::Match {
+            if reason != Reason::Match && !fault::is(Fault::DropsUncounted) {
                 self.parts.stats.reason(reason);
             }
             Verdict::Drop(reason)

@@ -6,15 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pfapi::addr::Af;
 use pfapi::control::{PeerReport, StateReport};
+use pfapi::ruleset::RouteKind;
 use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use super::expire::{Expiry, Population};
 use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
+use crate::fault::{self, Fault};
+use crate::nat::Shares;
 use crate::normalize::timestamps::Timestamps;
-use crate::packet::StateRef;
+use crate::packet::{NextHop, StateRef};
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
+use crate::source::SourceHold;
 
 /// A connection as the filter remembers it.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct State {
     pub matches: Option<MatchList>,
     /// What these rules ask to be done to the packets of the state.
     pub actions: Actions,
+    /// Its part in the source node of its initiator.
+    pub source: Option<SourceHold>,
     /// When the state was made.
     pub created: Uptime,
     /// When it was used last; moved by accepted packets only.
@@ -51,12 +57,39 @@ pub struct State {
     pub pair: Option<StateRef>,
     /// Ended; the purge collects it and no packet matches it.
     pub purge: bool,
+    /// Where `route-to`, `reply-to` or `dup-to` sends packets.
+    pub route: Option<StateRoute>,
+    /// Its parts in the loads of the addresses that it holds.
+    #[expect(dead_code, reason = "nobody reads them: they count for as long as the state lives")]
+    pub shares: Shares,
     /// What depends on the protocol.
     pub body: Body,
     /// `scrub (reassemble tcp)`; apart, because few connections have it.
     pub timestamps: Option<Box<Timestamps>>,
     /// Part of this state in the gauges of half-open connections.
     pub half_open: HalfOpen,
+}
+
+/// Another way for packets of a state.
+#[derive(Clone, Copy, Debug)]
+pub struct StateRoute {
+    /// Which packets take it.
+    pub kind: RouteKind,
+    /// The next hop, chosen when the state was made.
+    pub next_hop: IpAddr,
+}
+
+impl StateRoute {
+    /// The way of a packet that flows in the direction of the state, or back.
+    pub fn of_packet(self, forward: bool) -> Option<NextHop> {
+        let takes = match self.kind {
+            RouteKind::RouteTo => forward,
+            RouteKind::ReplyTo => !forward,
+            RouteKind::DupTo => true,
+        };
+        let copy = self.kind == RouteKind::DupTo;
+        takes.then_some(NextHop { addr: self.next_hop, copy })
+    }
 }
 
 /// What depends on the protocol.
@@ -151,7 +184,7 @@ fn step(gauge: &AtomicU64, counted: &mut bool, now: bool) {
         (false, true) => {
             gauge.fetch_add(1, Ordering::Relaxed);
         }
-        (true, false) => {
+        (true, false) if !fault::is(Fault::HalfOpenStays) => {
             gauge.fetch_sub(1, Ordering::Relaxed);
         }
         _ => {}
@@ -220,6 +253,9 @@ impl State {
     pub fn retire(&self) {
         let counted = self.counted();
         self.rules().for_each(|rule| rule.counters.retire(&counted));
+        if let Some(source) = &self.source {
+            source.retire(&counted);
+        }
     }
 
     /// Seconds until the state may be purged; zero when it is due.
@@ -227,7 +263,10 @@ impl State {
         if self.purge {
             return 0;
         }
-        let life = Expiry { timeouts, population }.life(self.timeout);
+        if fault::is(Fault::NothingExpires) {
+            return 1;
+        }
+        let life = Expiry { timeouts, population }.life(&self.rule, self.timeout);
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
     }
 
@@ -235,7 +274,7 @@ impl State {
     pub fn is_forward(&self, direction: Direction, af: Af) -> bool {
         // Both sides of a state with two families are met by inbound packets.
         let reversed = self.keys.changes_family() && self.keys.side(direction, af) == Side::Stack;
-        (direction == self.direction) != reversed
+        (direction == self.direction) != (reversed ^ fault::is(Fault::EndsSwapped))
     }
 
     /// Whether two states cannot be told apart on one of their sides: the same key, direction and
