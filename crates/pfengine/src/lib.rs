@@ -21,6 +21,7 @@ mod rewrite;
 mod rng;
 mod rules;
 mod seq;
+mod source;
 mod state;
 mod stats;
 mod syncookie;

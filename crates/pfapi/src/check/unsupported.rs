@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Rule};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -122,9 +122,9 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         prio: _,
         max_pkt_rate: _,
         set,
-        state,
+        state: _,
         probability: _,
-        state_options,
+        state_options: _,
         fragment: _,
         scrub: _,
         allow_opts: _,
@@ -175,11 +175,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
             report("divert-packet", Some(why));
         }
     }
-    let state_word = match state {
-        StatePolicy::None | StatePolicy::Keep => None,
-        StatePolicy::Modulate => Some("modulate state"),
-        StatePolicy::Synproxy => Some("synproxy state"),
-    };
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
@@ -190,8 +185,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         (set.delay.is_some(), "set delay"),
         (sctp_ports, "proto sctp port"),
         (max_pkt_size.is_some(), "max-pkt-size"),
-        (state_word.is_some(), state_word.unwrap_or_default()),
-        (!state_options.is_empty(), "state options"),
         (rule.pools().any(|pool| pool.sticky), "sticky-address"),
     ];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {

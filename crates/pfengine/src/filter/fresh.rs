@@ -16,14 +16,15 @@ use crate::normalize::timestamps::{Connection, End, Timestamps};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
+use crate::rewrite;
 use crate::rules::{Evaluation, Live, LoadedRule, PacketView, Surroundings};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State, StateRoute};
 use crate::state::icmp;
 use crate::state::key::Keys;
 use crate::state::store::InsertError;
-use crate::state::tcp::TcpState;
+use crate::state::tcp::{TcpState, Translation};
 use crate::wire::build::TTL_DEFAULT;
-use crate::wire::build::flags::RST;
+use crate::wire::build::flags::{ACK, RST, SYN};
 
 impl Filter<'_> {
     /// Lets the rules decide; a state that was made is in `packet.meta.link`.
@@ -71,7 +72,8 @@ impl Filter<'_> {
                 if flow.desc.has_options && !rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
-                if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
+                if let (true, Some(key)) = (rule.rule.state != StatePolicy::None, flow.key) {
+                    let source = self.admit(rule, &flow.desc)?;
                     let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
                     let keys = match place.direction {
                         Direction::In => Keys::new(key, beyond),
@@ -79,19 +81,58 @@ impl Filter<'_> {
                     };
                     let route = self.choose_route(&flow.desc, rule, &mut shares)?;
                     let mut state = self.new_state(packet, &flow.desc, &found, (keys, shares));
+                    state.source = source;
                     state.route = route;
                     self.begin_timestamps(packet, &flow.desc, &mut state)?;
+                    let modulation = self.modulate(rule.rule.state, flow, &mut state);
                     self.insert(packet, state, flow.desc.total)?;
                     carry_out(packet, &flow.desc, &found.actions, &mut self.parts.rng);
-                    self.translate(packet, &flow.desc, &keys)?;
-                    packet.meta.next_hop = route.and_then(|route| route.of_packet(true));
-                    return Ok(Verdict::Pass);
+                    let verdict = self.begin(packet, flow, rule.rule.state, modulation)?;
+                    if verdict == Verdict::Pass {
+                        self.translate(packet, &flow.desc, &keys)?;
+                        packet.meta.next_hop = route.and_then(|route| route.of_packet(true));
+                    }
+                    return Ok(verdict);
                 }
                 Self::count_stateless(&found, place.direction, flow.desc.total);
                 let actions = found.stateless_actions();
                 carry_out(packet, &flow.desc, &actions, &mut self.parts.rng);
                 Ok(Verdict::Pass)
             }
+        }
+    }
+
+    /// Gives the initiator of a `modulate state` connection numbers of the filter's choice; gives
+    /// the difference to its own.
+    fn modulate(&mut self, policy: StatePolicy, flow: &Flow, state: &mut State) -> Option<u32> {
+        let (Body::Tcp(tcp), Transport::Tcp(header)) = (&mut state.body, flow.desc.transport)
+        else {
+            return None;
+        };
+        let modulated = policy == StatePolicy::Modulate && header.flags & (SYN | ACK) == SYN;
+        modulated.then(|| tcp.modulate(self.parts.rng.next_u32()))
+    }
+
+    /// What becomes of the first packet of a state.
+    fn begin(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        policy: StatePolicy,
+        modulation: Option<u32>,
+    ) -> Result<Verdict, Reason> {
+        let Transport::Tcp(tcp) = flow.desc.transport else { return Ok(Verdict::Pass) };
+        if let Some(seq) = modulation {
+            rewrite::translate(packet, flow.desc.l4, &tcp, Translation { seq, ack: 0 });
+        }
+        let proxied = policy == StatePolicy::Synproxy
+            && packet.meta.direction == Direction::In
+            && tcp.flags & (SYN | ACK) == SYN
+            && !flow.from_cookie;
+        let made = packet.meta.link.filter(|_| proxied);
+        match made.and_then(|link| self.engine.store.follow(link)) {
+            Some(state) => self.offer_proxy(packet, &flow.desc, &tcp, state),
+            None => Ok(Verdict::Pass),
         }
     }
 
@@ -147,6 +188,7 @@ impl Filter<'_> {
             anchor: found.anchor.map(Arc::clone),
             matches: self.parts.match_lists.get(&self.snapshot.rules, &self.parts.scratch.matches),
             actions: found.actions,
+            source: None,
             created: self.now,
             last_used: self.now,
             timeout,

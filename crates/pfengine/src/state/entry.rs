@@ -18,6 +18,7 @@ use crate::nat::Shares;
 use crate::normalize::timestamps::Timestamps;
 use crate::packet::{NextHop, StateRef};
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
+use crate::source::SourceHold;
 
 /// A connection as the filter remembers it.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct State {
     pub matches: Option<MatchList>,
     /// What these rules ask to be done to the packets of the state.
     pub actions: Actions,
+    /// Its part in the source node of its initiator.
+    pub source: Option<SourceHold>,
     /// When the state was made.
     pub created: Uptime,
     /// When it was used last; moved by accepted packets only.
@@ -250,6 +253,9 @@ impl State {
     pub fn retire(&self) {
         let counted = self.counted();
         self.rules().for_each(|rule| rule.counters.retire(&counted));
+        if let Some(source) = &self.source {
+            source.retire(&counted);
+        }
     }
 
     /// Seconds until the state may be purged; zero when it is due.
@@ -260,7 +266,7 @@ impl State {
         if fault::is(Fault::NothingExpires) {
             return 1;
         }
-        let life = Expiry { timeouts, population }.life(self.timeout);
+        let life = Expiry { timeouts, population }.life(&self.rule, self.timeout);
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
     }
 
