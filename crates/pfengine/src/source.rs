@@ -260,13 +260,11 @@ impl SourceNodes {
         let mut nodes = self.nodes();
         self.searches.fetch_add(1, Ordering::Relaxed);
         let node = nodes.get(&key)?;
-        match node.mapped.filter(|&mapped| is_there(mapped)) {
-            Some(mapped) => Some((mapped, node.hold())),
-            None => {
-                self.remove(&mut nodes, &key);
-                None
-            }
+        if let Some(mapped) = node.mapped.filter(|&mapped| is_there(mapped)) {
+            return Some((mapped, node.hold()));
         }
+        self.remove(&mut nodes, &key);
+        None
     }
 
     /// Keeps an address of a pool for a source.
