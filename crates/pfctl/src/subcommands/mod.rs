@@ -5,6 +5,7 @@
 mod completions;
 mod diff;
 mod fmt;
+mod log;
 mod replace;
 
 use std::ffi::OsString;
@@ -20,9 +21,10 @@ struct Subcommand {
     run: fn(&ArgMatches, &mut Console<'_>) -> Exit,
 }
 
-const SUBCOMMANDS: [Subcommand; 2] = [
+const SUBCOMMANDS: [Subcommand; 3] = [
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: fmt::command, run: fmt::run },
+    Subcommand { command: log::command, run: log::run },
 ];
 
 /// Definitions of all subcommands.

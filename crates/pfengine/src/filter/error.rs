@@ -163,8 +163,10 @@ impl Filter<'_> {
             write_quoted_seq(packet, desc, quoted.l4 + 4, seq);
         }
         if desc.has_options {
+            self.log_known(packet, desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
         }
+        self.log_known(packet, desc, &state, None);
         state.count(!forward, desc.total);
         Ok(Some(Verdict::Pass))
     }

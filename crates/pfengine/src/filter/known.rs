@@ -70,9 +70,6 @@ impl<'a> Filter<'a> {
                     state.timeout = timeout;
                     state.last_used = self.now;
                 }
-                if flow.desc.has_options && !state.rule.rule.allow_opts {
-                    return Err(Reason::IpOption);
-                }
                 rewrite::translate(packet, flow.desc.l4, tcp, accepted.translation);
                 self.let_by(packet, flow, state, forward)
             }
@@ -151,6 +148,7 @@ impl<'a> Filter<'a> {
         forward: bool,
     ) -> Result<Verdict, Reason> {
         if flow.desc.has_options && !state.rule.rule.allow_opts {
+            self.log_known(packet, &flow.desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
         }
         if forward
@@ -161,6 +159,7 @@ impl<'a> Filter<'a> {
             return Err(Reason::Match);
         }
         state.count(forward, flow.desc.total);
+        self.log_known(packet, &flow.desc, &state, None);
         carry_out(packet, &flow.desc, &state.actions, &mut self.parts.rng);
         Self::translate(packet, &flow.desc, &state.keys);
         let (link, pair) = (state.reference(), state.pair);

@@ -5,4 +5,4 @@
 
 mod rewrite;
 
-pub use rewrite::{Rewrite, rewrite};
+pub use rewrite::{Fields, Rewrite, low32, rewrite};
