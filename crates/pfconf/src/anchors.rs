@@ -7,6 +7,7 @@ use pfapi::check::{ANCHOR_DEPTH_MAX, ANCHOR_PATH_MAX};
 use pfapi::ruleset::{Anchor, Rule as Finished};
 
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
 use crate::finish::complete_anchor;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::reader::Reader;
@@ -116,6 +117,14 @@ pub(crate) fn close(reader: &mut Reader, statement: &Statement) -> Fallible<()> 
     let path = match name {
         None => format!("_{number}"),
         Some((name, here)) => {
+            // FreeBSD's pfctl takes the end of the path for the name.
+            let name = match reader.world.dialect {
+                Dialect::FreeBsd => {
+                    let path = name.strip_suffix("/*").unwrap_or(&name);
+                    path.rsplit('/').next().unwrap_or_default().to_owned()
+                }
+                Dialect::OpenBsd => name,
+            };
             if name.contains('/') {
                 let text = "anchor paths containing '/' cannot be used for inline anchors.";
                 return Err(Box::new(
@@ -151,7 +160,7 @@ fn finish(reader: &mut Reader, spec: &mut RuleSpec, anchor: Anchor, end: usize) 
     let Anchor { path, rules } = anchor;
     spec.rule.anchor = Some(Box::new(Anchor { path, rules: None }));
     spec.places.end = end;
-    complete_anchor(spec)
+    complete_anchor(spec, reader.world.dialect)
         .map_err(|found| if found.has_line() { found } else { Box::new(found.line_at(end)) })?;
     let len = |reader: &Reader| match reader.frames.last() {
         Some(frame) => frame.rules.len(),

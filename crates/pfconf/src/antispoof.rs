@@ -40,6 +40,9 @@ pub(crate) fn antispoof(
             }
             Rule::family => base.rule.af = Some(family(part)),
             Rule::rtable => base.rule.rtable = Some(rtable(world, part, &here)?),
+            Rule::label | Rule::ridentifier if world.dialect.is_freebsd() => {
+                crate::freebsd::option(world, statement, part, &mut base)?;
+            }
             Rule::label => {
                 let text = part.clone().into_inner().find(|word| word.as_rule() == Rule::string);
                 if base.rule.label.is_some() {

@@ -14,9 +14,13 @@ use crate::address::World;
 use crate::diag::{Code, Diagnostic, Severity, SourceText};
 use crate::dialect::Dialect;
 use crate::lines::Lines;
+use crate::md5::md5;
+use crate::optimize::{Optimization, Optimizer};
 use crate::print;
 use crate::queues;
-use crate::reader::{Reader, Shared};
+use crate::reader::{Load, Reader, Shared};
+use crate::redirect::AutoTables;
+use crate::settle::Settler;
 use crate::source::Sources;
 use crate::span::Span;
 
@@ -38,6 +42,8 @@ pub struct CompileOptions<'a> {
     pub dialect: Dialect,
     /// What is to be printed.
     pub listing: Listing,
+    /// How rules are optimized.
+    pub optimize: Optimization<'a>,
 }
 
 /// What is printed of a file.
@@ -72,7 +78,12 @@ pub struct Compiled {
 /// rules; all three are bounded. No input makes it panic.
 #[must_use]
 pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
-    let mut shared = Shared::default();
+    let identifier = || u32::from_le_bytes(first_four(md5(input.text.as_bytes())));
+    let mut shared = Shared {
+        optimize: options.optimize.level,
+        automatic: AutoTables::new(options.optimize.for_load.then(identifier)),
+        ..Shared::default()
+    };
     let world = options.world();
     let mut reader = Reader::new(world, &mut shared, options.defines);
     reader.file(input.name, input.text, None);
@@ -93,13 +104,18 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             return compiled;
         }
     }
-    compiled.rules(&mut main.rules, options);
+    let level = shared.optimize.unwrap_or_default();
+    let mut optimizer = Optimizer::new(level, options);
+    let Some(rules) = compiled.rules(main.rules, &mut optimizer, &mut shared.automatic, options)
+    else {
+        return compiled;
+    };
+    let automatic = std::mem::take(&mut shared.automatic.made);
     let mut anchors = Vec::new();
     for load in main.loads.iter().take(LOADS_MAX) {
         let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
         compiled.progress.push(text);
-        let anchor = load.anchor.clone();
-        let Some(found) = load_anchor(options, &mut shared, anchor, &load.file, &mut compiled)
+        let Some(found) = load_anchor(options, &mut shared, &mut optimizer, load, &mut compiled)
         else {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
             return compiled;
@@ -107,7 +123,6 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         anchors.push(found);
     }
     let tables = unique(main.tables);
-    let automatic = std::mem::take(&mut shared.automatic.made);
     let draft = Draft {
         dialect: options.dialect,
         options: main.settings.finish(),
@@ -116,7 +131,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             .into_iter()
             .chain(automatic.into_iter().map(|table| (Span::new(0, 0), table)))
             .collect(),
-        rules: main.rules,
+        rules,
         anchors,
     };
     let last_table = draft.tables.last().map(|&(span, _)| span);
@@ -148,6 +163,10 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     compiled
 }
 
+const fn first_four([a, b, c, d, ..]: [u8; 16]) -> [u8; 4] {
+    [a, b, c, d]
+}
+
 fn has_errors(compiled: &Compiled) -> bool {
     compiled.diagnostics.iter().any(|found| found.severity() == Severity::Error)
 }
@@ -171,10 +190,11 @@ fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
 fn load_anchor(
     options: &CompileOptions,
     shared: &mut Shared,
-    path: String,
-    file: &str,
+    optimizer: &mut Optimizer,
+    load: &Load,
     compiled: &mut Compiled,
 ) -> Option<AnchorRuleset> {
+    let file = load.file.as_str();
     let world = options.world();
     let text = match world.sources.read(file) {
         Ok(text) => text,
@@ -200,9 +220,11 @@ fn load_anchor(
     if failed {
         return None;
     }
-    compiled.rules(&mut found.rules, options);
-    let tables = unique(found.tables).into_iter().map(|(_, table)| table).collect();
-    Some(AnchorRuleset { path, tables, rules: found.rules })
+    let rules = compiled.rules(found.rules, optimizer, &mut shared.automatic, options)?;
+    let mut tables: Vec<TableDef> =
+        unique(found.tables).into_iter().map(|(_, table)| table).collect();
+    tables.append(&mut shared.automatic.made);
+    Some(AnchorRuleset { path: load.anchor.clone(), tables, rules })
 }
 
 impl<'a> CompileOptions<'a> {
@@ -217,23 +239,31 @@ impl<'a> CompileOptions<'a> {
 }
 
 impl Compiled {
-    /// Lists rules, after they have been put in the order of their kinds. Each kind has numbers of
-    /// its own.
-    fn rules(&mut self, rules: &mut [Rule], options: &CompileOptions) {
-        // Rules of one kind, as OpenBSD's are, need no room for a sort.
-        if !rules.is_sorted_by_key(|rule| rule.kind) {
-            rules.sort_by_key(|rule| rule.kind);
-        }
+    /// Settles and lists a ruleset; `None` when a name is too long, which is told.
+    fn rules(
+        &mut self,
+        rules: Vec<Rule>,
+        optimizer: &mut Optimizer,
+        tables: &mut AutoTables,
+        options: &CompileOptions,
+    ) -> Option<Vec<Rule>> {
         let counts = match options.listing {
-            Listing::Short => return,
-            Listing::Rules => false,
-            Listing::Numbered => true,
+            Listing::Short => None,
+            Listing::Rules => Some(false),
+            Listing::Numbered => Some(true),
         };
         let protocols = print::ProtocolNames::new(options.sources);
-        let form = print::Form { dialect: options.dialect, protocols: Some(&protocols), counts };
-        for kind in rules.chunk_by(|one, next| one.kind == next.kind) {
-            for (number, rule) in kind.iter().enumerate() {
-                print::tree(self.listing.text(), rule, (number, 0), form);
+        let form = counts.map(|counts| print::Form {
+            dialect: options.dialect,
+            protocols: Some(&protocols),
+            counts,
+        });
+        let mut settler = Settler { optimizer, tables, listing: &mut self.listing, form };
+        match settler.settle(rules, 0) {
+            Ok(rules) => Some(rules),
+            Err(diagnostic) => {
+                self.diagnostics.push(*diagnostic);
+                None
             }
         }
     }

@@ -31,7 +31,7 @@ pub(crate) fn protocol(world: World, statement: &Statement, pair: &Pair) -> Fall
         let diagnostic = Diagnostic::error(Code::Protocol, format!("unknown protocol {text}"))
             .at(&here(), "no protocol of this name");
         Box::new(match nearest(&text, names::protocols()) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.did_you_mean(near),
             None => diagnostic.help("the number of the protocol is always understood"),
         })
     })?;
@@ -110,12 +110,14 @@ fn ordered(statement: &Statement, item: &Pair, holds: bool, ends: (u16, u16)) ->
     } else {
         "no port lies between these".to_owned()
     };
-    Err(Box::new(
-        Diagnostic::error(Code::PortRange, "invalid port range")
-            .at(&place(statement, item), label)
-            .line_at(statement.next_token(item.as_span().end()))
-            .help("write the lower port first"),
-    ))
+    let diagnostic = Diagnostic::error(Code::PortRange, "invalid port range")
+        .at(&place(statement, item), label)
+        .line_at(statement.next_token(item.as_span().end()))
+        .help("write the lower port first");
+    Err(Box::new(match item.as_str().trim().split_once(':') {
+        Some((first, last)) => diagnostic.instead(&format!("{last}:{first}")),
+        None => diagnostic,
+    }))
 }
 
 /// `a` or `a:b`; a range of one port is that port.
@@ -147,7 +149,7 @@ fn port_number(world: World, statement: &Statement, pair: &Pair, text: &str) -> 
         let diagnostic = Diagnostic::error(Code::Port, format!("unknown port {text}"))
             .at(&here(), "no service of this name");
         Box::new(match nearest(text, names::services()) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.did_you_mean(near),
             None => diagnostic.help("the number of the port is always understood"),
         })
     })
@@ -389,7 +391,7 @@ pub(crate) fn answer_code(
         let known: Vec<&str> = names::icmp_codes(af, icmp_type).collect();
         let diagnostic = error(format!("unknown icmp code {text}"), "not known by this name");
         Box::new(match nearest(&text, known.iter().copied()) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.did_you_mean(near),
             None => diagnostic.help(format!("known names: {}", known.join(", "))),
         })
     })
@@ -428,7 +430,7 @@ fn number_or_name(
         let diagnostic = Diagnostic::error(Code::Icmp, format!("unknown {what} {text}"))
             .at(&place(statement, word), "not known by this name");
         Box::new(match nearest(&text, known.iter().copied()) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.did_you_mean(near),
             None if known.is_empty() => {
                 diagnostic.help("this type has no named codes: use a number")
             }

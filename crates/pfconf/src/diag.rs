@@ -42,9 +42,55 @@ macro_rules! codes {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }
             }
+
+            /// What it means, with a wrong and a right example, as plain text in Markdown.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self {
+                    $(Self::$variant => include_str!(concat!("codes/", $code, ".md")),)+
+                }
+            }
         }
     };
 }
+
+impl Code {
+    /// Whether messages of this kind leave the file loadable.
+    #[must_use]
+    pub const fn is_warning(self) -> bool {
+        matches!(self, Self::SynproxyOutbound)
+    }
+
+    /// What it is, in a few words.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        let first = self.explanation().lines().next().unwrap_or_default();
+        first.trim_start_matches("# ")
+    }
+}
+
+impl std::str::FromStr for Code {
+    type Err = UnknownCode;
+
+    /// Reads `PF0011`, also in small letters, or the number alone.
+    fn from_str(text: &str) -> Result<Self, UnknownCode> {
+        let digits = match text.get(..2) {
+            Some(start) if start.eq_ignore_ascii_case("PF") => &text[2..],
+            _ => text,
+        };
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse());
+        let wanted: Option<Result<u16, _>> = number(digits);
+        let found = Self::ALL.iter().find(|code| {
+            matches!((&wanted, number(&code.as_str()[2..])), (Some(Ok(a)), Some(Ok(b))) if *a == b)
+        });
+        found.copied().ok_or_else(|| UnknownCode(text.to_owned()))
+    }
+}
+
+/// No message has this code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no message with the code '{0}'")]
+pub struct UnknownCode(String);
 
 codes! {
     /// Text that does not fit the grammar.
@@ -147,6 +193,8 @@ codes! {
     Once = "PF0049";
     /// Options that do not belong to the action of the rule.
     Action = "PF0050";
+    /// A statement that comes too late for the order that FreeBSD wants.
+    Order = "PF0051";
 }
 
 /// One message about a file.
@@ -168,6 +216,9 @@ pub struct Diagnostic {
     context: Vec<(Span, String)>,
     notes: Vec<String>,
     helps: Vec<String>,
+    fixes: Vec<Fix>,
+    /// The place at fault is in the value of a macro.
+    in_macro: bool,
     /// Offset that the line number is taken from, where that is not the place at fault.
     line_at: Option<usize>,
     /// Message of the program as a whole, without a position.
@@ -178,6 +229,24 @@ pub struct Diagnostic {
     consequence: bool,
     /// The text that the spans refer to, where it is not the compiled input: an included file.
     source: Option<Rc<SourceText>>,
+}
+
+/// A correction of the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    /// What it does, as an order to the author.
+    pub title: String,
+    /// What is replaced, in the order of the file; the stretches do not overlap.
+    pub edits: Vec<Edit>,
+}
+
+/// One stretch of text and what to put into its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// What to take out.
+    pub span: Span,
+    /// What to put in.
+    pub text: String,
 }
 
 /// A file that another one includes or loads.
@@ -202,6 +271,8 @@ impl Diagnostic {
             context: Vec::new(),
             notes: Vec::new(),
             helps: Vec::new(),
+            fixes: Vec::new(),
+            in_macro: false,
             line_at: None,
             program: false,
             subject: None,
@@ -223,6 +294,7 @@ impl Diagnostic {
     pub(crate) fn at(mut self, place: &Place, label: impl Into<String>) -> Self {
         self.primary = Some((place.span, label.into()));
         if let Some(name) = &place.macro_name {
+            self.in_macro = true;
             self.notes.push(format!("this place is in the value of the macro `{name}`"));
             if let Some(span) = place.macro_definition {
                 self.context.push((span, format!("`{name}` is defined here")));
@@ -284,6 +356,28 @@ impl Diagnostic {
 
     pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
         self.helps.push(text.into());
+        self
+    }
+
+    /// The word at fault is a misspelt `near`.
+    pub(crate) fn did_you_mean(self, near: &str) -> Self {
+        self.help(format!("did you mean `{near}`?")).instead(near)
+    }
+
+    /// What may stand in the place at fault. A place that a macro stands in is left alone.
+    pub(crate) fn instead(mut self, text: &str) -> Self {
+        if let Some((span, _)) = &self.primary
+            && !self.in_macro
+            && span.start < span.end
+        {
+            let edit = Edit { span: *span, text: text.to_owned() };
+            self.fixes.push(Fix { title: format!("write `{text}`"), edits: vec![edit] });
+        }
+        self
+    }
+
+    pub(crate) fn fix(mut self, fix: Fix) -> Self {
+        self.fixes.push(fix);
         self
     }
 
@@ -382,6 +476,12 @@ impl Diagnostic {
         self.title.as_ref().unwrap_or(&self.text)
     }
 
+    /// The text that its places are in, where that is not the compiled one: an included file.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_ref().map(|source| source.text.as_str())
+    }
+
     /// The place at fault and what is wrong there.
     #[must_use]
     pub fn primary(&self) -> Option<(Span, &str)> {
@@ -403,6 +503,12 @@ impl Diagnostic {
     #[must_use]
     pub fn helps(&self) -> &[String] {
         &self.helps
+    }
+
+    /// Corrected text, where it is known. Each fix is a way out of its own.
+    #[must_use]
+    pub fn fixes(&self) -> &[Fix] {
+        &self.fixes
     }
 
     /// `FILE:LINE: text` as pfctl writes it, without a newline at the end.

@@ -4,20 +4,24 @@
 //! destination port, system, user, group. Combinations of two families are left out. Source:
 //! OpenBSD sbin/pfctl/parse.y `expand_rule`, `rule_consistent`.
 
+use std::collections::BTreeSet;
+
 use pfapi::addr::Af;
 use pfapi::check::{LABEL_MAX, RULES_MAX, TAG_MAX, check_rule};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    AddrMatch, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, RdomainMatch, Route, Rule,
+    AddrMatch, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, RdomainMatch, Route, Rule, RuleKind,
     StatePolicy, proto,
 };
 use pfapi::units::Direction;
 
 use crate::address::{Host, World};
+use crate::dialect::Dialect;
 use crate::faults::Faults;
+use crate::fingerprint::OsMatch;
 use crate::label::fill;
 use crate::pool::PoolSpec;
-use crate::redirect::{AutoTables, Purpose, apply, collapse};
+use crate::redirect::{AutoTables, Chosen, Purpose, apply, collapse};
 use crate::rules::{On, RuleSpec};
 
 /// The lists of a rule; an empty one stands for "any", once.
@@ -37,6 +41,15 @@ struct Lists<'s> {
 
 /// How many lists there are.
 const LISTS: usize = 10;
+
+/// Lists from the outermost to the innermost, as places in [`Lists::lengths`].
+const fn order(dialect: Dialect) -> [usize; LISTS] {
+    match dialect {
+        Dialect::OpenBsd => [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        // Source, its port and its system, then the destination and its port.
+        Dialect::FreeBsd => [0, 1, 2, 3, 5, 7, 4, 6, 8, 9],
+    }
+}
 
 impl Lists<'_> {
     const fn lengths(&self) -> [usize; LISTS] {
@@ -69,6 +82,8 @@ pub(crate) struct Target<'t> {
     /// The ruleset that the rule is in.
     pub(crate) rules: &'t mut Vec<Rule>,
     pub(crate) tables: &'t mut AutoTables,
+    /// Whether names of fingerprints are known.
+    pub(crate) fingerprints: bool,
 }
 
 struct Expander<'t, 's> {
@@ -78,6 +93,9 @@ struct Expander<'t, 's> {
     faults: Faults,
     /// Combinations that may still be looked at.
     budget: usize,
+    /// Dynamic addresses that were in rules for IPv4: whether they are of the destination, and
+    /// their place in the list.
+    shortened: BTreeSet<(bool, usize)>,
 }
 
 /// Appends the rules that `spec` stands for, and gives what is wrong with them.
@@ -107,7 +125,8 @@ pub(crate) fn expand(world: World, spec: &RuleSpec, target: Target) -> Faults {
         return faults;
     }
     let budget = RULES_MAX;
-    let mut expander = Expander { world, spec, target, faults, budget };
+    let shortened = BTreeSet::new();
+    let mut expander = Expander { world, spec, target, faults, budget, shortened };
     expander.all(&spec.rule, lists, pools);
     expander.faults
 }
@@ -126,7 +145,7 @@ impl Expander<'_, '_> {
             }
             self.budget -= 1;
             self.one(template, lists, at, pools, &mut wrong, &mut added);
-            if self.faults.is_fatal() || !next(&mut at, lengths) {
+            if self.faults.is_fatal() || !next(&mut at, lengths, order(self.world.dialect)) {
                 break;
             }
         }
@@ -148,7 +167,8 @@ impl Expander<'_, '_> {
         let mut rule = template.clone();
         let asked = rule.af;
         let rdr = self.pool(pools.rdr, &mut rule, Purpose::Target, wrong);
-        let nat = self.pool(pools.nat, &mut rule, Purpose::Source, wrong);
+        let source = if rule.kind == RuleKind::Binat { Purpose::Both } else { Purpose::Source };
+        let nat = self.pool(pools.nat, &mut rule, source, wrong);
         let route = self.pool(pools.route, &mut rule, Purpose::Route, wrong);
         let any = Host::any();
         let from = lists.from.get(at[3]).unwrap_or(&any);
@@ -163,7 +183,11 @@ impl Expander<'_, '_> {
         rule.icmp = lists.icmp.get(at[2]).copied();
         rule.from = end(from, lists.from_ports.get(at[5]), rule.af);
         rule.to = end(to, lists.to_ports.get(at[6]), rule.af);
-        rule.os = lists.systems.get(at[7]).map(|name| self.world.sources.os(name).to_string());
+        if self.world.dialect.is_freebsd() {
+            self.shorten(&mut rule.from, rule.af, (false, at[3]));
+            self.shorten(&mut rule.to, rule.af, (true, at[4]));
+        }
+        rule.os = lists.systems.get(at[7]).map(|name| self.os(name).to_string());
         rule.user = lists.users.get(at[8]).copied();
         rule.group = lists.groups.get(at[9]).copied();
         if !self.fill_names(&mut rule) {
@@ -190,16 +214,17 @@ impl Expander<'_, '_> {
         }
         let direction = rule.direction;
         if pools.binat {
-            self.check_binat(&rule, nat.as_ref(), asked, wrong);
+            self.check_binat(&rule, nat.as_ref().map(|nat| &nat.addr), asked, wrong);
             rule.direction = Some(Direction::Out);
         }
         let port = rule.to.port;
-        rule.nat = self.applied(pools.nat, nat, Purpose::Source, port, wrong).map(Box::new);
+        rule.nat = self.applied(pools.nat, nat, source, port, wrong).map(Box::new);
         rule.rdr = self.applied(pools.rdr, rdr, Purpose::Target, port, wrong).map(Box::new);
         let route = self.applied(pools.route, route, Purpose::Route, port, wrong);
         let kind = self.spec.route.as_ref().map(|&(kind, _)| kind);
         rule.route = kind.zip(route).map(|(kind, pool)| Box::new(Route { kind, pool }));
-        if rule.state == StatePolicy::Synproxy && rule.direction != Some(Direction::In) {
+        let openbsd = self.world.dialect == Dialect::OpenBsd;
+        if openbsd && rule.state == StatePolicy::Synproxy && rule.direction != Some(Direction::In) {
             self.faults.synproxy_outbound();
         }
         let mut inconsistent = false;
@@ -259,6 +284,23 @@ impl Expander<'_, '_> {
         self.all(&rule, lists, pools);
     }
 
+    /// A dynamic address that was in a rule for IPv4 keeps the prefix length of that family in the
+    /// rules after it, as in FreeBSD's pfctl.
+    fn shorten(&mut self, end: &mut Endpoint, af: Option<Af>, item: (bool, usize)) {
+        let AddrMatch::Dynamic(dynamic) = &mut end.addr else { return };
+        if af == Some(Af::Inet) && dynamic.prefix_len.is_none() {
+            self.shortened.insert(item);
+        } else if self.shortened.contains(&item) {
+            dynamic.prefix_len = Some(32);
+        }
+    }
+
+    /// What a name behind `os` means. FreeBSD's pfctl has no fingerprints before it is told where
+    /// they are.
+    fn os(&self, name: &str) -> OsMatch {
+        if self.target.fingerprints { self.world.sources.os(name) } else { OsMatch::NoMatch }
+    }
+
     fn fault(&mut self, text: &str, wrong: &mut bool) {
         *wrong = true;
         self.faults.note(text.to_owned(), None);
@@ -270,22 +312,23 @@ impl Expander<'_, '_> {
         rule: &mut Rule,
         purpose: Purpose,
         wrong: &mut bool,
-    ) -> Option<AddrMatch> {
-        collapse(spec, rule, purpose, self.target.tables).unwrap_or_else(|text| {
+    ) -> Option<Chosen> {
+        let dialect = self.world.dialect;
+        collapse(spec, rule, purpose, dialect, self.target.tables).unwrap_or_else(|text| {
             self.fault(&text, wrong);
-            Some(AddrMatch::Any)
+            Some(Chosen::of(AddrMatch::Any))
         })
     }
 
     fn applied(
         &mut self,
         spec: Option<&PoolSpec>,
-        addr: Option<AddrMatch>,
+        addr: Option<Chosen>,
         purpose: Purpose,
         target_port: Option<PortMatch>,
         wrong: &mut bool,
     ) -> Option<pfapi::ruleset::Pool> {
-        match apply(spec?, addr?, purpose, target_port) {
+        match apply(spec?, addr?, purpose, self.world.dialect.is_freebsd(), target_port) {
             Ok(pool) => Some(pool),
             Err(text) => {
                 self.fault(&text, wrong);
@@ -349,16 +392,21 @@ impl Expander<'_, '_> {
 
     /// Replaces the macros of labels and tags; `false` where the result is too long.
     fn fill_names(&mut self, rule: &mut Rule) -> bool {
-        let number = self.target.rules.len();
         let sources = self.world.sources;
         let mut fits = true;
         let mut filled = |template: &str, max: usize, rule: &Rule| {
-            let text = fill(template, rule, number, sources);
+            let text = fill(template, rule, sources);
             fits &= text.len() <= max;
             text
         };
         if let Some(label) = rule.label.take() {
             rule.label = Some(filled(&label, LABEL_MAX, rule)).filter(|label| !label.is_empty());
+        }
+        if !rule.freebsd.more_labels.is_empty() {
+            for label in std::mem::take(&mut rule.freebsd.more_labels) {
+                let label = filled(&label, LABEL_MAX, rule);
+                rule.freebsd.more_labels.push(label);
+            }
         }
         if let Some(tag) = rule.tag.take() {
             rule.tag = Some(filled(&tag, TAG_MAX, rule)).filter(|tag| !tag.is_empty());
@@ -380,13 +428,13 @@ fn rest<T>(list: &[T], at: usize) -> &[T] {
 }
 
 /// Moves on to the next combination, the last list first.
-fn next(at: &mut [usize; LISTS], lengths: [usize; LISTS]) -> bool {
-    for (at, len) in at.iter_mut().zip(lengths).rev() {
-        *at += 1;
-        if *at < len {
+fn next(at: &mut [usize; LISTS], lengths: [usize; LISTS], order: [usize; LISTS]) -> bool {
+    for list in order.into_iter().rev() {
+        at[list] += 1;
+        if at[list] < lengths[list] {
             return true;
         }
-        *at = 0;
+        at[list] = 0;
     }
     false
 }

@@ -48,7 +48,7 @@ pub(crate) fn unknown_statement(statement: &Statement, dialect: Dialect) -> Diag
         return diagnostic.help("a rule starts with `pass`, `block` or `match`; to go on in the next line, end the line before with a backslash");
     }
     match nearest(token, STATEMENTS.iter().copied()) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        Some(near) => diagnostic.did_you_mean(near),
         None => diagnostic,
     }
 }
@@ -127,7 +127,7 @@ fn no_definition(statement: &Statement, next: &Place) -> Diagnostic {
         return diagnostic.help(*help);
     }
     match nearest(word, STATEMENTS.iter().copied()) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        Some(near) => diagnostic.did_you_mean(near),
         None => diagnostic,
     }
 }
@@ -163,7 +163,7 @@ fn explain(
         return diagnostic.help("take out the comma behind the last item");
     }
     if before.ends_with("label") && !token.is_empty() {
-        return diagnostic.help("put the label into quotes");
+        return diagnostic.help("put the label into quotes").instead(&format!("\"{token}\""));
     }
     match entry {
         Rule::definition => {
@@ -186,7 +186,7 @@ fn explain(
         nearest(token, expected_words).or_else(|| nearest(token, all_keywords(dialect)))
     };
     if let Some(near) = suggestion {
-        return diagnostic.help(format!("did you mean `{near}`?"));
+        return diagnostic.did_you_mean(near);
     }
     if entry != Rule::filter {
         return diagnostic;

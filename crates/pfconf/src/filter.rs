@@ -9,6 +9,7 @@ use pfapi::ruleset::{Rate, StatePolicy, TagMatch};
 use crate::address::World;
 use crate::criteria::{Owner, c_number, flags, icmp, number_of, owners};
 use crate::diag::{Code, Diagnostic};
+use crate::freebsd;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::rules::{Context, On, RuleSpec, interface};
 use crate::scan::{Place, Statement};
@@ -59,6 +60,9 @@ pub(crate) fn option(
     spec: &mut RuleSpec,
 ) -> Fallible<()> {
     let world = context.world;
+    if world.dialect.is_freebsd() && freebsd::option(world, statement, pair, spec)? {
+        return Ok(());
+    }
     let here = place(statement, pair);
     let rule = &mut spec.rule;
     match pair.as_rule() {
@@ -219,7 +223,11 @@ fn priority(pair: &Pair, here: &Place) -> Fallible<u8> {
     })
 }
 
-fn tos(statement: &Statement, pair: &Pair) -> Fallible<u8> {
+/// The type of service that a node names.
+///
+/// # Errors
+/// The message about a word or number that is none.
+pub(crate) fn tos(statement: &Statement, pair: &Pair) -> Fallible<u8> {
     let Some(word) = pair.clone().into_inner().find(|part| part.as_rule() == Rule::numstr) else {
         return Ok(0);
     };
@@ -235,7 +243,7 @@ fn tos(statement: &Statement, pair: &Pair) -> Fallible<u8> {
         let diagnostic = Diagnostic::error(Code::Value, format!("illegal tos value {text}"))
             .at(&place(statement, &word), "no type of service");
         Box::new(match nearest(&text, TOS_NAMES.iter().map(|(name, _)| *name)) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            Some(near) => diagnostic.did_you_mean(near),
             None => diagnostic.help("a number from 0 to 255 is always understood"),
         })
     })
@@ -303,13 +311,14 @@ fn queue(
     for word in words {
         let name = string(&word);
         let known = || context.queues.iter().filter(|queue| queue.parent.is_some());
-        if !known().any(|queue| queue.name == name) {
+        let is_freebsd = context.world.dialect.is_freebsd();
+        if !is_freebsd && !known().any(|queue| queue.name == name) {
             let diagnostic = Diagnostic::error(Code::Queue, format!("queue {name} is not defined"))
                 .about(&name)
                 .at(&place(statement, &word), "no queue of this name has a parent");
             let near = nearest(&name, known().map(|queue| queue.name.as_str()));
             return Err(Box::new(match near {
-                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                Some(near) => diagnostic.did_you_mean(near),
                 None => diagnostic.help("define it above: `queue name parent root bandwidth 1M`"),
             }));
         }

@@ -11,6 +11,8 @@ use pfapi::units::Direction;
 use crate::address::Host;
 use crate::criteria::Flags;
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
+use crate::freebsd::complete_routing;
 use crate::parser::Fallible;
 use crate::rules::RuleSpec;
 use crate::scan::Place;
@@ -30,8 +32,12 @@ pub(crate) struct StateDefaults<'a> {
 ///
 /// # Errors
 /// The message about parts that exclude each other.
-pub(crate) fn complete(spec: &mut RuleSpec, defaults: StateDefaults) -> Fallible<()> {
-    options(spec)?;
+pub(crate) fn complete(
+    spec: &mut RuleSpec,
+    defaults: StateDefaults,
+    dialect: Dialect,
+) -> Fallible<()> {
+    options(spec, dialect)?;
     only_for_tcp(spec, "apply to tcp")?;
     let pass = spec.rule.action == Action::Pass;
     let (state, items) = match spec.state {
@@ -52,7 +58,9 @@ pub(crate) fn complete(spec: &mut RuleSpec, defaults: StateDefaults) -> Fallible
     };
     decide_family(&spec.from.hosts, &mut spec.rule.af);
     decide_family(&spec.to.hosts, &mut spec.rule.af);
-    if let Some((kind, _)) = &spec.route
+    if dialect.is_freebsd() {
+        complete_routing(spec)?;
+    } else if let Some((kind, _)) = &spec.route
         && *kind != RouteKind::DupTo
         && spec.rule.direction.is_none()
     {
@@ -72,9 +80,9 @@ pub(crate) fn complete(spec: &mut RuleSpec, defaults: StateDefaults) -> Fallible
 ///
 /// # Errors
 /// The message about parts that anchors cannot have.
-pub(crate) fn complete_anchor(spec: &mut RuleSpec) -> Fallible<()> {
+pub(crate) fn complete_anchor(spec: &mut RuleSpec, dialect: Dialect) -> Fallible<()> {
     only_for_tcp(spec, "applies to tcp")?;
-    options(spec)?;
+    options(spec, dialect)?;
     if spec.state.is_some_and(|state| state != StatePolicy::None) {
         return Err(Box::new(
             Diagnostic::error(Code::Anchor, "cannot specify state handling on anchors")
@@ -103,7 +111,7 @@ pub(crate) fn complete_anchor(spec: &mut RuleSpec) -> Fallible<()> {
 }
 
 /// Checks the options that rules and anchors have in common.
-fn options(spec: &mut RuleSpec) -> Fallible<()> {
+fn options(spec: &mut RuleSpec, dialect: Dialect) -> Fallible<()> {
     let rule = &spec.rule;
     let anchor = rule.anchor.is_some();
     if rule.once && (rule.action == Action::Match || anchor) {
@@ -119,7 +127,8 @@ fn options(spec: &mut RuleSpec) -> Fallible<()> {
                 .at(spec.places.of("tag"), format!("{} octets", tag.len())),
         ));
     }
-    if let Some(label) = rule.label.as_ref().filter(|label| label.len() > LABEL_MAX) {
+    let mut labels = rule.label.iter().chain(&rule.freebsd.more_labels);
+    if let Some(label) = labels.find(|label| label.len() > LABEL_MAX) {
         return Err(Box::new(label_too_long(spec.places.of("label"), label.len())));
     }
     if spec.af_to && rule.direction != Some(Direction::In) {
@@ -129,7 +138,7 @@ fn options(spec: &mut RuleSpec) -> Fallible<()> {
                 .help("add `in` behind `pass`"),
         ));
     }
-    if spec.af_to && spec.route.is_some() {
+    if spec.af_to && spec.route.is_some() && dialect == Dialect::OpenBsd {
         let text = "af-to cannot be used together with route-to, reply-to, dup-to";
         return Err(Box::new(
             Diagnostic::error(Code::Translation, text)
@@ -178,7 +187,7 @@ fn only_for_tcp(spec: &RuleSpec, ending: &str) -> Fallible<()> {
 }
 
 /// Addresses that all have one family fix that of the rule.
-fn decide_family(hosts: &[Host], af: &mut Option<Af>) {
+pub(crate) fn decide_family(hosts: &[Host], af: &mut Option<Af>) {
     if af.is_some() {
         return;
     }

@@ -160,7 +160,6 @@ const FREEBSD: &[&str] = &[
     "fastroute",
     "hfsc",
     "hogs",
-    "interval",
     "keepcounters",
     "l3",
     "linkshare",

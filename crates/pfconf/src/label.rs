@@ -2,14 +2,15 @@
 //!
 //! Source: pf.conf(5) "label"; OpenBSD sbin/pfctl/parse.y `expand_label`.
 
+use pfapi::check::{LABEL_MAX, TAG_MAX};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{AddrMatch, Endpoint, Rule};
 
 use crate::print;
 use crate::source::Sources;
 
-/// Replaces the macros by what the rule has.
-pub(crate) fn fill(template: &str, rule: &Rule, number: usize, sources: &dyn Sources) -> String {
+/// Replaces the macros by what the rule has, but for `$nr`.
+pub(crate) fn fill(template: &str, rule: &Rule, sources: &dyn Sources) -> String {
     if !template.contains('$') {
         return template.to_owned();
     }
@@ -23,9 +24,29 @@ pub(crate) fn fill(template: &str, rule: &Rule, number: usize, sources: &dyn Sou
         ("$srcport", port(rule.from.port)),
         ("$dstport", port(rule.to.port)),
         ("$proto", protocol),
-        ("$nr", number.to_string()),
     ];
     replacements.iter().fold(template.to_owned(), |label, (name, value)| label.replace(name, value))
+}
+
+/// A name that is too long with the number of its rule in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLong;
+
+/// Replaces `$nr` in the names of a rule: its number is known only when all rules are.
+///
+/// # Errors
+/// A name becomes too long.
+pub(crate) fn number(rule: &mut Rule, number: usize) -> Result<(), TooLong> {
+    let tagged = rule.tagged.as_mut().map(|tagged| &mut tagged.name);
+    let names = [(rule.label.as_mut(), LABEL_MAX), (rule.tag.as_mut(), TAG_MAX), (tagged, TAG_MAX)];
+    for (name, max) in names {
+        let Some(name) = name.filter(|name| name.contains("$nr")) else { continue };
+        *name = name.replace("$nr", &number.to_string());
+        if name.len() > max {
+            return Err(TooLong);
+        }
+    }
+    Ok(())
 }
 
 fn address(end: &Endpoint) -> String {

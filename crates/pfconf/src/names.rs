@@ -241,10 +241,14 @@ const ICMP_CODES: &[(u8, &str, u8)] = &[
     (40, "decrypt-fail", 3),
 ];
 
+/// Older name of `beyond-unr`, with which FreeBSD prints it.
+const NOT_A_NEIGHBOUR: &str = "notnbr-unr";
+
 const ICMP6_CODES: &[(u8, &str, u8)] = &[
     (1, "noroute-unr", 0),
     (1, "admin-unr", 1),
     (1, "beyond-unr", 2),
+    (1, NOT_A_NEIGHBOUR, 2),
     (1, "addr-unr", 3),
     (1, "port-unr", 4),
     (3, "transit", 0),
@@ -322,6 +326,15 @@ pub fn icmp_code_name(af: Af, icmp_type: u8, number: u8) -> Option<&'static str>
         .iter()
         .find(|&&(of, _, known)| of == icmp_type && known == number)
         .map(|&(_, name, _)| name)
+}
+
+/// Name of a code of an ICMP or ICMPv6 type, as FreeBSD prints it.
+#[must_use]
+pub fn icmp_code_name_freebsd(af: Af, icmp_type: u8, number: u8) -> Option<&'static str> {
+    match (af, icmp_type, number) {
+        (Af::Inet6, 1, 2) => Some(NOT_A_NEIGHBOUR),
+        _ => icmp_code_name(af, icmp_type, number),
+    }
 }
 
 /// Names of the codes of an ICMP or ICMPv6 type.

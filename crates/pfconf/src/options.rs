@@ -15,6 +15,8 @@ use pfapi::timeout::{Optimization, Timeout};
 use crate::address::World;
 use crate::criteria::{c_number, decimal_text};
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
+use crate::optimize::Level;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::print;
 use crate::reader::Shared;
@@ -69,14 +71,16 @@ impl Settings {
                 }
                 Rule::set_block_policy => {
                     self.block_returns = has(part, Rule::kw_return);
-                    let policy = if self.block_returns { "return" } else { "drop" };
-                    lines.push(format!("set block-policy {policy}"));
+                    lines.push(plain(part));
                 }
                 Rule::set_optimization => lines.push(self.optimization(statement, part)?),
                 Rule::set_syncookies => lines.push(self.syncookies(statement, part)?),
                 Rule::set_skip => self.skip(world, statement, part, lines)?,
                 Rule::set_reassemble => lines.push(self.reassemble(statement, part)?),
-                Rule::set_ruleset_optimization => Self::ruleset_optimization(statement, part)?,
+                Rule::set_ruleset_optimization => {
+                    let level = Self::ruleset_optimization(statement, part)?;
+                    shared.optimize.get_or_insert(level);
+                }
                 Rule::set_loginterface => {
                     let name = if has(part, Rule::kw_all) { "all".to_owned() } else { text(part) };
                     lines.push(format!("set loginterface {name}"));
@@ -88,7 +92,8 @@ impl Settings {
                 Rule::set_hostid => lines.push(self.hostid(statement, part)?),
                 Rule::set_fingerprints => {
                     let file = text(part);
-                    lines.push(format!("set fingerprints \"{file}\""));
+                    lines.push(plain(part));
+                    shared.fingerprints = true;
                     if !in_anchor {
                         readable(world, statement, part, &file)?;
                     }
@@ -109,7 +114,17 @@ impl Settings {
                     }
                     shared.state_items = Some(items);
                 }
-                Rule::set_debug => lines.push(self.debug(statement, part)?),
+                Rule::set_debug => lines.push(self.debug(world, statement, part)?),
+                Rule::set_fail_policy => {
+                    self.options.fail_returns = has(part, Rule::kw_return);
+                    lines.push(plain(part));
+                }
+                Rule::set_require_order => {
+                    let no = has(part, Rule::kw_no);
+                    yes_or_no(statement, part)?;
+                    lines.push(format!("set require-order {}", if no { "no" } else { "yes" }));
+                }
+                Rule::set_keepcounters => self.options.keep_counters = true,
                 _ => {}
             }
         }
@@ -119,16 +134,7 @@ impl Settings {
     fn reassemble(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
         let no_df = has(pair, Rule::kw_no_df);
         let on = !has(pair, Rule::kw_no);
-        let word = text(pair);
-        if on && word != "yes" {
-            return Err(Box::new(
-                Diagnostic::error(
-                    Code::Setting,
-                    format!("invalid value '{word}', expected 'yes' or 'no'"),
-                )
-                .at(&place(statement, pair), "neither `yes` nor `no`"),
-            ));
-        }
+        yes_or_no(statement, pair)?;
         self.options.reassemble = Some(match (on, no_df) {
             (false, _) => Reassemble::No,
             (true, false) => Reassemble::Yes,
@@ -139,18 +145,17 @@ impl Settings {
         Ok(format!("set reassemble {word} {no_df}"))
     }
 
-    /// Rules are never reordered here, whatever is asked for.
-    fn ruleset_optimization(statement: &Statement, pair: &Pair) -> Fallible<()> {
+    fn ruleset_optimization(statement: &Statement, pair: &Pair) -> Fallible<Level> {
         let words = pair.clone().into_inner().filter(|part| part.as_rule() == Rule::string);
         let name = words.map(|word| string(&word)).collect::<Vec<_>>().join(" ");
-        let known = ["none", "basic", "profile"];
-        if !known.contains(&name.as_str()) {
-            let text = format!("unknown ruleset-optimization {name}");
-            let diagnostic =
-                unknown(Code::Setting, text, "optimization", statement, pair, &name, &known);
-            return Err(Box::new(diagnostic.line_at(statement.end)));
+        if let Some(&(_, level)) = Level::NAMES.iter().find(|(known, _)| *known == name) {
+            return Ok(level);
         }
-        Ok(())
+        let known: Vec<&str> = Level::NAMES.iter().map(|(known, _)| *known).collect();
+        let text = format!("unknown ruleset-optimization {name}");
+        let diagnostic =
+            unknown(Code::Setting, text, "optimization", statement, pair, &name, &known);
+        Err(Box::new(diagnostic.line_at(statement.end)))
     }
 
     fn hostid(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
@@ -170,15 +175,25 @@ impl Settings {
         Ok(format!("set hostid 0x{id:08x}"))
     }
 
-    fn debug(&mut self, statement: &Statement, pair: &Pair) -> Fallible<String> {
+    fn debug(&mut self, world: World, statement: &Statement, pair: &Pair) -> Fallible<String> {
         let mut words = pair.clone().into_inner();
         let word = words.nth(1);
         let name = match &word {
             Some(word) if word.as_rule() == Rule::string => string(word),
             _ => "debug".to_owned(),
         };
-        let Some(level) = DebugLevel::from_name(&name) else {
-            let known: Vec<&str> = DebugLevel::NAMES.iter().map(|(name, _)| *name).collect();
+        let names = match world.dialect {
+            Dialect::OpenBsd => DebugLevel::NAMES,
+            Dialect::FreeBsd => DebugLevel::FREEBSD_NAMES,
+        };
+        let level = match world.dialect {
+            Dialect::OpenBsd => DebugLevel::from_name(&name),
+            Dialect::FreeBsd => {
+                names.iter().find(|(known, _)| *known == name).map(|&(_, level)| level)
+            }
+        };
+        let Some(level) = level else {
+            let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
             let text = format!("error setting debuglevel {name}");
             return Err(Box::new(
                 unknown(Code::Setting, text, "level", statement, pair, &name, &known)
@@ -387,6 +402,29 @@ impl Settings {
     }
 }
 
+/// The line that `pfctl -v` prints for a setting that has a word alone.
+pub(crate) fn plain(pair: &Pair) -> String {
+    let returns = if has(pair, Rule::kw_return) { "return" } else { "drop" };
+    match pair.as_rule() {
+        Rule::set_block_policy => format!("set block-policy {returns}"),
+        Rule::set_fail_policy => format!("set fail-policy {returns}"),
+        _ => format!("set fingerprints \"{}\"", text(pair)),
+    }
+}
+
+/// A word other than `no` must be `yes`.
+fn yes_or_no(statement: &Statement, pair: &Pair) -> Fallible<()> {
+    let word = text(pair);
+    if has(pair, Rule::kw_no) || word == "yes" {
+        return Ok(());
+    }
+    let text = format!("invalid value '{word}', expected 'yes' or 'no'");
+    Err(Box::new(
+        Diagnostic::error(Code::Setting, text)
+            .at(&place(statement, pair), "neither `yes` nor `no`"),
+    ))
+}
+
 fn has(pair: &Pair, rule: Rule) -> bool {
     pair.clone().into_inner().any(|part| part.as_rule() == rule)
 }
@@ -479,7 +517,7 @@ fn unknown(
     let diagnostic = Diagnostic::error(code, text)
         .at(&place(statement, pair), format!("no {what} of this name"));
     match nearest(name, known.iter().copied()) {
-        Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+        Some(near) => diagnostic.did_you_mean(near),
         None => diagnostic.help(format!("known names: {}", known.join(", "))),
     }
 }

@@ -9,8 +9,9 @@ use std::hash::{BuildHasher, Hasher};
 use pfapi::ruleset::PoolKind;
 
 use crate::address::{Host, World, host_item};
-use crate::criteria::{PortSpan, pool_port};
+use crate::criteria::{PortSpan, c_number, decimal_text, pool_port};
 use crate::diag::{Code, Diagnostic};
+use crate::freebsd::route_hosts;
 use crate::md5::md5;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::scan::Statement;
@@ -24,6 +25,10 @@ pub(crate) struct PoolSpec {
     pub(crate) kind: Option<PoolKind>,
     pub(crate) sticky: bool,
     pub(crate) static_port: bool,
+    /// `map-e-portset`: offset, length and identifier.
+    pub(crate) map_e: Option<(u8, u8, u16)>,
+    pub(crate) endpoint_independent: bool,
+    pub(crate) prefer_ipv6_nexthop: bool,
     /// Family that `af-to` asks for.
     pub(crate) af: Option<pfapi::addr::Af>,
 }
@@ -37,6 +42,9 @@ impl PoolSpec {
             kind: None,
             sticky: false,
             static_port: false,
+            map_e: None,
+            endpoint_independent: false,
+            prefer_ipv6_nexthop: false,
             af: None,
         }
     }
@@ -51,6 +59,7 @@ pub(crate) fn pool(world: World, statement: &Statement, pair: &Pair) -> Fallible
     for part in pair.clone().into_inner() {
         match part.as_rule() {
             Rule::pool_hosts => spec.hosts = pool_hosts(world, statement, &part)?,
+            Rule::route_hosts => spec.hosts = route_hosts(world, statement, &part)?,
             Rule::pool_port => {
                 for value in part.into_inner() {
                     if value.as_rule() == Rule::port_value {
@@ -77,7 +86,7 @@ fn pool_hosts(world: World, statement: &Statement, pair: &Pair) -> Fallible<Vec<
             found.first().map(|host| &host.addr),
             Some(pfapi::ruleset::AddrMatch::Net(_) | pfapi::ruleset::AddrMatch::Any)
         );
-        if listed && hosts.is_empty() && !simple {
+        if listed && hosts.is_empty() && !simple && !world.dialect.is_freebsd() {
             // The blank at the end is pfctl's.
             let text = "only addresses can be listed for redirection pools ";
             return Err(Box::new(
@@ -114,6 +123,25 @@ fn pool_option(statement: &Statement, pair: &Pair, spec: &mut PoolSpec) -> Falli
             }
             return Ok(());
         }
+        Rule::kw_endpoint_independent => {
+            if std::mem::replace(&mut spec.endpoint_independent, true) {
+                return again("endpoint-independent");
+            }
+            return Ok(());
+        }
+        Rule::kw_prefer_ipv6_nexthop => {
+            if std::mem::replace(&mut spec.prefer_ipv6_nexthop, true) {
+                return again("prefer-ipv6-nexthop");
+            }
+            return Ok(());
+        }
+        Rule::map_e_portset => {
+            if spec.map_e.is_some() {
+                return again("map-e-portset");
+            }
+            spec.map_e = Some(map_e(statement, &word, spec.kind.is_some())?);
+            return Ok(());
+        }
         Rule::kw_bitmask => PoolKind::Bitmask,
         Rule::kw_random => PoolKind::Random,
         Rule::kw_round_robin => PoolKind::RoundRobin,
@@ -124,6 +152,37 @@ fn pool_option(statement: &Statement, pair: &Pair, spec: &mut PoolSpec) -> Falli
         return again("pool type");
     }
     Ok(())
+}
+
+/// The ports of a customer of MAP-E.
+fn map_e(statement: &Statement, pair: &Pair, has_kind: bool) -> Fallible<(u8, u8, u16)> {
+    let wrong = |text: &str| {
+        Box::new(
+            Diagnostic::error(Code::Translation, text)
+                .at(&place(statement, pair), "written as offset/length/identifier"),
+        )
+    };
+    if has_kind {
+        return Err(wrong("map-e-portset cannot be used with address pools"));
+    }
+    let mut numbers = Vec::new();
+    for word in pair.clone().into_inner().filter(|part| part.as_rule() == Rule::numstr) {
+        let text = decimal_text(&word);
+        numbers.push(c_number(&text).ok_or_else(|| wrong(&format!("{text} is not a number")))?);
+    }
+    let &[offset, len, psid] = numbers.as_slice() else { return Err(wrong("Invalid MAP-E PSID")) };
+    let small = |number: u64| u8::try_from(number).ok().filter(|&number| number < 16);
+    let Some(offset) = small(offset).filter(|&offset| offset > 0) else {
+        return Err(wrong("MAP-E PSID offset must be 1-15"));
+    };
+    let Some(len) = small(len).filter(|&len| offset + len <= 16) else {
+        return Err(wrong("Invalid MAP-E PSID length"));
+    };
+    if len == 0 {
+        return Err(wrong("PSID Length = 0: this means you do not need MAP-E"));
+    }
+    let psid = u16::try_from(psid).map_err(|_| wrong("Invalid MAP-E PSID"))?;
+    Ok((offset, len, psid))
 }
 
 /// The key of `source-hash`: hexadecimal, the digest of a text, or random.

@@ -19,8 +19,8 @@ use crate::keywords::is_keyword;
 use crate::names;
 use crate::print_freebsd;
 use crate::print_parts::{PoolWord, put_pool, scrub};
+pub(crate) use crate::print_parts::{put_entries, syncookies, table_head};
 pub use crate::print_parts::{queue, table};
-pub(crate) use crate::print_parts::{syncookies, table_head};
 use crate::scan::is_word_char;
 use crate::source::Sources;
 
@@ -89,21 +89,26 @@ pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
     redirection(line, rule, form);
 }
 
-/// Appends the lines of a rule and of those below it, as `pfctl -nv` or `pfctl -nvv` prints them.
-pub(crate) fn tree(text: &mut String, shown: &Rule, (number, depth): (usize, usize), form: Form) {
-    let below = shown.anchor.as_ref().and_then(|anchor| anchor.rules.as_deref());
-    let below = below.filter(|rules| !rules.is_empty());
+/// Appends the line of a rule, as `pfctl -nv` or `pfctl -nvv` prints it; `has_rules`: those of an
+/// inline anchor follow.
+pub(crate) fn opening(
+    text: &mut String,
+    shown: &Rule,
+    has_rules: bool,
+    (number, depth): (usize, usize),
+    form: Form,
+) {
     if form.counts {
         put(text, format_args!("@{number} "));
     } else {
         indent(text, depth);
     }
     put_rule(text, shown, form);
-    text.push_str(if below.is_some() { " {\n" } else { "\n" });
-    let Some(rules) = below else { return };
-    for (number, rule) in rules.iter().enumerate() {
-        tree(text, rule, (number, depth + 1), form);
-    }
+    text.push_str(if has_rules { " {\n" } else { "\n" });
+}
+
+/// Appends the line behind the rules of an inline anchor.
+pub(crate) fn closing(text: &mut String, depth: usize) {
     indent(text, depth);
     text.push_str("}\n");
 }
@@ -162,7 +167,7 @@ fn head(line: &mut String, rule: &Rule, form: Form) {
         (None, Action::Match) => line.push_str("match"),
         (None, Action::Block(answer)) => {
             line.push_str("block");
-            block_answer(line, answer, rule.af);
+            block_answer(line, answer, rule.af, form.dialect);
         }
     }
     if let Some(direction) = rule.direction {
@@ -308,7 +313,7 @@ pub(crate) fn criteria(line: &mut String, rule: &Rule, form: Form) {
     {
         line.push_str(" flags any");
     }
-    icmp(line, rule);
+    icmp(line, rule, form.dialect);
     if let Some(tos) = rule.tos {
         put(line, format_args!(" tos 0x{tos:02x}"));
     }
@@ -529,10 +534,15 @@ fn endpoint(text: &mut String, end: &Endpoint, af: Option<Af>, form: Form) {
     }
 }
 
-pub(crate) fn block_answer(line: &mut String, answer: BlockAnswer, af: Option<Af>) {
+pub(crate) fn block_answer(
+    line: &mut String,
+    answer: BlockAnswer,
+    af: Option<Af>,
+    dialect: Dialect,
+) {
     let name = |line: &mut String, af, code: u8| {
         let unreachable = if af == Af::Inet6 { 1 } else { 3 };
-        put_named(line, names::icmp_code_name(af, unreachable, code), code);
+        put_named(line, code_name(af, unreachable, code, dialect), code);
     };
     match answer {
         BlockAnswer::Drop => line.push_str(" drop"),
@@ -557,6 +567,13 @@ pub(crate) fn block_answer(line: &mut String, answer: BlockAnswer, af: Option<Af
     }
 }
 
+fn code_name(af: Af, icmp_type: u8, code: u8, dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::OpenBsd => names::icmp_code_name(af, icmp_type, code),
+        Dialect::FreeBsd => names::icmp_code_name_freebsd(af, icmp_type, code),
+    }
+}
+
 fn put_named(line: &mut String, name: Option<&str>, number: u8) {
     match name {
         Some(name) => line.push_str(name),
@@ -564,7 +581,7 @@ fn put_named(line: &mut String, name: Option<&str>, number: u8) {
     }
 }
 
-fn icmp(line: &mut String, rule: &Rule) {
+fn icmp(line: &mut String, rule: &Rule, dialect: Dialect) {
     let Some(icmp) = rule.icmp else { return };
     let (af, word) = if rule.af == Some(Af::Inet6) {
         (Af::Inet6, " icmp6-type ")
@@ -576,7 +593,7 @@ fn icmp(line: &mut String, rule: &Rule) {
     put_named(line, names::icmp_type_name(af, icmp_type), icmp_type);
     if let Some(code) = icmp.code {
         line.push_str(" code ");
-        put_named(line, names::icmp_code_name(af, icmp_type, code), code);
+        put_named(line, code_name(af, icmp_type, code, dialect), code);
     }
 }
 

@@ -74,8 +74,10 @@ fn action(line: &mut String, rule: &Rule) {
     if let Some(anchor) = &rule.anchor {
         line.push_str(kind);
         line.push_str(if rule.kind.is_filter() { "anchor" } else { "-anchor" });
-        if !anchor.path.starts_with('_') {
-            put(line, format_args!(" \"{}\"", anchor.path));
+        // As in pfctl, of a path only the end is shown, with its slash.
+        let path = anchor.path.rfind('/').map_or(&*anchor.path, |slash| &anchor.path[slash..]);
+        if !path.trim_start_matches('/').starts_with('_') {
+            put(line, format_args!(" \"{path}\""));
         }
         return;
     }
@@ -87,7 +89,7 @@ fn action(line: &mut String, rule: &Rule) {
         (RuleKind::Filter, Action::Match) => line.push_str("match"),
         (RuleKind::Filter, Action::Block(answer)) => {
             line.push_str("block");
-            block_answer(line, answer, rule.af);
+            block_answer(line, answer, rule.af, FREEBSD);
         }
         _ => line.push_str(kind),
     }

@@ -6,7 +6,7 @@
 use pfapi::addr::Af;
 use pfapi::ruleset::{
     Pool, PoolKind, PoolPorts, QueueDef, Rule, Scrub, ServiceCurve, SyncookieMode, Syncookies,
-    TableDef,
+    TableDef, TableEntry,
 };
 
 use crate::dialect::Dialect;
@@ -93,8 +93,13 @@ pub fn queue(queue: &QueueDef) -> String {
         }
     }
     let share = queue.bandwidth.unwrap_or_default();
-    if share.rate > 0 || share.burst.is_some_and(|(rate, _)| rate > 0) {
+    // pfctl leaves a bandwidth of 0 out even where the queue cannot be read without one.
+    let is_needed = queue.bandwidth.is_some() && queue.flows.is_none();
+    if is_needed || share.rate > 0 || share.burst.is_some_and(|(rate, _)| rate > 0) {
         line.push_str(&curve(" bandwidth ", queue.bandwidth));
+        if share.rate == 0 && share.burst.is_none() {
+            line.push_str(" bandwidth 0");
+        }
         line.push_str(&curve(", min ", queue.min));
         line.push_str(&curve(", max ", queue.max));
     }
@@ -111,7 +116,11 @@ fn curve(prefix: &str, curve: Option<ServiceCurve>) -> String {
     let Some(curve) = curve else { return String::new() };
     let mut text = bandwidth(prefix, curve.rate);
     if let Some((rate, ms)) = curve.burst {
-        put(&mut text, format_args!(" burst {} for {ms}ms", bandwidth("", rate)));
+        if curve.rate == 0 {
+            put(&mut text, format_args!("{prefix}0"));
+        }
+        let rate = if rate == 0 { "0".to_owned() } else { bandwidth("", rate) };
+        put(&mut text, format_args!(" burst {rate} for {ms}ms"));
     }
     text
 }
@@ -137,17 +146,22 @@ pub fn table(table: &TableDef) -> String {
     let mut line = table_head(table, Dialect::OpenBsd);
     if let Some(entries) = &table.entries {
         line.push_str(" {");
-        for entry in entries {
-            line.push_str(if entry.negated { " !" } else { " " });
-            if entry.prefix.len() == 0 {
-                line.push_str("any");
-            } else {
-                put_prefix(&mut line, entry.prefix);
-            }
-        }
+        put_entries(&mut line, entries);
         line.push_str(" }");
     }
     line
+}
+
+/// Appends addresses of a table.
+pub(crate) fn put_entries(line: &mut String, entries: &[TableEntry]) {
+    for entry in entries {
+        line.push_str(if entry.negated { " !" } else { " " });
+        if entry.prefix.len() == 0 {
+            line.push_str("any");
+        } else {
+            put_prefix(line, entry.prefix);
+        }
+    }
 }
 
 /// The part of a table definition in front of its addresses.

@@ -13,14 +13,18 @@ use crate::address::World;
 use crate::anchors::{self, Frame};
 use crate::antispoof::antispoof;
 use crate::diag::{Code, Diagnostic, SourceText};
+use crate::dialect::Dialect;
 use crate::expand::{Target, expand};
 use crate::explain::unknown_statement;
 use crate::finish::{StateDefaults, complete};
+use crate::freebsd::{self, Order, Section};
 use crate::lines::Lines;
+use crate::optimize::Level;
 use crate::options::Settings;
 use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
 };
+use crate::plain_list::plain_list;
 use crate::queues;
 use crate::recovery::Recovery;
 use crate::redirect::AutoTables;
@@ -45,8 +49,12 @@ pub(crate) struct Shared {
     pub(crate) state_items: Option<Vec<StateItem>>,
     /// `set state-policy if-bound`
     pub(crate) if_bound: bool,
+    /// The command line's optimization, else that of the first `set ruleset-optimization`.
+    pub(crate) optimize: Option<Level>,
     pub(crate) automatic: AutoTables,
     pub(crate) queues: Vec<QueueDef>,
+    /// `set fingerprints` was given.
+    pub(crate) fingerprints: bool,
 }
 
 /// A `load anchor` line.
@@ -96,6 +104,8 @@ pub(crate) struct Reader<'a> {
     recovery: Recovery,
     stopped: bool,
     shapes: Shapes,
+    /// How far the file has come in FreeBSD's order.
+    order: Order,
 }
 
 impl<'a> Reader<'a> {
@@ -131,6 +141,7 @@ impl<'a> Reader<'a> {
             recovery: Recovery::default(),
             stopped: false,
             shapes: Shapes::default(),
+            order: Order::default(),
         }
     }
 
@@ -259,6 +270,10 @@ impl<'a> Reader<'a> {
             let misfit = Misfit { diagnostic: Box::new(diagnostic), at: start };
             return Some(self.misfit(statement, misfit));
         }
+        if entry == Rule::table && self.long_table(statement) {
+            self.understood(statement);
+            return None;
+        }
         let tree = match parse(statement, entry, dialect, &mut self.shapes) {
             Ok(tree) => tree,
             Err(misfit) => {
@@ -269,17 +284,50 @@ impl<'a> Reader<'a> {
                 });
             }
         };
-        match self.carry_out(statement, entry, &tree.parts()) {
+        let carried_out = self
+            .enter(statement, entry, &tree.parts())
+            .and_then(|()| self.carry_out(statement, entry, &tree.parts()));
+        match carried_out {
             Ok(()) => {
-                self.recovery.understood();
-                if self.quiet > 0 {
-                    let words = tokens(&statement.text).count();
-                    self.quiet = self.quiet.saturating_sub(words + 1);
-                }
+                self.understood(statement);
                 None
             }
             Err(diagnostic) => Some(self.failed(statement, *diagnostic)),
         }
+    }
+
+    /// A statement without a mistake.
+    fn understood(&mut self, statement: &Statement) {
+        self.recovery.understood();
+        if self.quiet > 0 {
+            let words = tokens(&statement.text).count();
+            self.quiet = self.quiet.saturating_sub(words + 1);
+        }
+    }
+
+    /// Reads a table with a long list of plain addresses; `false`, and nothing done, for others.
+    fn long_table(&mut self, statement: &Statement) -> bool {
+        let Some((rest, entries)) = plain_list(self.world.facts, statement) else { return false };
+        let dialect = self.world.dialect;
+        let Ok(tree) = parse(&rest, Rule::table, dialect, &mut self.shapes) else { return false };
+        let Ok((found, line)) = table(self.world, &rest, &tree.parts(), Some(entries)) else {
+            return false;
+        };
+        debug_assert!(
+            parse(statement, Rule::table, dialect, &mut self.shapes).is_ok_and(|tree| {
+                let slow = table(self.world, statement, &tree.parts(), None);
+                slow.is_ok_and(|slow| slow == (found.clone(), line.clone()))
+            }),
+            "a long list means something else than its words"
+        );
+        self.add_table(statement, found, &line);
+        true
+    }
+
+    fn add_table(&mut self, statement: &Statement, found: TableDef, line: &str) {
+        self.listing.push(line);
+        let start = statement.locate(0, 0).span.start;
+        self.tables.push((Span::new(start.min(statement.end), statement.end), found));
     }
 
     /// A mistake that is no matter of grammar.
@@ -337,10 +385,49 @@ impl<'a> Reader<'a> {
         let parts = tree.parts();
         let found = match entry {
             Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
-            Rule::table => table(self.world, statement, &parts).err(),
+            Rule::table => table(self.world, statement, &parts, None).err(),
             _ => None,
         };
         found.map(|diagnostic| *diagnostic)
+    }
+
+    /// Holds a statement against the order that FreeBSD wants.
+    fn enter(&mut self, statement: &Statement, entry: Rule, parts: &[Pair]) -> Fallible<()> {
+        if self.world.dialect == Dialect::OpenBsd {
+            return Ok(());
+        }
+        let section = match entry {
+            Rule::filter | Rule::anchor | Rule::antispoof => Section::Filtering,
+            Rule::scrub_rule => Section::Normalization,
+            Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => Section::Translation,
+            Rule::setting => {
+                for part in parts {
+                    if part.as_rule() == Rule::set_require_order {
+                        let no = part.clone().into_inner().any(|p| p.as_rule() == Rule::kw_no);
+                        self.order.is_free = no;
+                    }
+                }
+                if !parts.iter().any(|part| is_ordered(part.as_rule())) {
+                    return Ok(());
+                }
+                Section::Options
+            }
+            _ => return Ok(()),
+        };
+        let entered = self.order.enter(section, statement);
+        if entered.is_err() {
+            // These are printed before pfctl looks at the order.
+            let printed = parts.iter().filter(|part| {
+                matches!(
+                    part.as_rule(),
+                    Rule::set_block_policy | Rule::set_fail_policy | Rule::set_fingerprints
+                )
+            });
+            for part in printed {
+                self.listing.push(crate::options::plain(part));
+            }
+        }
+        entered
     }
 
     fn context(&self) -> Context<'_> {
@@ -357,11 +444,9 @@ impl<'a> Reader<'a> {
             Rule::definition => self.definition(statement, parts),
             Rule::setting => self.set(statement, parts),
             Rule::table => {
-                let (found, line) =
-                    table(self.world, statement, parts).map_err(|found| ahead(found, statement))?;
-                self.listing.push(line);
-                let start = statement.locate(0, 0).span.start;
-                self.tables.push((Span::new(start.min(statement.end), statement.end), found));
+                let found = table(self.world, statement, parts, None);
+                let (found, line) = found.map_err(|found| ahead(found, statement))?;
+                self.add_table(statement, found, &line);
                 Ok(())
             }
             Rule::anchor => anchors::anchor(self, statement, parts),
@@ -393,14 +478,15 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             Rule::scrub_rule | Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => {
-                let start = statement.locate(0, statement.text.trim_end().len());
-                Err(Box::new(
-                    Diagnostic::error(
-                        Code::Unsupported,
-                        "rules that clean or translate are not supported by this version",
-                    )
-                    .at(&start, "not supported"),
-                ))
+                let context = self.context();
+                let spec = match entry {
+                    Rule::scrub_rule => freebsd::scrub(context, statement, parts),
+                    Rule::nat_rule => freebsd::translation(context, statement, parts),
+                    Rule::binat_rule => freebsd::binat(context, statement, parts),
+                    _ => freebsd::anchor(context, statement, parts),
+                }?;
+                self.expand(&spec);
+                Ok(())
             }
             _ => {
                 let mut spec = rule(self.context(), statement, parts)?;
@@ -408,7 +494,8 @@ impl<'a> Reader<'a> {
                     items: self.shared.state_items.as_deref().unwrap_or_default(),
                     if_bound: self.shared.if_bound,
                 };
-                complete(&mut spec, defaults).map_err(|found| ahead(found, statement))?;
+                complete(&mut spec, defaults, self.world.dialect)
+                    .map_err(|found| ahead(found, statement))?;
                 self.expand(&spec);
                 Ok(())
             }
@@ -422,7 +509,9 @@ impl<'a> Reader<'a> {
             Some(frame) => &mut frame.rules,
             None => &mut self.rules,
         };
-        let target = Target { rules, tables: &mut self.shared.automatic };
+        let openbsd = self.world.dialect == Dialect::OpenBsd;
+        let fingerprints = openbsd || self.shared.fingerprints;
+        let target = Target { rules, tables: &mut self.shared.automatic, fingerprints };
         let faults = expand(self.world, spec, target);
         let tables = self.shared.automatic.made[made..].iter().map(crate::print::table);
         self.listing.extend(tables);
@@ -525,6 +614,23 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Settings that must stand in front of all rules on FreeBSD.
+const fn is_ordered(kind: Rule) -> bool {
+    matches!(
+        kind,
+        Rule::set_optimization
+            | Rule::set_timeout
+            | Rule::set_limit
+            | Rule::set_timeout_one
+            | Rule::set_limit_one
+            | Rule::set_loginterface
+            | Rule::set_block_policy
+            | Rule::set_fail_policy
+            | Rule::set_fingerprints
+            | Rule::set_debug
+    )
 }
 
 /// pfctl looks at the statement as a whole when it has read its end.

@@ -3,14 +3,15 @@
 //! Source: OpenBSD sbin/pfctl/parse.y `collapse_redirspec`, `apply_redirspec`;
 //! sbin/pfctl/pfctl_optimize.c `add_opt_table`.
 
-use pfapi::addr::Af;
+use pfapi::addr::{Af, Prefix};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    AddrMatch, DynamicPart, Pool, PoolKind, PoolPorts, Rule, TableDef, TableEntry,
+    AddrMatch, DynamicPart, Pool, PoolKind, PoolMember, PoolPorts, Rule, TableDef, TableEntry,
 };
 
 use crate::address::Host;
 use crate::criteria::PortSpan;
+use crate::dialect::Dialect;
 use crate::pool::PoolSpec;
 use crate::tables::entry;
 
@@ -20,22 +21,30 @@ pub(crate) enum Purpose {
     Source,
     Target,
     Route,
+    /// Of a `binat` rule: for packets of both directions, ports stay.
+    Both,
 }
 
 impl Purpose {
     const fn word(self) -> &'static str {
         match self {
             Self::Route => "routing",
-            Self::Source | Self::Target => "translation",
+            Self::Source | Self::Target | Self::Both => "translation",
         }
     }
 }
 
 /// Tables that pfctl makes of lists.
+///
+/// With `-n` a table is called by its number among all that could have become one. Before a load
+/// it gets a name that no other ruleset has: with an identifier in it, and by its number among
+/// those that were made.
 #[derive(Debug, Default)]
 pub(crate) struct AutoTables {
     pub(crate) made: Vec<TableDef>,
     count: usize,
+    /// For a load: what tells this ruleset from others, and how many tables there are.
+    loaded: Option<(u32, usize)>,
 }
 
 /// The address of the pool for a combination; several become a table. The family of the rule is
@@ -47,16 +56,20 @@ pub(crate) fn collapse(
     spec: Option<&PoolSpec>,
     rule: &mut Rule,
     purpose: Purpose,
+    dialect: Dialect,
     tables: &mut AutoTables,
-) -> Result<Option<AddrMatch>, String> {
+) -> Result<Option<Chosen>, String> {
     let Some(spec) = spec.filter(|spec| !spec.hosts.is_empty()) else { return Ok(None) };
     if spec.af.is_some() {
         rule.af_to = spec.af;
     }
+    let openbsd = dialect == Dialect::OpenBsd;
+    let any_family = spec.prefer_ipv6_nexthop;
     let mut af = None;
     let mut chosen: Vec<&Host> = Vec::new();
     for host in &spec.hosts {
         if let (Purpose::Route, AddrMatch::Dynamic(dynamic)) = (purpose, &host.addr)
+            && openbsd
             && (dynamic.part != DynamicPart::Peer || dynamic.no_aliases)
         {
             return Err("route spec requires :peer with dynamic interface addresses".to_owned());
@@ -66,7 +79,7 @@ pub(crate) fn collapse(
             af = rule.af_to.map(other);
         }
         match (host.af, rule.af_to) {
-            (Some(found), None) => {
+            (Some(found), None) if !any_family => {
                 if rule.af.is_some_and(|af| af != found) {
                     continue;
                 }
@@ -85,7 +98,7 @@ pub(crate) fn collapse(
             }
             _ => {}
         }
-        if rule.af.is_none() && af.is_none() {
+        if rule.af.is_none() && af.is_none() && !any_family {
             af = host.af;
         }
         if let Some(before) = chosen.last() {
@@ -93,13 +106,13 @@ pub(crate) fn collapse(
                 return Err("pool type is not valid for multiple translation or routing addresses"
                     .to_owned());
             }
-            if chosen.len() == 1 && !is_plain(before) && !is_plain(host) {
+            if openbsd && chosen.len() == 1 && !is_plain(before) && !is_plain(host) {
                 return Err("multiple tables or dynamic interfaces not supported for translation \
                             or routing"
                     .to_owned());
             }
         }
-        if host.via.is_some() {
+        if openbsd && host.via.is_some() {
             return Err(format!("@if not permitted for {}", purpose.word()));
         }
         chosen.push(host);
@@ -107,8 +120,31 @@ pub(crate) fn collapse(
     rule.af = rule.af.or(af);
     match chosen.as_slice() {
         [] => Err(format!("af mismatch in {} spec", purpose.word())),
-        [one] => Ok(Some(one.addr.clone())),
-        many => tables.make(many).map(Some),
+        [one] => Ok(Some(Chosen::one(one))),
+        many if openbsd => Ok(Some(Chosen::of(tables.make(many)?))),
+        [first, more @ ..] => {
+            let member =
+                |host: &&Host| PoolMember { addr: host.addr.clone(), via: host.via.clone() };
+            Ok(Some(Chosen { more: more.iter().map(member).collect(), ..Chosen::one(first) }))
+        }
+    }
+}
+
+/// The addresses of a pool that fit a combination.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) addr: AddrMatch,
+    pub(crate) via: Option<String>,
+    pub(crate) more: Vec<PoolMember>,
+}
+
+impl Chosen {
+    pub(crate) const fn of(addr: AddrMatch) -> Self {
+        Self { addr, via: None, more: Vec::new() }
+    }
+
+    fn one(host: &Host) -> Self {
+        Self { via: host.via.clone(), ..Self::of(host.addr.clone()) }
     }
 }
 
@@ -124,26 +160,58 @@ const fn is_plain(host: &Host) -> bool {
 }
 
 impl AutoTables {
+    /// `ruleset` tells it from others; `None` when it is not to be loaded.
+    pub(crate) const fn new(ruleset: Option<u32>) -> Self {
+        let loaded = match ruleset {
+            Some(ruleset) => Some((ruleset, 0)),
+            None => None,
+        };
+        Self { made: Vec::new(), count: 0, loaded }
+    }
+
+    /// The number of the next table, whether it will be made or not.
+    pub(crate) const fn reserve(&mut self) -> usize {
+        self.count += 1;
+        self.count - 1
+    }
+
+    /// Makes the table with this number; gives its name.
+    pub(crate) fn define(
+        &mut self,
+        number: usize,
+        entries: Vec<TableEntry>,
+        weights: Vec<(Prefix, u16)>,
+    ) -> String {
+        let name = match &mut self.loaded {
+            Some((ruleset, made)) => {
+                *made += 1;
+                format!("__automatic_{ruleset:x}_{}", *made - 1)
+            }
+            None => format!("__automatic_{number}"),
+        };
+        self.made.push(TableDef {
+            name: name.clone(),
+            constant: true,
+            entries: Some(entries),
+            weights,
+            ..TableDef::default()
+        });
+        name
+    }
+
     /// A table with these addresses, and its name as an address.
     fn make(&mut self, hosts: &[&Host]) -> Result<AddrMatch, String> {
-        let mut table = TableDef {
-            name: format!("__automatic_{}", self.count),
-            constant: true,
-            ..TableDef::default()
-        };
-        self.count += 1;
+        let number = self.reserve();
         let mut entries: Vec<TableEntry> = Vec::new();
+        let mut weights = Vec::new();
         for host in hosts {
             let Some(entry) = entry(host) else {
                 return Err("only addresses can be listed in a pool".to_owned());
             };
-            table.weights.extend(host.weight.map(|weight| (entry.prefix, weight)));
+            weights.extend(host.weight.map(|weight| (entry.prefix, weight)));
             entries.push(entry);
         }
-        table.entries = Some(entries);
-        let name = table.name.clone();
-        self.made.push(table);
-        Ok(AddrMatch::Table(name))
+        Ok(AddrMatch::Table(self.define(number, entries, weights)))
     }
 }
 
@@ -153,23 +221,36 @@ impl AutoTables {
 /// The text of what is wrong, as pfctl has it.
 pub(crate) fn apply(
     spec: &PoolSpec,
-    addr: AddrMatch,
+    chosen: Chosen,
     purpose: Purpose,
+    is_freebsd: bool,
     target_port: Option<PortMatch>,
 ) -> Result<Pool, String> {
+    let Chosen { addr, via, more } = chosen;
     let ports = match purpose {
         Purpose::Source => Some(source_ports(spec.port)),
+        Purpose::Both => None,
         Purpose::Target => target_ports(spec.port, target_port)?,
         Purpose::Route => None,
     };
     let multiple = match &addr {
+        _ if purpose == Purpose::Both || (is_freebsd && spec.af.is_some()) => false,
+        _ if !more.is_empty() => true,
         AddrMatch::Table(_) => true,
         AddrMatch::Dynamic(dynamic) => dynamic.is_multiple(),
         _ => false,
     };
     let usual = if multiple { PoolKind::RoundRobin } else { PoolKind::Single };
-    let mut pool =
-        Pool { ports, kind: spec.kind.unwrap_or(usual), sticky: spec.sticky, ..Pool::new(addr) };
+    let mut pool = Pool {
+        addr,
+        via,
+        more,
+        ports,
+        kind: spec.kind.unwrap_or(usual),
+        sticky: spec.sticky,
+        endpoint_independent: spec.endpoint_independent,
+        prefer_ipv6_nexthop: spec.prefer_ipv6_nexthop,
+    };
     if !pool.kind.is_dynamic() {
         for host in &spec.hosts {
             match &host.addr {
@@ -197,6 +278,19 @@ pub(crate) fn apply(
             );
         }
         pool.ports = Some(PoolPorts::Static);
+    }
+    if let Some((offset, len, psid)) = spec.map_e {
+        let text = if purpose != Purpose::Source {
+            "the 'map-e-portset' option is only valid with nat rules"
+        } else if spec.static_port {
+            "the 'map-e-portset' option can't be used 'static-port'"
+        } else if pool.ports != Some(PoolPorts::NAT_DEFAULT) {
+            "the 'map-e-portset' option can't be used when specifying a port range"
+        } else {
+            pool.ports = Some(PoolPorts::MapE { offset, len, psid });
+            return Ok(pool);
+        };
+        return Err(text.to_owned());
     }
     Ok(pool)
 }

@@ -205,21 +205,25 @@ pub(crate) fn log_quick(statement: &Statement, pair: &Pair) -> Fallible<(Option<
     for part in pair.clone().into_inner() {
         match part.as_rule() {
             Rule::kw_quick => quick = true,
-            Rule::log => log = Some(read_log(statement, &part)?),
+            Rule::log => log = Some(self::log(statement, &part)?),
             _ => {}
         }
     }
     Ok((log, quick))
 }
 
-fn read_log(statement: &Statement, pair: &Pair) -> Fallible<Log> {
+/// Reads a `log` node.
+///
+/// # Errors
+/// The message about an interface that is none for logs.
+pub(crate) fn log(statement: &Statement, pair: &Pair) -> Fallible<Log> {
     let mut log = Log::default();
     for item in pair.clone().into_inner().filter(|part| part.as_rule() == Rule::log_option) {
         let mut words = item.clone().into_inner();
         match words.next().map(|word| word.as_rule()) {
             Some(Rule::kw_all) => log.all = true,
             Some(Rule::kw_matches) => log.matches = true,
-            Some(Rule::kw_user) => log.user = true,
+            Some(Rule::kw_user | Rule::kw_group) => log.user = true,
             _ => {
                 let name = words.map(|word| string(&word)).collect::<Vec<_>>().join(" ");
                 let wrong = |text: String, label: &str| {

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::diag::{Code, Diagnostic};
+use crate::diag::{Code, Diagnostic, Edit, Fix};
 use crate::span::Span;
 use crate::statement::Origin;
 pub(crate) use crate::statement::{
@@ -231,7 +231,8 @@ impl<'a> Scanner<'a> {
                 Diagnostic::error(Code::Typographic, "syntax error")
                     .title(format!("{name} {character:?} instead of the plain character"))
                     .at_span(span, "a word processor or web page may have put it here")
-                    .help("use the plain quotation marks \" or ' and plain blanks"),
+                    .help("use the plain quotation marks \" or ' and plain blanks")
+                    .fix(self.plain_characters(at)),
             );
         }
         match character {
@@ -249,6 +250,27 @@ impl<'a> Scanner<'a> {
         }
         inside.in_word = is_word_char(character);
         statement.push(character, at);
+    }
+
+    /// Puts plain characters into the rest of the line that `at` is in.
+    fn plain_characters(&self, at: usize) -> Fix {
+        let line = self.text[at..].split('\n').next().unwrap_or_default();
+        let edits = line.char_indices().filter(|&(_, found)| typographic(found).is_some());
+        let edit = |(offset, found): (usize, char)| {
+            let plain = match found {
+                '\u{2018}'..='\u{201b}' => "'",
+                '\u{201c}'..='\u{201f}' | '\u{ab}' | '\u{bb}' => "\"",
+                '\u{2010}'..='\u{2015}' | '\u{2212}' => "-",
+                '\u{feff}' => "",
+                _ => " ",
+            };
+            let span = Span::new(at + offset, at + offset + found.len_utf8());
+            Edit { span, text: plain.to_owned() }
+        };
+        Fix {
+            title: "write plain characters in this line".to_owned(),
+            edits: edits.map(edit).collect(),
+        }
     }
 
     /// Skips the newline behind a backslash, if there is one.
@@ -430,7 +452,7 @@ fn undefined(name: &str, span: Span, macros: &Macros) -> Diagnostic {
         .about(name)
         .at_span(span, "no macro of this name is defined above");
     match crate::suggest::nearest(name, macros.keys().map(String::as_str)) {
-        Some(near) => diagnostic.help(format!("did you mean `${near}`?")),
+        Some(near) => diagnostic.did_you_mean(&format!("${near}")),
         None => diagnostic.help(format!("define it before its first use: `{name} = \"value\"`")),
     }
 }

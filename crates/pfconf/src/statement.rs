@@ -63,6 +63,11 @@ pub(crate) enum Use {
 }
 
 impl Statement {
+    /// A statement whose text is from nowhere in the file.
+    pub(crate) fn placeless(text: String, end: usize) -> Self {
+        Self { text, end, ..Self::default() }
+    }
+
     /// Where a range of the text comes from.
     pub(crate) fn locate(&self, start: usize, end: usize) -> Place {
         let first = self.one(start, start == end || start >= self.text.len());

@@ -11,11 +11,13 @@ use crate::address::{Host, World, host_item, table_name};
 use crate::diag::{Code, Diagnostic};
 use crate::lookup::find;
 use crate::parser::{Fallible, Pair, Rule, place, string};
+use crate::plain_list::PlainAddresses;
 use crate::print;
 use crate::scan::Statement;
 use crate::suggest::nearest;
 
-/// A table definition, and the line that `pfctl -v` prints for it.
+/// A table definition, and the line that `pfctl -v` prints for it. With `ready`, the list in the
+/// statement has been emptied and these are its addresses.
 ///
 /// # Errors
 /// The message about what a table cannot hold.
@@ -23,10 +25,10 @@ pub(crate) fn table(
     world: World,
     statement: &Statement,
     parts: &[Pair],
+    mut ready: Option<Vec<TableEntry>>,
 ) -> Fallible<(TableDef, String)> {
     let mut table = TableDef::default();
-    let mut parts_shown: Vec<Option<String>> = Vec::new();
-    let mut files = Vec::new();
+    let mut line = Line::default();
     for part in parts {
         match part.as_rule() {
             Rule::table_ref => table.name = table_name(statement, part)?,
@@ -35,10 +37,13 @@ pub(crate) fn table(
                     match option.as_rule() {
                         Rule::string => flag(statement, &option, &mut table)?,
                         Rule::table_entries => {
-                            let added = list(world, statement, &option)?;
-                            if !added.is_empty() {
-                                parts_shown.push(Some(shown(&added)));
+                            if let Some(entries) = ready.take() {
+                                print::put_entries(line.list(entries.is_empty()), &entries);
+                                table.entries = Some(entries);
+                                continue;
                             }
+                            let added = list(world, statement, &option)?;
+                            put_hosts(line.list(added.is_empty()), &added);
                             let entries = table.entries.get_or_insert_default();
                             for host in &added {
                                 let Some(entry) = entry(host) else { continue };
@@ -48,8 +53,7 @@ pub(crate) fn table(
                         }
                         Rule::table_file => {
                             let (path, added) = file(world, statement, &option)?;
-                            parts_shown.push(None);
-                            files.push(format!(" file \"{path}\""));
+                            line.file(&path);
                             table.entries.get_or_insert_default().extend(added);
                         }
                         _ => {}
@@ -59,27 +63,48 @@ pub(crate) fn table(
             _ => {}
         }
     }
-    let mut contents = String::new();
-    let mut files = files.into_iter();
-    // Lists that stand next to each other print as one.
-    let mut open = false;
-    for part in parts_shown {
-        if let Some(list) = part {
-            contents.push_str(if open { "" } else { " {" });
-            contents.push_str(&list);
-            open = true;
-        } else {
-            contents.push_str(if open { " }" } else { "" });
-            contents.extend(files.next());
-            open = false;
+    let line = line.finish(&table, world);
+    Ok((table, line))
+}
+
+/// What is printed behind the head of a table definition. Lists that stand next to each other
+/// print as one.
+#[derive(Default)]
+struct Line {
+    text: String,
+    open: bool,
+}
+
+impl Line {
+    /// Where the addresses of a list go.
+    fn list(&mut self, is_empty: bool) -> &mut String {
+        if !self.open && !is_empty {
+            self.text.push_str(" {");
+            self.open = true;
+        }
+        &mut self.text
+    }
+
+    fn close(&mut self) {
+        if self.open {
+            self.text.push_str(" }");
+            self.open = false;
         }
     }
-    contents.push_str(if open { " }" } else { "" });
-    if contents.is_empty() && table.entries.is_some() {
-        contents.push_str(" { }");
+
+    fn file(&mut self, path: &str) {
+        self.close();
+        print::put(&mut self.text, format_args!(" file \"{path}\""));
     }
-    let line = print::table_head(&table, world.dialect) + &contents;
-    Ok((table, line))
+
+    fn finish(mut self, table: &TableDef, world: World) -> String {
+        self.close();
+        if self.text.is_empty() && table.entries.is_some() {
+            self.text.push_str(" { }");
+        }
+        self.text.insert_str(0, &print::table_head(table, world.dialect));
+        self.text
+    }
 }
 
 fn flag(statement: &Statement, pair: &Pair, table: &mut TableDef) -> Fallible<()> {
@@ -94,7 +119,7 @@ fn flag(statement: &Statement, pair: &Pair, table: &mut TableDef) -> Fallible<()
                     .at(&place(statement, pair), "not an option of tables");
             let near = nearest(&word, ["persist", "const", "counters"]);
             return Err(Box::new(match near {
-                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+                Some(near) => diagnostic.did_you_mean(near),
                 None => diagnostic.help("the options are persist, const, counters and file"),
             }));
         }
@@ -102,19 +127,16 @@ fn flag(statement: &Statement, pair: &Pair, table: &mut TableDef) -> Fallible<()
     Ok(())
 }
 
-/// Addresses as pfctl prints them, the network of length zero as `any`.
-fn shown(hosts: &[Host]) -> String {
-    let mut text = String::new();
+/// Appends addresses as pfctl prints them, the network of length zero as `any`.
+fn put_hosts(text: &mut String, hosts: &[Host]) {
     for host in hosts {
         text.push_str(if host.negated { " !" } else { " " });
-        let end = pfapi::ruleset::Endpoint { negated: false, addr: host.addr.clone(), port: None };
-        text.push_str(&print::address(&end));
+        print::put_addr(text, &host.addr, None, print::Form::default());
         if let Some(via) = &host.via {
             text.push('@');
             text.push_str(via);
         }
     }
-    text
 }
 
 fn list(world: World, statement: &Statement, pair: &Pair) -> Fallible<Vec<Host>> {
@@ -216,10 +238,16 @@ fn file(world: World, statement: &Statement, pair: &Pair) -> Fallible<(String, V
         Box::new(diagnostic)
     };
     let mut entries = Vec::new();
+    let plain = PlainAddresses::new(world.facts);
     for (index, line) in text.lines().enumerate() {
-        let line = line.split(['#', ';']).next().unwrap_or_default();
+        let comment = line.bytes().position(|octet| matches!(octet, b'#' | b';'));
+        let line = &line[..comment.unwrap_or(line.len())];
         let mut words = line.split_whitespace();
         while let Some(word) = words.next() {
+            if let Some(prefix) = plain.read(word) {
+                entries.push(TableEntry { prefix, negated: false });
+                continue;
+            }
             if word == "weight" {
                 words.next();
                 continue;

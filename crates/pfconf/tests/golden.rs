@@ -10,10 +10,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pfconf::{Input, Severity};
+use pfconf::{Dialect, Input, Severity};
 
 mod common;
-use common::{compile_text, root};
+use common::{compile_text, compile_with, root};
 
 fn cases(folder: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(root().join("tests/golden").join(folder))
@@ -83,6 +83,22 @@ fn accepted_files_list_as_expected() {
     assert!(files.len() >= 40, "only {} files", files.len());
 }
 
+/// `tests/golden/optimize/NNN-name.conf` lists as `.ok` with the optimizer's default.
+#[test]
+fn rules_are_optimized_as_expected() {
+    let mut failures = Vec::new();
+    let files = cases("optimize");
+    for path in &files {
+        let compiled = compile_with(&fs::read_to_string(path).unwrap(), Dialect::OpenBsd, None);
+        if compiled.ruleset.is_none() {
+            failures.push(format!("{} is rejected", path.display()));
+        }
+        compare(path, compiled.listing.as_str(), &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(files.len() >= 10, "only {} files", files.len());
+}
+
 #[test]
 fn example_is_accepted() {
     let mut failures = Vec::new();
@@ -116,4 +132,38 @@ fn rejected_files_say_why() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(files.len() >= 40, "only {} files", files.len());
+}
+
+/// The text with a fix applied.
+fn fixed(text: &str, fix: &pfconf::Fix) -> String {
+    let mut new = String::new();
+    let mut done = 0;
+    for edit in &fix.edits {
+        new.push_str(&text[done..edit.span.start]);
+        new.push_str(&edit.text);
+        done = edit.span.end;
+    }
+    new + &text[done..]
+}
+
+#[test]
+fn fixes_end_the_mistake_that_they_belong_to() {
+    let mut count = 0;
+    for path in cases("reject") {
+        let text = fs::read_to_string(&path).unwrap();
+        for found in compile_text(&text).diagnostics {
+            // Those of an included file are about that file.
+            for fix in found.fixes().iter().filter(|_| found.file() == "stdin") {
+                count += 1;
+                let new = fixed(&text, fix);
+                let after = compile_text(&new);
+                let again = after.diagnostics.iter().find(|other| {
+                    (other.kind(), other.line(), other.summary(), other.primary())
+                        == (found.kind(), found.line(), found.summary(), found.primary())
+                });
+                assert!(again.is_none(), "{}: {fix:?}\n{new}", path.display());
+            }
+        }
+    }
+    assert!(count >= 20, "only {count} fixes");
 }

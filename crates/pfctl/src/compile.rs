@@ -4,7 +4,7 @@
 //! output, one JSON object per line, without begin and commit.
 
 use pfapi::facts::Facts;
-use pfconf::{Input, Listing};
+use pfconf::{Input, Listing, Optimization};
 
 use crate::console::{Console, os_text};
 use crate::error::Error;
@@ -35,6 +35,7 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
         numeric_only: false,
         dialect,
         listing: Listing::Short,
+        optimize: Optimization { for_load: true, ..Optimization::default() },
     };
     let input = Input { name, text: &text };
     let compiled = load::compile(&input, &setting);

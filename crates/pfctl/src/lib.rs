@@ -55,6 +55,7 @@ fn classic(args: &[OsString], console: &mut Console<'_>) -> Exit {
     let written = match flags::classic::parse(args) {
         Ok(Call::Classic(flags)) => return session::run(&flags, console),
         Ok(Call::Compile { name, facts }) => compile::run(&name, &facts, console),
+        Ok(Call::Explain(code)) => text(code.explanation(), console),
         Ok(Call::Help) => text(&help::help(), console),
         Ok(Call::Version) => text(concat!("pfctl ", env!("CARGO_PKG_VERSION"), "\n"), console),
         Err(error) => {

@@ -6,7 +6,9 @@ use pfapi::check::{CheckedRuleset, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
 use pfapi::ruleset::TableDef;
-use pfconf::{CompileOptions, Compiled, Diagnostic, Dialect, Input, Listing, Sources};
+use pfconf::{
+    CompileOptions, Compiled, Diagnostic, Dialect, Input, Listing, Optimization, Sources,
+};
 
 use crate::client::Client;
 use crate::console::Console;
@@ -36,6 +38,8 @@ pub struct Setting<'a> {
     pub dialect: Dialect,
     /// What is to be printed.
     pub listing: Listing,
+    /// `-o`, and what `-o profile` goes by.
+    pub optimize: Optimization<'a>,
 }
 
 /// Compiles `input`. Without errors the ruleset comes back.
@@ -48,6 +52,7 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
         numeric_only: setting.numeric_only,
         dialect: setting.dialect,
         listing: setting.listing,
+        optimize: setting.optimize,
     };
     pfconf::compile(input, &options)
 }
@@ -88,6 +93,11 @@ pub fn show_all(
             }
         };
         console.note(text.trim_end_matches('\n'));
+    }
+    if style.form == ErrorForm::Pretty
+        && let Some(first) = diagnostics.iter().find(shown)
+    {
+        console.note(format_args!("\nMore about a message: pfctl --explain {}", first.code()));
     }
 }
 

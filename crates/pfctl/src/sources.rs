@@ -89,7 +89,14 @@ impl Sources for SystemSources {
 /// # Errors
 /// Those of the file system.
 pub fn read_lossy(path: &Path) -> io::Result<String> {
-    std::fs::read(path).map(|octets| String::from_utf8_lossy(&octets).into_owned())
+    std::fs::read(path).map(lossy)
+}
+
+/// Octets as text, without a copy of what is UTF-8 already.
+#[must_use]
+pub fn lossy(octets: Vec<u8>) -> String {
+    String::from_utf8(octets)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Addresses of a host in the resolver's order, each once.

@@ -7,6 +7,7 @@
 mod addr;
 mod engine;
 mod environment;
+pub mod fault;
 mod filter;
 mod nat;
 mod normalize;
@@ -15,6 +16,7 @@ mod packet;
 mod packet_desc;
 mod pflog;
 mod purge;
+mod quoted;
 pub mod reply;
 mod rewrite;
 mod rng;

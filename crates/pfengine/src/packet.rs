@@ -35,6 +35,8 @@ pub struct PacketMeta {
     pub refragment: Option<Refragment>,
     /// State on the other interface that goes with `link`.
     pub(crate) pair: Option<StateRef>,
+    /// Whether the outbound pass lets the packet by as it is: `af-to` has decided both ways.
+    pub(crate) unfiltered: bool,
     /// Tag that rules wrote onto the packet; cleared by the inbound pass.
     pub(crate) tag: Option<Tag>,
     /// Interface by which the packet came into this host, set by the inbound pass.
@@ -60,6 +62,7 @@ impl PacketMeta {
         self.tag = None;
         self.received_on = None;
         self.prio = Self::PRIO_DEFAULT;
+        self.unfiltered = false;
     }
 
     /// Priority, 0 to 7, as rules have left it.
@@ -146,6 +149,15 @@ pub enum Verdict {
     Held,
 }
 
+impl PacketMeta {
+    /// Whether `af-to` has made the packet: no outbound rules apply, and an error about it is met
+    /// by its state when it comes in like an answer.
+    #[must_use]
+    pub const fn changed_family(&self) -> bool {
+        self.unfiltered
+    }
+}
+
 impl Packet {
     /// A buffer for packets of up to `capacity` octets behind `headroom` octets.
     #[must_use]
@@ -161,6 +173,7 @@ impl Packet {
                 link: None,
                 refragment: None,
                 pair: None,
+                unfiltered: false,
                 tag: None,
                 received_on: None,
                 prio: PacketMeta::PRIO_DEFAULT,

@@ -10,9 +10,9 @@ use pfapi::reason::Reason;
 use pfapi::ruleset::Action;
 use pfapi::units::Direction;
 
-use crate::nat::{Fields, Rewrite, low32};
+use crate::nat::low32;
 use crate::packet::Packet;
-use crate::rules::LoadedRule;
+use crate::rules::{Addresses, LoadedRule};
 
 /// What the first octet of the header says of its length.
 const LENGTH: u8 = 100;
@@ -62,7 +62,7 @@ pub struct Cause<'a> {
     /// User that owns the packet's socket, when the rule asks and it is known.
     pub uid: Option<u32>,
     /// Addresses after translation, when there is any.
-    pub rewritten: Option<Rewrite>,
+    pub rewritten: Option<Addresses>,
 }
 
 /// Records that wait for the caller.
@@ -118,15 +118,8 @@ impl LogBuffer {
 
 /// The header of a record; what OpenBSD writes in host order is little-endian.
 fn header(packet: &Packet, facts: &Facts, cause: &Cause<'_>) -> [u8; PFLOG_HEADER] {
-    let af = if packet.data().first().is_some_and(|first| first >> 4 == 6) {
-        Af::Inet6
-    } else {
-        Af::Inet
-    };
-    let family = match af {
-        Af::Inet => AF_INET,
-        Af::Inet6 => AF_INET6,
-    };
+    let is_v6 = packet.data().first().is_some_and(|first| first >> 4 == 6);
+    let family = number_of(if is_v6 { Af::Inet6 } else { Af::Inet });
     let number = cause.rule.number.unwrap_or(NO_NUMBER);
     let (rule, subrule) = match cause.anchor {
         Some(anchor) => (anchor.number.unwrap_or(NO_NUMBER), number),
@@ -155,18 +148,25 @@ fn header(packet: &Packet, facts: &Facts, cause: &Cause<'_>) -> [u8; PFLOG_HEADE
     header[62] = family;
     if let Some(new) = cause.rewritten {
         header[61] = 1;
+        header[62] = number_of(new.af);
         for (at, addr) in [(64, new.src), (80, new.dst)] {
-            match af {
+            match new.af {
                 Af::Inet => put(&mut header, at, low32(addr).to_be_bytes()),
                 Af::Inet6 => put(&mut header, at, addr.0.to_be_bytes()),
             }
         }
-        if let Fields::Ports { sport, dport } = new.fields {
-            put(&mut header, 96, sport.to_be_bytes());
-            put(&mut header, 98, dport.to_be_bytes());
-        }
+        put(&mut header, 96, new.sport.to_be_bytes());
+        put(&mut header, 98, new.dport.to_be_bytes());
     }
     header
+}
+
+/// The number of a family in a record.
+const fn number_of(af: Af) -> u8 {
+    match af {
+        Af::Inet => AF_INET,
+        Af::Inet6 => AF_INET6,
+    }
 }
 
 /// The rule's action; what the default rule drops without a rule's word counts as blocked.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use pfapi::facts::Facts;
 use pfapi::reason::{LimitCounter, Reason};
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfconf::{BuiltinSources, CompileOptions, Input, OsMatch, Sources};
@@ -63,6 +64,8 @@ struct Accounted {
 pub(crate) struct Play<'a> {
     pub scenario: &'a Scenario,
     files: &'a dyn Files,
+    /// Interfaces as they are now.
+    facts: Facts,
     pub engine: Arc<Engine>,
     worker: Worker,
     pub now: Uptime,
@@ -139,8 +142,10 @@ impl<'a> Play<'a> {
         let facts = scenario.world.facts.clone();
         let engine = Engine::new(EngineConfig { facts, seed, hostid: 1 }, START);
         let _ = engine.set_enabled(true, START);
+        engine.use_routes(Box::new(scenario.world.clone()));
         let before = engine.info(START);
         Self {
+            facts: scenario.world.facts.clone(),
             scenario,
             files,
             worker: engine.worker(),
@@ -257,12 +262,13 @@ impl<'a> Play<'a> {
     fn try_load(&self, name: &str, text: &str) -> Result<(), String> {
         let sources = ScenarioSources { scenario: self.scenario, files: self.files };
         let options = CompileOptions {
-            facts: &self.scenario.world.facts,
+            facts: &self.facts,
             sources: &sources,
             defines: &[],
             numeric_only: true,
             dialect: pfconf::detect(text).0,
             listing: pfconf::Listing::Short,
+            optimize: pfconf::Optimization::default(),
         };
         let compiled = pfconf::compile(&Input { name, text }, &options);
         let Some(ruleset) = compiled.ruleset else {
@@ -505,6 +511,14 @@ impl<'a> Play<'a> {
             Command::Kill(filter) => {
                 let _ = self.engine.kill_states(filter, self.now);
                 Ok(())
+            }
+            Command::Addresses(name, addresses) => {
+                for interface in &mut self.facts.interfaces {
+                    if interface.name == *name {
+                        interface.addresses.clone_from(addresses);
+                    }
+                }
+                self.engine.set_facts(self.facts.clone())
             }
             Command::ClearCounters => {
                 self.engine.clear_rule_counters();

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use pfapi::addr::Prefix;
 use pfapi::control::{Flush, KillFilter};
+use pfapi::facts::InterfaceAddress;
 use pfapi::reason::{LimitCounter, Reason, TableCounter};
 use pfapi::ruleset::TableEntry;
 use pfapi::units::Direction;
@@ -235,6 +236,8 @@ pub enum Command {
     Kill(KillFilter),
     /// `pfctl -T add`, `-T delete`
     Table(String, bool, Vec<TableEntry>),
+    /// An interface has these addresses now; routes stay.
+    Addresses(String, Vec<InterfaceAddress>),
     /// `pfctl -z`
     ClearCounters,
 }

@@ -627,6 +627,16 @@ fn command(cursor: &mut Cursor) -> Result<Command, Fault> {
             let destinations = hosts.collect();
             Command::Kill(KillFilter::Hosts { sources, destinations, interface: None })
         }
+        "addresses" => {
+            let name = cursor.word("the name of an interface")?.to_owned();
+            let mut addresses = Vec::new();
+            while !cursor.is_done() {
+                let before = *cursor;
+                let address = world::address(cursor.token());
+                addresses.push(address.ok_or_else(|| before.fault("expected address/length"))?);
+            }
+            Command::Addresses(name, addresses)
+        }
         "table" => {
             let name = cursor.word("the name of a table")?.to_owned();
             let before = *cursor;
@@ -645,7 +655,8 @@ fn command(cursor: &mut Cursor) -> Result<Command, Fault> {
         }
         word => {
             return Err(before.fault(format!(
-                "`{word}` is no command: enable, disable, flush, kill, table or clear-counters"
+                "`{word}` is no command: enable, disable, flush, kill, table, addresses or \
+                 clear-counters"
             )));
         }
     })

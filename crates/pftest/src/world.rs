@@ -104,3 +104,13 @@ impl World {
             .map_or(Way::None, |(_, link)| Way::Link(link))
     }
 }
+
+impl pfengine::Routes for World {
+    fn way_to(&self, addr: IpAddr) -> pfengine::Way {
+        match self.way(addr) {
+            Way::Host => pfengine::Way::Here,
+            Way::Link(link) => pfengine::Way::Interface(link),
+            Way::None => pfengine::Way::None,
+        }
+    }
+}

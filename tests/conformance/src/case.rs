@@ -44,6 +44,8 @@ pub(crate) struct Call {
 pub(crate) enum Wanted {
     /// Succeed, with this file on standard output.
     Output(PathBuf),
+    /// Succeed, with the numbered rules of this listing on standard output.
+    Rules(PathBuf),
     /// Write this file: standard error, then standard output, as when both go to one pipe.
     Both(PathBuf),
     /// Fail, and write this file, likewise.

@@ -47,6 +47,10 @@ fn compare(output: &Output, wanted: &Wanted) -> Result<Outcome, String> {
             let text = diff(&wanted, &output.out);
             (failed || wanted != output.out, format!("{}{text}", output.err))
         }
+        Wanted::Rules(file) => {
+            let (wanted, got) = (rules(&read(file)?), rules(&output.out));
+            (failed || wanted != got, format!("{}{}", output.err, diff(&wanted, &got)))
+        }
         Wanted::Both(file) | Wanted::Failure(file) => {
             let (wanted_text, got) = (read(file)?, both());
             let kept = matches!(wanted, Wanted::Both(_)) || failed;
@@ -60,6 +64,26 @@ fn compare(output: &Output, wanted: &Wanted) -> Result<Outcome, String> {
         Wanted::Success => (failed, both()),
     };
     Ok(if differs { Outcome::Failed(text) } else { Outcome::Passed })
+}
+
+/// The numbered rules of a listing, and the braces around them. Left out are counters and how many
+/// addresses tables and interfaces have, which depend on a load.
+fn rules(listing: &str) -> String {
+    let lines = listing.lines().map(str::trim_start);
+    let lines = lines.filter(|line| line.starts_with(['@', '}']));
+    lines.flat_map(|line| [without_counts(line), "\n".to_owned()]).collect()
+}
+
+/// Without `:N` and `:*` in front of closing brackets.
+fn without_counts(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    for piece in line.split_inclusive(['>', ')']) {
+        let end = piece.trim_end_matches(['>', ')']);
+        let head = end.trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '*');
+        text.push_str(head.strip_suffix(':').filter(|_| head != end).unwrap_or(end));
+        text.push_str(&piece[end.len()..]);
+    }
+    text
 }
 
 /// Compares what words stand for: `WORD: ADDRESS...` lines in the order of addresses.

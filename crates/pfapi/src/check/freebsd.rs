@@ -65,6 +65,11 @@ fn filter(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     if options.max_src_nodes.is_some() && options.source_track != Some(SourceTrack::Rule) {
         report(Mistake::SourceNodesGlobal);
     }
+    match rule.action {
+        Action::Block(_) if rule.route.is_some() => report(Mistake::RouteOnAction("block")),
+        Action::Match if rule.route.is_some() => report(Mistake::RouteOnAction("match")),
+        _ => {}
+    }
     if matches!(rule.action, Action::Block(_)) && rule.state != StatePolicy::None {
         report(Mistake::StateOnBlock);
     }

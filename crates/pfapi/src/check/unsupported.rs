@@ -79,7 +79,15 @@ fn options(options: &Options, report: &mut impl FnMut(&str)) {
         debug: _,
         hostid,
         log_interface,
+        fail_returns,
+        keep_counters,
     } = options;
+    if *fail_returns {
+        report("set fail-policy return");
+    }
+    if *keep_counters {
+        report("set keepcounters");
+    }
     if hostid.is_some() {
         report("set hostid");
     }
@@ -126,7 +134,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         tagged: _,
         rtable,
         divert,
-        af_to,
+        af_to: _,
         nat,
         rdr,
         route,
@@ -171,9 +179,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         (state_word.is_some(), state_word.unwrap_or_default()),
         (!state_options.is_empty(), "state options"),
         (divert.is_some(), "divert"),
-        (af_to.is_some(), "af-to"),
-        (nat.is_some() && af_to.is_none(), "nat-to"),
-        (rdr.is_some() && af_to.is_none(), "rdr-to"),
+        ([nat, rdr].into_iter().flatten().any(|pool| pool.sticky), "sticky-address"),
         (route.is_some(), "route-to, reply-to, dup-to"),
     ];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {

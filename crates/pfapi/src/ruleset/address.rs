@@ -66,7 +66,7 @@ impl DynamicAddr {
 }
 
 /// Which addresses of an interface a dynamic address means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DynamicPart {
     /// The addresses themselves.

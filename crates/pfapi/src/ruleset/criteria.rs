@@ -5,7 +5,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// `on [!] interface`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InterfaceMatch {
     /// `!`
@@ -15,7 +15,7 @@ pub struct InterfaceMatch {
 }
 
 /// `on [!] rdomain N`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RdomainMatch {
     /// `!`
@@ -25,7 +25,7 @@ pub struct RdomainMatch {
 }
 
 /// `user` or `group`: a comparison with the id of the socket's owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdMatch {
     /// `= a`
@@ -47,7 +47,7 @@ pub enum IdMatch {
 }
 
 /// A user or group id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Id {
     /// `unknown`: no socket on this host, as for every forwarded packet.
@@ -82,7 +82,7 @@ impl fmt::Display for IdMatch {
 }
 
 /// `[!] tagged name`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TagMatch {
     /// `!`
@@ -92,7 +92,7 @@ pub struct TagMatch {
 }
 
 /// So many events in so many seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Events.
@@ -108,7 +108,7 @@ impl fmt::Display for Rate {
 }
 
 /// `flags want/mask`: the packet's flags in `mask` are exactly `want`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TcpFlagsMatch {
     /// Flags that must be set, a subset of `mask`.
@@ -143,7 +143,7 @@ impl fmt::Display for TcpFlagsMatch {
 }
 
 /// `icmp-type T code C`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IcmpMatch {
     /// ICMP or `ICMPv6` type, by the family of the rule.

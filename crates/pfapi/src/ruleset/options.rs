@@ -34,6 +34,12 @@ pub struct Options {
     /// `set loginterface`; `None` keeps what is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_interface: Option<LogInterface>,
+    /// `set fail-policy return`: packets that a `pass` rule cannot let pass are answered.
+    #[serde(default)]
+    pub fail_returns: bool,
+    /// `set keepcounters`: rules that stay the same keep their counters over a load.
+    #[serde(default)]
+    pub keep_counters: bool,
 }
 
 /// `set reassemble`.
@@ -94,6 +100,14 @@ impl DebugLevel {
         ("panic", Self::Emerg),
         ("warn", Self::Warning),
         ("warning", Self::Warning),
+    ];
+
+    /// Names of the levels on FreeBSD.
+    pub const FREEBSD_NAMES: &[(&str, Self)] = &[
+        ("none", Self::Emerg),
+        ("urgent", Self::Err),
+        ("misc", Self::Notice),
+        ("loud", Self::Debug),
     ];
 
     /// The level with this name, upper and lower case alike, or with this number from 0 to 7.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{
-    BuiltinSources, CompileOptions, Compiled, Dialect, Fingerprints, Input, Listing, OsMatch,
-    Sources, compile,
+    BuiltinSources, CompileOptions, Compiled, Dialect, Fingerprints, Input, Level, Listing,
+    Optimization, OsMatch, Sources, compile,
 };
 
 /// The repository's root.
@@ -104,6 +104,11 @@ pub fn compile_text(text: &str) -> Compiled {
 
 /// The same in a dialect.
 pub fn compile_in(text: &str, dialect: Dialect) -> Compiled {
+    compile_with(text, dialect, Some(Level::None))
+}
+
+/// The same, optimized as asked for.
+pub fn compile_with(text: &str, dialect: Dialect, optimize: Option<Level>) -> Compiled {
     let facts = router();
     let options = CompileOptions {
         facts: &facts,
@@ -112,6 +117,7 @@ pub fn compile_in(text: &str, dialect: Dialect) -> Compiled {
         numeric_only: false,
         dialect,
         listing: Listing::Rules,
+        optimize: Optimization { level: optimize, ..Optimization::default() },
     };
     compile(&Input { name: "stdin", text }, &options)
 }

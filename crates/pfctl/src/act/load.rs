@@ -2,11 +2,14 @@
 //!
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`, sbin/pfctl/parse.y `parse_config`.
 
+use std::cell::RefCell;
 use std::path::Path;
 
+use pfapi::control::{Request, Response};
 use pfapi::facts::Facts;
 use pfconf::{
-    Compiled, Dialect, FingerprintMistake, Input, Listing, Severity, Sources, name_ports,
+    Compiled, Counted, Dialect, FingerprintMistake, Input, Listing, Optimization, Severity,
+    Sources, name_ports,
 };
 
 use crate::console::{os_text, printable};
@@ -17,9 +20,9 @@ use crate::facts::{self, DEFAULT_CONFIG};
 use crate::flags::classic::{Classic, Names, OutputForm};
 use crate::load::{self, Setting, Style};
 use crate::machine;
-use crate::report;
+use crate::report::Outcome;
 use crate::session::Session;
-use crate::sources::{FINGERPRINTS, SystemSources, read_lossy};
+use crate::sources::{FINGERPRINTS, SystemSources, lossy, read_lossy};
 
 /// Loads the rules of a file, or with `-n` only compiles them.
 ///
@@ -37,21 +40,30 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     let flags = session.flags;
     let dialect = dialect(session, file, &text);
     let world = World::find(session, dialect)?;
-    let setting = Setting {
-        facts: world.facts(),
-        sources: world.sources(),
-        defines: &load::defines(&flags.defines, session.console),
-        numeric_only: flags.names == Names::Never,
-        dialect,
-        listing: match flags.verbosity {
-            0 => Listing::Short,
-            1 => Listing::Rules,
-            _ if flags.format == OutputForm::Json => Listing::Rules,
-            _ => Listing::Numbered,
-        },
-    };
+    let defines = load::defines(&flags.defines, session.console);
     let input = Input { name: if file == "-" { "stdin" } else { file }, text: &text };
-    let mut compiled = load::compile(&input, &setting);
+    let mut compiled = {
+        let session = RefCell::new(&mut *session);
+        let setting = Setting {
+            facts: world.facts(),
+            sources: world.sources(),
+            defines: &defines,
+            numeric_only: flags.names == Names::Never,
+            dialect,
+            listing: match flags.verbosity {
+                0 => Listing::Short,
+                1 => Listing::Rules,
+                _ if flags.format == OutputForm::Json => Listing::Rules,
+                _ => Listing::Numbered,
+            },
+            optimize: Optimization {
+                level: flags.optimize,
+                running: Some(&|| running(&mut session.borrow_mut())),
+                for_load: !flags.no_action,
+            },
+        };
+        load::compile(&input, &setting)
+    };
     // `-P` asks OpenBSD's pfctl for names, and FreeBSD's for numbers.
     if flags.port_names != dialect.is_freebsd() {
         let named = compiled.listing.iter().map(|line| name_ports(line, world.sources()));
@@ -60,9 +72,11 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }
-    if flags.format == OutputForm::Json {
+    if flags.format != OutputForm::Text {
         let listing = (flags.verbosity > 0).then_some(&compiled.listing);
-        report::write(session.console.out, &input, dialect, &compiled, listing)?;
+        let (compiled, input) = (&compiled, &input);
+        let outcome = Outcome { input, dialect, compiled, listing };
+        outcome.write(flags.format, session.console.out)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
     load::show(&compiled, &input, style(session), session.console);
@@ -74,6 +88,32 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         load::transact(session.client()?, ruleset)?;
     }
     Ok(Exit::Success)
+}
+
+/// The rules in force with their counters. Without them the optimizer does what it can, as with
+/// `-o basic`.
+fn running(session: &mut Session<'_, '_>) -> Vec<Counted> {
+    if session.flags.env.is_some() {
+        return Vec::new();
+    }
+    let mut rules = Vec::new();
+    let asked = session.list(&Request::Rules, "rules", |_, _, response| {
+        let Response::Rules { rules: part } = response else {
+            return Err(Error::Unexpected("rules"));
+        };
+        rules.extend(part.into_iter().map(|report| Counted {
+            packets: report.packets[0].saturating_add(report.packets[1]),
+            rule: report.rule,
+        }));
+        Ok(())
+    });
+    match asked {
+        Ok(()) => rules,
+        Err(error) => {
+            session.console.warn(format_args!("no counters to optimize by: {error}"));
+            Vec::new()
+        }
+    }
 }
 
 /// The dialect of `--dialect`, or the one that the text is written in.
@@ -170,7 +210,7 @@ fn read(session: &mut Session<'_, '_>, file: &str) -> std::io::Result<String> {
     }
     let mut octets = Vec::new();
     session.console.input.read_to_end(&mut octets)?;
-    Ok(String::from_utf8_lossy(&octets).into_owned())
+    Ok(lossy(octets))
 }
 
 fn style(session: &Session<'_, '_>) -> Style {

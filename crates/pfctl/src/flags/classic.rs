@@ -9,9 +9,10 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use pfapi::control::DEFAULT_SOCKET;
 use pfapi::dialect::Dialect;
+use pfconf::{Code, Level};
 
 use super::defs::{FLAGS, Support, WORDS, classic_command};
-use super::words::{Clear, Show, TableCommand, WordError, check_optimization};
+use super::words::{Clear, Show, TableCommand, WordError, optimization};
 
 /// What one call asks for. The order of the actions is fixed: see `crate::session`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Classic {
     pub defines: Vec<String>,
     /// `-i`
     pub interface: Option<String>,
+    /// `-o`
+    pub optimize: Option<Level>,
     /// `-R`
     pub rule: Option<u32>,
     /// `-p`
@@ -61,7 +64,7 @@ pub struct Classic {
     pub errors: Option<ErrorForm>,
     /// `--env`; only with `-n`.
     pub env: Option<PathBuf>,
-    /// `--format`; JSON only with `-n` and `-f`.
+    /// `--format`; other than text only with `-n` and `-f`.
     pub format: OutputForm,
     /// `--strict`
     pub strict: bool,
@@ -77,6 +80,10 @@ pub enum OutputForm {
     Text,
     /// One JSON object to standard output.
     Json,
+    /// A SARIF 2.1.0 log to standard output.
+    Sarif,
+    /// Workflow commands of GitHub to standard output.
+    GitHub,
 }
 
 /// Whether names are looked up.
@@ -112,6 +119,8 @@ pub enum Call {
         /// Interfaces as JSON.
         facts: String,
     },
+    /// `--explain`
+    Explain(Code),
     /// `--help`
     Help,
     /// `--version`
@@ -160,6 +169,10 @@ pub fn parse(args: &[OsString]) -> Result<Call, FlagError> {
     if count("version") > 0 {
         return Ok(Call::Version);
     }
+    if let Some(code) = text(&matches, "explain") {
+        let code = code.parse::<Code>().map_err(|error| FlagError::Plain(error.to_string()))?;
+        return Ok(Call::Explain(code));
+    }
     refuse_missing(&matches)?;
     if let Some(name) = text(&matches, "compile") {
         let facts = text(&matches, "facts")
@@ -193,9 +206,6 @@ fn refuse_missing(matches: &ArgMatches) -> Result<(), FlagError> {
 
 fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
     let given = |id: &str| matches.get_count(id) > 0;
-    if let Some(level) = text(matches, "o") {
-        check_optimization(&level)?;
-    }
     let kill = texts(matches, "k");
     if kill.len() > 2 {
         return Err(FlagError::Explained("can only specify -k twice".to_owned()));
@@ -218,6 +228,7 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         anchor: text(matches, "a"),
         defines: texts(matches, "D"),
         interface: text(matches, "i"),
+        optimize: text(matches, "o").map(|level| optimization(&level)).transpose()?,
         rule: text(matches, "R").map(|id| rule_number(&id)).transpose()?,
         socket: text(matches, "p").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from),
         config: text(matches, "config").map(PathBuf::from),
@@ -262,10 +273,10 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
     if classic.env.is_some() && !classic.no_action {
         return plain("--env needs -n: rules for another machine are not loaded");
     }
-    if classic.format == OutputForm::Json
+    if classic.format != OutputForm::Text
         && (!classic.no_action || classic.file.is_none() || classic.table.is_some())
     {
-        return plain("--format json is for checks of rules: it needs -n and -f");
+        return plain("--format is for checks of rules: it needs -n and -f");
     }
     Ok(())
 }
@@ -286,8 +297,10 @@ fn output_form(word: &str) -> Result<OutputForm, FlagError> {
     match word {
         "text" => Ok(OutputForm::Text),
         "json" => Ok(OutputForm::Json),
+        "sarif" => Ok(OutputForm::Sarif),
+        "github" => Ok(OutputForm::GitHub),
         _ => {
-            let text = format!("Unknown output form '{word}': it is text or json");
+            let text = format!("Unknown output form '{word}': it is text, json, sarif or github");
             Err(FlagError::Explained(text))
         }
     }
@@ -372,6 +385,7 @@ mod tests {
         assert_eq!(flags.file.as_deref(), Some("/etc/pf.conf"));
         assert_eq!(flags.defines, ["a=b", "c=d"]);
         assert_eq!(classic("-Fa").clear, Some(Clear::All));
+        assert_eq!(classic("-o none -op -e").optimize, Some(Level::Profile));
         assert_eq!(classic("-f -").file.as_deref(), Some("-"));
     }
 
@@ -399,7 +413,7 @@ mod tests {
             ("-e word", "unknown command line argument: word ..."),
             ("-F all -i tun0", "don't specify an interface with -Fall"),
             ("--errors loud -e", "Unknown error form 'loud': it is classic or pretty"),
-            ("--format xml -n", "Unknown output form 'xml': it is text or json"),
+            ("--format xml -n", "Unknown output form 'xml': it is text, json, sarif or github"),
             ("--dialect plan9 -n", "Unknown dialect 'plan9': it is auto, openbsd or freebsd"),
         ] {
             assert_eq!(call(line), Err(FlagError::Explained(text.to_owned())), "{line}");
@@ -411,7 +425,7 @@ mod tests {
             ("--env x -f y", "--env needs -n: rules for another machine are not loaded"),
             (
                 "-n --format json -t a -T show",
-                "--format json is for checks of rules: it needs -n and -f",
+                "--format is for checks of rules: it needs -n and -f",
             ),
             ("-gsr", "-g: not supported, there is no debugging output"),
             ("-s queue", "-s queue: not supported, there are no queues"),

@@ -38,6 +38,7 @@ pub fn usage() -> String {
         text.push_str(&piece);
     }
     text.push_str("\n       pfctl completions shell\n");
+    text.push_str("       pfctl fmt [--check] [--dialect name] [-D macro=value] [file ...]\n");
     text
 }
 
@@ -79,7 +80,8 @@ mod tests {
              \t[-f file] [-i interface] [-k key] [-o level] [-p socket] [-R id]\n\
              \t[-s modifier] [-t table -T command [address ...]]\n\
              \t[--config file] [--dialect name] [--env folder] [--errors form]\n\
-             \t[--format form]\n       pfctl completions shell\n"
+             \t[--explain code] [--format form]\n       pfctl completions shell\n\
+             \x20      pfctl fmt [--check] [--dialect name] [-D macro=value] [file ...]\n"
         );
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_lookup_option`, with its spelling of "ambigious".
 
+use pfconf::Level;
+
 /// Why a word was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
@@ -168,12 +170,14 @@ impl TableCommand {
     }
 }
 
-/// Checks the argument of `-o`, which has no effect: the engine chooses its own search.
+/// The argument of `-o`.
 ///
 /// # Errors
 /// Unknown or ambiguous words.
-pub fn check_optimization(word: &str) -> Result<(), WordError> {
-    look_up("-o", "optimization", &[("none", Ok(())), ("basic", Ok(())), ("profile", Ok(()))], word)
+pub fn optimization(word: &str) -> Result<Level, WordError> {
+    const LIST: &[Entry<Level>] =
+        &[("none", Ok(Level::None)), ("basic", Ok(Level::Basic)), ("profile", Ok(Level::Profile))];
+    look_up("-o", "optimization", LIST, word)
 }
 
 #[cfg(test)]
@@ -198,7 +202,7 @@ mod tests {
         }
         assert_eq!(Clear::parse("R"), Ok(Clear::Reset));
         assert_eq!(TableCommand::parse("te"), Ok(TableCommand::Test));
-        assert_eq!(check_optimization("b"), Ok(()));
+        assert_eq!(optimization("b"), Ok(Level::Basic));
     }
 
     #[test]
@@ -210,6 +214,6 @@ mod tests {
         assert_eq!(text("So"), "-s Sources: not supported, there are no source tracking entries");
         assert_eq!(Clear::parse("x").unwrap_err().to_string(), "Unknown flush modifier 'x'");
         assert_eq!(TableCommand::parse("x").unwrap_err().to_string(), "Unknown table command 'x'");
-        assert_eq!(check_optimization("x").unwrap_err().to_string(), "Unknown optimization 'x'");
+        assert_eq!(optimization("x").unwrap_err().to_string(), "Unknown optimization 'x'");
     }
 }

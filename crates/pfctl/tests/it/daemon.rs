@@ -6,7 +6,8 @@ use pfapi::control::{
 };
 use pfapi::facts::Facts;
 use pfapi::limit::Limits;
-use pfapi::ruleset::{Action, Rule};
+use pfapi::port::PortMatch;
+use pfapi::ruleset::{Action, Rule, TcpFlagsMatch};
 use pfapi::timeout::Timeouts;
 
 fn failed(kind: FailureKind, message: &str) -> Reply {
@@ -28,7 +29,7 @@ fn good(request: &Request) -> Reply {
 #[test]
 fn load_is_one_transaction() {
     let rules = "pass\n".repeat(ITEMS_PER_FRAME + 1);
-    let (outcome, requests) = Daemon::start(good).run(&["-f", "-"], &rules);
+    let (outcome, requests) = Daemon::start(good).run(&["-o", "none", "-f", "-"], &rules);
     assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
     assert!(matches!(
         requests.as_slice(),
@@ -41,6 +42,99 @@ fn load_is_one_transaction() {
             Request::Commit { ticket: 5 },
         ] if first.len() == ITEMS_PER_FRAME && second.len() == 1
     ));
+}
+
+/// What a load prints, and the tables and rules that it sends as one text.
+fn loaded(args: &[&str], rules: &str) -> (String, String) {
+    let (outcome, requests) = Daemon::start(good).run(&[args, &["-f", "-"]].concat(), rules);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    let mut text = String::new();
+    for request in requests {
+        match request {
+            Request::AddTables { tables, .. } => {
+                text.extend(tables.iter().map(|table| pfconf::print::table(table) + "\n"));
+            }
+            Request::AddRules { rules, .. } => {
+                text.extend(rules.iter().map(|rule| pfconf::print::rule(rule) + "\n"));
+            }
+            _ => {}
+        }
+    }
+    (outcome.out, text)
+}
+
+#[test]
+fn load_optimizes_unless_told_otherwise() {
+    let rules = "pass out\npass out inet\nblock in from 192.0.2.1 label \"$nr\"\n";
+    let one = "pass out all flags S/SA\n\
+               block drop in inet from 192.0.2.1 to any label \"1\"\n";
+    let two = "pass out all flags S/SA\npass out inet all flags S/SA\n\
+               block drop in inet from 192.0.2.1 to any label \"2\"\n";
+    let quiet = "set ruleset-optimization none\n";
+    assert_eq!(loaded(&[], rules).1, one);
+    assert_eq!(loaded(&["-o", "none"], rules).1, two);
+    assert_eq!(loaded(&[], &format!("{quiet}{rules}")).1, two);
+    assert_eq!(loaded(&["-ob"], &format!("{quiet}{rules}")).1, one);
+    // The first line counts, as in pfctl.
+    let later = format!("set ruleset-optimization basic\n{quiet}{rules}");
+    assert_eq!(loaded(&[], &later).1, one);
+}
+
+#[test]
+fn tables_of_a_load_have_names_of_their_own() {
+    let rules = "block in from { 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4 192.0.2.5 192.0.2.6 }\n";
+    let (shown, text) = loaded(&["-v"], rules);
+    assert_eq!(shown, text);
+    let name = text.split(['<', '>']).nth(1).unwrap();
+    let (head, number) = name.rsplit_once('_').unwrap();
+    let identifier = head.strip_prefix("__automatic_").unwrap();
+    assert!(u32::from_str_radix(identifier, 16).is_ok(), "{name}");
+    assert_eq!(number, "0");
+    // The same rules have the same names, others have others.
+    assert_eq!(loaded(&["-v"], rules).1, text);
+    let other = loaded(&["-v"], &rules.replace('6', "7")).1;
+    assert_ne!(other.split(['<', '>']).nth(1), Some(name));
+}
+
+#[test]
+fn profile_puts_busy_rules_first() {
+    let rules = "pass quick proto tcp to port 1\npass quick proto tcp to port 2\n";
+    let report = |number, port: u16, packets| {
+        let mut rule = Rule::new(Action::Pass);
+        rule.quick = true;
+        rule.proto = Some(6);
+        rule.flags = Some(TcpFlagsMatch::S_SA);
+        rule.to.port = Some(PortMatch::Equal(port));
+        RuleReport {
+            number,
+            rule,
+            evaluations: 0,
+            packets: [packets, 1],
+            bytes: [0; 2],
+            states: 0,
+            states_total: 0,
+            uid: 0,
+            pid: 0,
+            expired: false,
+        }
+    };
+    let answer = move |request: &Request| match request {
+        Request::Rules => Reply::Frames(vec![
+            Response::Rules { rules: vec![report(0, 1, 5), report(1, 2, 50)] },
+            Response::End,
+        ]),
+        other => good(other),
+    };
+    let run = |args: &[&str]| {
+        let args = [args, &["-vf", "-"]].concat();
+        let (outcome, requests) = Daemon::start(answer).run(&args, rules);
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+        (outcome.out, requests.contains(&Request::Rules))
+    };
+    let one = "pass quick proto tcp from any to any port = 1 flags S/SA\n";
+    let two = "pass quick proto tcp from any to any port = 2 flags S/SA\n";
+    assert_eq!(run(&["-o", "profile"]), ([two, one].concat(), true));
+    assert_eq!(run(&[]), ([one, two].concat(), false));
 }
 
 #[test]

@@ -56,7 +56,10 @@ fn mistakes_look_as_the_page_shows_them() {
             file,
         );
         assert_eq!(outcome.code, 1, "{chapter}");
-        assert_eq!(outcome.err.replace(" --> stdin:", " --> pf.conf:"), shown, "{chapter}");
+        // The page says once what stands behind the messages of every file.
+        let (err, more) = outcome.err.rsplit_once("\nMore about a message: ").unwrap();
+        assert!(shown.contains(more["pfctl --explain ".len()..].trim_end()), "{more}");
+        assert_eq!(err.replace(" --> stdin:", " --> pf.conf:"), shown, "{chapter}");
         checked += 1;
     }
     assert_eq!(checked, 10);

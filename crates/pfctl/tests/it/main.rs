@@ -7,5 +7,6 @@ mod daemon;
 mod docs;
 mod env;
 mod fmt;
+mod formats;
 mod program;
 mod tables;

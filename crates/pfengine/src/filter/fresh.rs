@@ -10,11 +10,13 @@ use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
 use super::{Filter, Flow, carry_out, wscale_offer};
+use crate::fault::{self, Fault};
+use crate::nat::{Shares, Translator};
 use crate::normalize::timestamps::{Connection, End, Timestamps};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Evaluation, Live, NoTranslation, PacketView, Surroundings};
+use crate::rules::{Evaluation, Live, PacketView, Surroundings};
 use crate::state::entry::{Body, DatagramState, HalfOpen, State};
 use crate::state::icmp;
 use crate::state::key::Keys;
@@ -48,13 +50,19 @@ impl Filter<'_> {
             sockets: self.engine.sockets.get().map(|sockets| &**sockets),
         };
         let scratch = &mut self.parts.scratch;
-        let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut NoTranslation)?;
+        let mut translator = Translator::new(&self.view, place.direction, &flow.desc);
+        let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;
+        let beyond = translator.key(&found.addresses);
+        let shares = translator.shares;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
         self.log_decided(packet, &flow.desc, &found);
         match rule.rule.action {
             Action::Block(answer) => {
                 Self::count_stateless(&found, place.direction, flow.desc.total);
+                if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(64) {
+                    return Ok(Verdict::Pass);
+                }
                 if flow.desc.transport == Transport::Fragment {
                     return Err(Reason::Fragment);
                 }
@@ -66,10 +74,16 @@ impl Filter<'_> {
                     return Err(Reason::IpOption);
                 }
                 if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
-                    let mut state = self.new_state(packet, &flow.desc, &found, Keys::new(key, key));
+                    let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
+                    let keys = match place.direction {
+                        Direction::In => Keys::new(key, beyond),
+                        Direction::Out => Keys::new(beyond, key),
+                    };
+                    let mut state = self.new_state(packet, &flow.desc, &found, (keys, shares));
                     self.begin_timestamps(packet, &flow.desc, &mut state)?;
                     self.insert(packet, state, flow.desc.total)?;
                     carry_out(packet, &flow.desc, &found.actions, &mut self.parts.rng);
+                    self.translate(packet, &flow.desc, &keys)?;
                     return Ok(Verdict::Pass);
                 }
                 Self::count_stateless(&found, place.direction, flow.desc.total);
@@ -94,7 +108,7 @@ impl Filter<'_> {
         packet: &Packet,
         desc: &PacketDesc,
         found: &Evaluation<'_>,
-        keys: Keys,
+        (keys, shares): (Keys, Shares),
     ) -> State {
         let (body, timeout) = match desc.transport {
             Transport::Tcp(tcp) => {
@@ -124,6 +138,7 @@ impl Filter<'_> {
             cleared: Live::default(),
             pair: packet.meta.link,
             purge: false,
+            shares,
             body,
             timestamps: None,
             // The state behind an inbound one belongs to the same connection.
@@ -178,7 +193,9 @@ impl Filter<'_> {
             InsertError::Limit => Reason::Memory,
             InsertError::Collision => Reason::StateInsert,
         })?;
-        self.parts.stats.state_table(TableCounter::Inserts, 1);
+        if !fault::is(Fault::InsertsUncounted) {
+            self.parts.stats.state_table(TableCounter::Inserts, 1);
+        }
         if let Some(mut inbound) = packet.meta.link.and_then(|link| self.engine.store.follow(link))
         {
             inbound.pair = Some(made);

@@ -2,6 +2,7 @@
 //!
 //! Source: OpenBSD sys/net/pf.c `pf_test` (case TCP), `pf_synproxy`.
 
+use pfapi::addr::Af;
 use pfapi::reason::Reason;
 use pfapi::units::Direction;
 
@@ -12,6 +13,7 @@ use crate::packet_desc::{PacketDesc, TcpDesc};
 use crate::reply;
 use crate::seq::SeqNum;
 use crate::state::entry::{Body, State};
+use crate::state::key::Keys;
 use crate::state::proxy::{Numbers, ProxyStep};
 use crate::state::store::Held;
 use crate::syncookie::{Decoded, Tuple, announced_mss};
@@ -116,8 +118,7 @@ impl<'a> Filter<'a> {
         debug_assert!(fits, "the scratch packet holds the longest segment without payload");
         syn.meta = packet.meta;
         syn.meta.offload = crate::packet::Offload::default();
-        syn.meta.link = None;
-        syn.meta.pair = None;
+        syn.meta.start();
         let Arrival::Parsed(mut flow) = self.receive(&mut syn) else {
             self.parts.syn = syn;
             return Recreated::Stateless;
@@ -153,32 +154,33 @@ impl<'a> Filter<'a> {
         let step = body.proxy(tcp, forward, self.classic);
         let max_mss = state.actions.max_mss;
         state.update_half_open(&self.engine.store.half_open);
-        let link = state.reference();
+        let (link, keys) = (state.reference(), state.keys);
         drop(state);
         let back = self.answer_to(flow, tcp);
+        let onward = across(turned(back), &keys, packet.meta.direction, flow.desc.af);
         match step {
             ProxyStep::Drop => Err(ProxyStep::REASON),
             ProxyStep::Connect { seq, mss } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let mss = mss.map(|mss| if max_mss == 0 { mss } else { mss.min(max_mss) });
-                let segment = TcpSegment { seq: seq.0, flags: SYN, mss, ..turned(back) };
+                let segment = TcpSegment { seq: seq.0, flags: SYN, mss, ..onward };
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);
+                packet.meta.unfiltered = keys.changes_family();
                 Ok(Verdict::Pass)
             }
             ProxyStep::Join { to_server, to_client } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let packet_to_server = SmallPacket::of_segment(&numbered(back, to_server, ACK));
-                self.parts
-                    .outputs
-                    .push_back(Output::Send { packet: packet_to_server, filtered: true });
-                replace(packet, &numbered(turned(back), to_client, ACK))?;
+                let filtered = !keys.changes_family();
+                self.parts.outputs.push_back(Output::Send { packet: packet_to_server, filtered });
+                replace(packet, &numbered(onward, to_client, ACK))?;
                 Ok(Verdict::Answer)
             }
             ProxyStep::Refuse { seq, ack } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let numbers = Numbers { seq, ack, window: 0 };
-                replace(packet, &numbered(turned(back), numbers, RST | ACK))?;
+                replace(packet, &numbered(onward, numbers, RST | ACK))?;
                 Ok(Verdict::Answer)
             }
         }
@@ -209,6 +211,23 @@ const fn turned(segment: TcpSegment) -> TcpSegment {
         dst: segment.src,
         sport: segment.dport,
         dport: segment.sport,
+        ..segment
+    }
+}
+
+/// A segment that goes on in the direction of the packet at hand, with the addresses of the other
+/// side of its state.
+fn across(segment: TcpSegment, keys: &Keys, direction: Direction, af: Af) -> TcpSegment {
+    if !keys.is_translated() {
+        return segment;
+    }
+    let (key, direction) = keys.beyond(direction, af);
+    let source = usize::from(direction == Direction::Out);
+    TcpSegment {
+        src: key.addr[source].to_ip(key.af),
+        dst: key.addr[1 - source].to_ip(key.af),
+        sport: key.port[source],
+        dport: key.port[1 - source],
         ..segment
     }
 }

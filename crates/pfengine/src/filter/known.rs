@@ -5,7 +5,7 @@ use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
 use super::{Filter, Flow, carry_out, replace, wscale_offer};
-use crate::nat::{self, Rewrite};
+use crate::nat::{self, FieldKind, Rewrite};
 use crate::normalize::timestamps::{Connection, End};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
@@ -161,7 +161,7 @@ impl<'a> Filter<'a> {
         state.count(forward, flow.desc.total);
         self.log_known(packet, &flow.desc, &state, None);
         carry_out(packet, &flow.desc, &state.actions, &mut self.parts.rng);
-        Self::translate(packet, &flow.desc, &state.keys);
+        self.translate(packet, &flow.desc, &state.keys)?;
         let (link, pair) = (state.reference(), state.pair);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {
@@ -173,12 +173,26 @@ impl<'a> Filter<'a> {
     }
 
     /// Gives a packet the addresses of the other side of its state.
-    pub(super) fn translate(packet: &mut Packet, desc: &PacketDesc, keys: &Keys) {
-        if keys.is_translated() {
-            let direction = packet.meta.direction;
-            let other = keys.get(keys.side(direction, desc.af).other());
-            nat::rewrite(packet, desc, &Rewrite::of_key(other, direction, desc));
+    pub(super) fn translate(
+        &mut self,
+        packet: &mut Packet,
+        desc: &PacketDesc,
+        keys: &Keys,
+    ) -> Result<(), Reason> {
+        if !keys.is_translated() {
+            return Ok(());
         }
+        let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
+        let new = Rewrite::of_key(key, direction, FieldKind::of(desc));
+        if keys.changes_family() {
+            nat::change_family(packet, desc, &new, self.parts.rng.next_u16())?;
+            packet.meta.unfiltered = true;
+            // The sender's fragments were of the other family.
+            packet.meta.refragment = None;
+        } else {
+            nat::rewrite(packet, desc, &new);
+        }
+        Ok(())
     }
 
     /// Links the two states of a flow that met in one packet, for the first time or after a

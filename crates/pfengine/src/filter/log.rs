@@ -6,11 +6,10 @@ use pfapi::reason::Reason;
 use pfapi::units::Direction;
 
 use super::Filter;
-use crate::nat::Rewrite;
 use crate::packet::Packet;
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::pflog::Cause;
-use crate::rules::Evaluation;
+use crate::rules::{Addresses, Evaluation};
 use crate::state::entry::State;
 use crate::state::icmp::{self, IcmpClass};
 
@@ -43,6 +42,7 @@ impl Filter<'_> {
             return;
         }
         let uid = if found.actions.log_user { self.owner(packet, desc) } else { None };
+        let rewritten = Some(found.addresses).filter(|new| *new != Addresses::of(desc));
         let rules = &self.snapshot.rules;
         let calls = self.parts.scratch.logs.iter().map(|call| {
             let anchor = call.anchor.map(|step| &**rules.rule(step));
@@ -52,7 +52,7 @@ impl Filter<'_> {
             decider.map(|log| (log.interface, &**found.rule, found.anchor.map(|rule| &**rule)));
         for (interface, rule, anchor) in calls.chain(own) {
             let reason = Reason::Match;
-            let cause = Cause { interface, rule, anchor, reason, uid, rewritten: None };
+            let cause = Cause { interface, rule, anchor, reason, uid, rewritten };
             self.parts.log.add(packet, &self.snapshot.facts, &cause);
         }
     }
@@ -86,9 +86,15 @@ impl Filter<'_> {
         let has_key = !matches!(desc.transport, Transport::Icmp { icmp_type, .. }
             if icmp::classify(desc.af, icmp_type) == IcmpClass::Error);
         let rewritten = (has_key && state.keys.is_translated()).then(|| {
-            let direction = packet.meta.direction;
-            let other = state.keys.get(state.keys.side(direction, desc.af).other());
-            Rewrite::of_key(other, direction, desc)
+            let (key, direction) = state.keys.beyond(packet.meta.direction, desc.af);
+            let (from, to) = if direction == Direction::Out { (1, 0) } else { (0, 1) };
+            Addresses {
+                af: key.af,
+                src: key.addr[from],
+                dst: key.addr[to],
+                sport: key.port[from],
+                dport: key.port[to],
+            }
         });
         let uid = if state.actions.log_user { self.owner(packet, desc) } else { None };
         let anchor = state.anchor.as_deref();

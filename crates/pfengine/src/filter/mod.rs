@@ -16,6 +16,7 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
+use crate::fault::{self, Fault};
 use crate::normalize::{scrub, tcp_flags};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
@@ -95,7 +96,7 @@ impl<'a> Filter<'a> {
             packet.meta.start();
             packet.meta.received_on = Some(packet.meta.interface);
         }
-        if self.snapshot.rules.skip.contains(packet.meta.interface.0) {
+        if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
         }
         let parsed: Parsed = PacketDesc::parse(packet.data());
@@ -165,7 +166,7 @@ impl<'a> Filter<'a> {
         }
         verdict.unwrap_or_else(|reason| {
             // Packets that rules decided were counted as "match" when that happened.
-            if reason != Reason::Match {
+            if reason != Reason::Match && !fault::is(Fault::DropsUncounted) {
                 self.parts.stats.reason(reason);
             }
             Verdict::Drop(reason)

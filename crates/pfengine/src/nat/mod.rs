@@ -1,8 +1,21 @@
 //! Translation of addresses and ports.
 //!
-//! `pool` and `port` choose, `rewrite` carries out. Which rules ask for it, and in which order, is
-//! the business of the rule evaluation.
+//! `pool` and `port` choose, `embed` puts addresses of one family into those of the other, and
+//! `rewrite` carries out. Which rules ask for it, and in which order, is the business of the rule
+//! evaluation.
 
+mod embed;
+mod family;
+mod family_icmp;
+mod pool;
+mod port;
+mod quote;
 mod rewrite;
+mod translate;
 
-pub use rewrite::{Fields, Rewrite, low32, rewrite};
+pub use family::change_family;
+pub use family_icmp::change_error_family;
+pub use pool::{Named, Pool};
+pub use quote::rewrite_error;
+pub use rewrite::{FieldKind, Rewrite, low32, rewrite};
+pub use translate::{Shares, Translator};

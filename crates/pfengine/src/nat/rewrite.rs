@@ -50,23 +50,49 @@ pub enum Fields {
     None,
 }
 
+/// Which fields besides addresses a packet has that its key says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// Source and destination port.
+    Ports,
+    /// The identifier of a query, which stands at the end that asks.
+    Id {
+        /// Whether the packet is the answer.
+        reply: bool,
+    },
+    /// None.
+    None,
+}
+
+impl FieldKind {
+    /// Those of a packet.
+    pub const fn of(desc: &PacketDesc) -> Self {
+        match desc.transport {
+            Transport::Tcp(_) | Transport::Udp { .. } => Self::Ports,
+            Transport::Icmp { icmp_type, .. } => Self::of_icmp(desc.af, icmp_type),
+            Transport::Other | Transport::Fragment => Self::None,
+        }
+    }
+
+    /// Those of an ICMP message.
+    pub const fn of_icmp(af: Af, icmp_type: u8) -> Self {
+        match icmp::classify(af, icmp_type) {
+            IcmpClass::Query { has_id: true, reply, .. } => Self::Id { reply },
+            _ => Self::None,
+        }
+    }
+}
+
 impl Rewrite {
-    /// What a packet that crosses in `direction` looks like when it builds `key`, whose family is
-    /// the packet's.
-    pub fn of_key(key: &Key, direction: Direction, desc: &PacketDesc) -> Self {
+    /// What a packet that crosses in `direction` looks like when it builds `key`.
+    pub fn of_key(key: &Key, direction: Direction, kind: FieldKind) -> Self {
         let source = usize::from(direction == Direction::Out);
-        let fields = match desc.transport {
-            Transport::Tcp(_) | Transport::Udp { .. } => {
+        let fields = match kind {
+            FieldKind::Ports => {
                 Fields::Ports { sport: key.port[source], dport: key.port[1 - source] }
             }
-            Transport::Icmp { icmp_type, .. } => match icmp::classify(desc.af, icmp_type) {
-                // The id stands at the end that asks.
-                IcmpClass::Query { has_id: true, reply, .. } => {
-                    Fields::Id(key.port[if reply { 1 - source } else { source }])
-                }
-                _ => Fields::None,
-            },
-            Transport::Other | Transport::Fragment => Fields::None,
+            FieldKind::Id { reply } => Fields::Id(key.port[usize::from(reply) ^ source]),
+            FieldKind::None => Fields::None,
         };
         Self { src: key.addr[source], dst: key.addr[1 - source], fields }
     }
@@ -145,7 +171,7 @@ fn write_addresses(data: &mut [u8], desc: &PacketDesc, new: &Rewrite) -> Delta {
 }
 
 /// Writes ports or id at the start of a transport header.
-fn write_fields(transport: &mut [u8], fields: Fields) -> Delta {
+pub fn write_fields(transport: &mut [u8], fields: Fields) -> Delta {
     let mut change = |at: usize, new: u16| {
         let old = u16_at(transport, at);
         put16(transport, at, new);
@@ -171,7 +197,7 @@ pub fn put16(data: &mut [u8], at: usize, word: u16) {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::packet::{Checksum, Offload};
     use crate::wire::checksum::{Sum, ipv4_header_is_intact, packet_is_intact};

@@ -206,7 +206,10 @@ fn endpoint(end: &Endpoint, names: &Names<'_>) -> CompiledEndpoint {
             .tables
             .get(name)
             .map_or_else(|| CompiledAddr::Nets(Vec::new()), |t| CompiledAddr::Table(Arc::clone(t))),
-        AddrMatch::Dynamic(dynamic) => CompiledAddr::Nets(dynamic_nets(dynamic, names.facts)),
+        AddrMatch::Dynamic(dynamic) => {
+            let nets = dynamic_prefixes(dynamic, names.facts);
+            CompiledAddr::Nets(nets.into_iter().map(Masked::from).collect())
+        }
         AddrMatch::NoRoute => CompiledAddr::NoRoute,
         AddrMatch::UrpfFailed => CompiledAddr::UrpfFailed,
         // Routes have no labels here; `pfapi::check::unsupported` refuses them.
@@ -215,9 +218,9 @@ fn endpoint(end: &Endpoint, names: &Names<'_>) -> CompiledEndpoint {
     CompiledEndpoint { negated: end.negated, addr, port: end.port }
 }
 
-/// Addresses that `(interface:part)` means on this machine. Source: OpenBSD sys/net/pf_if.c
+/// Addresses and networks that `(interface:part)` means on this machine. Source: OpenBSD sys/net/pf_if.c
 /// `pfi_instance_add`.
-fn dynamic_nets(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Masked> {
+pub(super) fn dynamic_prefixes(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Prefix> {
     let mut nets = Vec::new();
     for interface in facts.members(&dynamic.interface) {
         let mut families = Vec::new();
@@ -230,11 +233,11 @@ fn dynamic_nets(dynamic: &DynamicAddr, facts: &Facts) -> Vec<Masked> {
             // `/n` widens single addresses; a network has its own length.
             let wide = |addr| {
                 let len = dynamic.prefix_len.unwrap_or(af.bits()).min(af.bits());
-                Masked::from(Prefix::new(addr, len))
+                Prefix::new(addr, len)
             };
             match dynamic.part {
                 DynamicPart::Address => nets.push(wide(address.addr)),
-                DynamicPart::Network => nets.push(Masked::from(address.network())),
+                DynamicPart::Network => nets.push(address.network()),
                 DynamicPart::Broadcast => nets.extend(broadcast(address.network()).map(wide)),
                 DynamicPart::Peer => nets.extend(address.peer.map(wide)),
             }

@@ -4,17 +4,21 @@
 //! the rules before have left, everything else is the packet's own.
 
 use core::cell::OnceCell;
+use std::sync::Arc;
 
+use pfapi::reason::Reason;
 use pfapi::ruleset::{Id, IdMatch, proto};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use super::compile::{CompiledAddr, CompiledEndpoint, CompiledRule, Rest};
 use super::fingerprint::{Fingerprints, SynFacts};
+use super::rule::LoadedRule;
 use super::tag::Tag;
 use super::threshold::SharedThreshold;
-use super::translate::Addresses;
+use super::translate::{Addresses, Translate};
 use crate::addr::Addr;
 use crate::environment::{Owner, Routes, Sockets, Way};
+use crate::fault::{self, Fault};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::rng::Rng;
 use crate::state::icmp;
@@ -86,6 +90,18 @@ impl<'p> Subject<'p> {
             system: OnceCell::new(),
             owner: OnceCell::new(),
         }
+    }
+
+    /// Lets a rule translate.
+    ///
+    /// # Errors
+    /// As [`Translate::translate`].
+    pub fn translate(
+        &mut self,
+        rule: &Arc<LoadedRule>,
+        translate: &mut impl Translate,
+    ) -> Result<(), Reason> {
+        translate.translate(rule, &mut self.working.addresses, self.surroundings.rng)
     }
 
     fn system(&self) -> Option<u32> {
@@ -163,7 +179,8 @@ impl CompiledRule {
 
     fn matches_ports(&self, now: &Addresses) -> bool {
         self.from.port.is_none_or(|port| port.matches(now.sport))
-            && self.to.port.is_none_or(|port| port.matches(now.dport))
+            && (self.to.port.is_none_or(|port| port.matches(now.dport))
+                || fault::is(Fault::PortsIgnored))
     }
 }
 

@@ -52,6 +52,7 @@ impl Program {
                     program.calls.extend(called(rulesets, &ruleset.path, &anchor.path));
                     first..position(program.calls.len())
                 });
+                rule.bind_pools(names);
                 let test = CompiledRule::new(&rule.rule, names);
                 program.steps.push(Step { rule: Arc::clone(rule), test, calls });
             }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
-use pfapi::ruleset::Rule;
+use pfapi::ruleset::{AddrMatch, Rule};
 use pfapi::units::Direction;
 
 use super::actions::Actions;
+use super::compile::{Names, dynamic_prefixes};
 use super::tag::{Tag, Tags};
 use super::threshold::SharedThreshold;
 use crate::engine::Loader;
+use crate::nat::{Named, Pool};
 
 /// A rule in force, or one that states of an earlier load still refer to.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct LoadedRule {
     pub actions: Actions,
     /// `tag`.
     pub tag: Option<Tag>,
+    /// Where it takes new addresses and next hops from.
+    pub pools: Pools,
     /// Packets that `max-pkt-rate` has counted.
     pub rate: SharedThreshold,
     /// For `once`: set by the match that used the rule up.
@@ -37,6 +41,27 @@ pub struct LoadedRule {
     evaluations: AtomicU64,
     /// Its counters.
     pub counters: RuleCounters,
+}
+
+/// Pools of a rule.
+#[derive(Debug)]
+pub struct Pools {
+    /// `nat-to`, and the source of `af-to`.
+    pub nat: Option<Pool>,
+    /// `rdr-to`, and the destination of `af-to`.
+    pub rdr: Option<Pool>,
+    /// `route-to`, `reply-to`, `dup-to`.
+    pub route: Option<Pool>,
+}
+
+impl Pools {
+    fn new(rule: &Rule) -> Self {
+        Self {
+            nat: rule.nat.as_deref().map(Pool::new),
+            rdr: rule.rdr.as_deref().map(Pool::new),
+            route: rule.route.as_ref().map(|route| Pool::new(&route.pool)),
+        }
+    }
 }
 
 /// Counters of one rule.
@@ -117,6 +142,7 @@ impl LoadedRule {
         Self {
             actions: Actions::of(&rule),
             tag: rule.tag.as_deref().and_then(|name| tags.get(name)),
+            pools: Pools::new(&rule),
             rule,
             path: Arc::clone(path),
             number,
@@ -127,6 +153,28 @@ impl LoadedRule {
             evaluations: AtomicU64::new(0),
             counters: RuleCounters::default(),
         }
+    }
+
+    /// Says what the names in its pools mean from now on.
+    pub(super) fn bind_pools(&self, names: &Names<'_>) {
+        let bind = |pool: Option<&Pool>, addr: Option<&AddrMatch>| {
+            let (Some(pool), Some(addr)) = (pool, addr) else { return };
+            match addr {
+                AddrMatch::Table(name) => {
+                    if let Some(table) = names.tables.get(name) {
+                        pool.bind(Named::Table(Arc::clone(table)));
+                    }
+                }
+                AddrMatch::Dynamic(dynamic) => {
+                    pool.bind(Named::of_prefixes(&dynamic_prefixes(dynamic, names.facts)));
+                }
+                _ => {}
+            }
+        };
+        let Pools { nat, rdr, route } = &self.pools;
+        bind(nat.as_ref(), self.rule.nat.as_ref().map(|pool| &pool.addr));
+        bind(rdr.as_ref(), self.rule.rdr.as_ref().map(|pool| &pool.addr));
+        bind(route.as_ref(), self.rule.route.as_ref().map(|route| &route.pool.addr));
     }
 
     /// Whether `once` has used the rule up.

@@ -8,6 +8,7 @@ use pfapi::reason::Reason;
 use super::rule::LoadedRule;
 use crate::addr::Addr;
 use crate::packet_desc::PacketDesc;
+use crate::rng::Rng;
 
 /// Addresses and ports of a packet as the rules walked so far have left them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +47,23 @@ pub trait Translate {
         &mut self,
         rule: &Arc<LoadedRule>,
         addresses: &mut Addresses,
+        rng: &mut Rng,
     ) -> Result<(), Reason>;
 }
 
-/// Leaves all addresses as they are: for evaluations of rulesets without translation, which is
-/// what [`pfapi::check::unsupported`] sees to.
+/// Leaves all addresses as they are.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub struct NoTranslation;
 
+#[cfg(test)]
 impl Translate for NoTranslation {
-    fn translate(&mut self, _: &Arc<LoadedRule>, _: &mut Addresses) -> Result<(), Reason> {
+    fn translate(
+        &mut self,
+        _: &Arc<LoadedRule>,
+        _: &mut Addresses,
+        _: &mut Rng,
+    ) -> Result<(), Reason> {
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use super::program::{Program, Step};
 use super::rule::LoadedRule;
 use super::tag::Tag;
 use super::translate::{Addresses, Translate};
+use crate::fault::{self, Fault};
 
 /// Anchors that may be open at once; a ruleset that calls itself ends here.
 ///
@@ -33,7 +34,6 @@ pub struct Evaluation<'a> {
     /// What match rules and the deciding rule ask for, for the state that the packet begins.
     pub actions: Actions,
     /// Addresses and ports after all translation.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for translation, which is refused yet"))]
     pub addresses: Addresses,
     /// Tag of the packet from now on, when it passes; `actions` has it too.
     pub tag: Option<Tag>,
@@ -134,14 +134,13 @@ impl LoadedRules {
             Some((step, anchor)) => (self.rule(step), anchor.map(|step| self.rule(step))),
             None => (&self.default_rule, None),
         };
-        let Walk { subject, mut actions, .. } = walk;
-        let mut working = subject.working;
+        let Walk { mut subject, mut actions, .. } = walk;
         actions.merge(&rule.actions);
-        actions.tag = working.tag;
+        actions.tag = subject.working.tag;
         if rule.translates() {
-            translate.translate(rule, &mut working.addresses)?;
+            subject.translate(rule, translate)?;
         }
-        let Working { addresses, tag } = working;
+        let Working { addresses, tag } = subject.working;
         Ok(Evaluation { rule, anchor, actions, addresses, tag })
     }
 }
@@ -236,7 +235,7 @@ impl Walk<'_, '_> {
             self.scratch.matches.push(self.at);
             self.actions.merge(&rule.actions);
             if rule.translates()
-                && let Err(reason) = translate.translate(rule, &mut self.subject.working.addresses)
+                && let Err(reason) = self.subject.translate(rule, translate)
             {
                 self.stop();
                 return Err(reason);
@@ -244,7 +243,7 @@ impl Walk<'_, '_> {
             if let Some(log) = log {
                 self.log(log.interface);
             }
-        } else {
+        } else if !(fault::is(Fault::FirstMatchDecides) && self.decided.is_some()) {
             self.decided = Some((self.at, self.anchor));
         }
         if !log.is_some_and(|log| log.matches) {

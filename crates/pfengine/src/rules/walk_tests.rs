@@ -319,6 +319,7 @@ impl Translate for Shift {
         &mut self,
         rule: &Arc<LoadedRule>,
         addresses: &mut Addresses,
+        _: &mut Rng,
     ) -> Result<(), Reason> {
         if addresses.dport == 1 {
             return Err(Reason::Translate);

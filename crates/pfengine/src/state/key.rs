@@ -122,6 +122,13 @@ impl Keys {
         }
     }
 
+    /// The key that a packet of this state builds once it is translated, and the direction in
+    /// which it does.
+    pub fn beyond(&self, direction: Direction, af: Af) -> (&Key, Direction) {
+        let key = self.get(self.side(direction, af).other());
+        (key, if self.changes_family() { direction.reversed() } else { direction })
+    }
+
     /// Whether a packet that crosses in `direction` and builds `key` belongs to the state.
     pub fn meet(&self, direction: Direction, key: &Key) -> bool {
         match direction {

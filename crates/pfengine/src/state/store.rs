@@ -13,7 +13,8 @@ use pfapi::units::{Direction, IfIndex};
 
 use super::entry::{HalfOpenGauges, State};
 use super::index::{Index, IndexWriter};
-use super::key::{HashSecret, Hashed, Key, Keys};
+use super::key::{HashSecret, Hashed, Key, Keys, Side};
+use crate::fault::{self, Fault};
 use crate::packet::StateRef;
 
 /// Slots that are allocated together; small, so that growing never takes long.
@@ -169,7 +170,7 @@ impl Store {
     fn allocate(&self) -> Option<u32> {
         let limit = u64::from(self.limit.load(Ordering::Relaxed)).min(SLOTS_MAX as u64);
         let reserved = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-            (count < limit).then_some(count + 1)
+            (count < limit || fault::is(Fault::LimitIgnored)).then_some(count + 1)
         });
         reserved.ok()?;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,6 +233,15 @@ impl<'a> View<'a> {
         };
         let bound = (store.bound.load(Ordering::Relaxed) != 0).then(|| search(true)).flatten();
         bound.or_else(|| search(false))
+    }
+
+    /// Whether a living state has this key on this side.
+    pub fn is_taken(&self, key: &Key, side: Side) -> bool {
+        let found = self.index.find(self.store.hash(key), |slot| {
+            let held = self.store.lock(slot)?;
+            (!held.purge && held.keys.get(side) == key).then_some(())
+        });
+        found.is_some()
     }
 
     /// Inserts a state, taking over the keys of those that are closed on both sides.

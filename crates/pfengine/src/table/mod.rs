@@ -1,9 +1,13 @@
 //! Tables: sets of networks with longest match, shared by rules and changed while they are used.
 
+mod list;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use core::net::IpAddr;
+
+use arc_swap::ArcSwapOption;
 
 use pfapi::addr::{Af, Prefix};
 use pfapi::control::TableReport;
@@ -12,6 +16,9 @@ use pfapi::units::Uptime;
 use prefix_trie::PrefixMap;
 
 use crate::addr::Addr;
+use crate::fault::{self, Fault};
+
+pub use list::{AddressList, FamilyList, Share};
 
 /// A table in force, or one that rules name and nobody has defined.
 ///
@@ -24,6 +31,10 @@ pub struct Table {
     /// Defined by the ruleset or by `pfctl -T`; others exist only in the rules that name them.
     defined: AtomicBool,
     contents: RwLock<Contents>,
+    /// `weight` of entries, for pools.
+    weights: Vec<(Prefix, u16)>,
+    /// The contents as pools see them, when one uses the table.
+    list: ArcSwapOption<AddressList>,
     cleared: AtomicU64,
     matched: AtomicU64,
     no_match: AtomicU64,
@@ -110,6 +121,8 @@ impl Table {
             flags: Flags::default(),
             defined: AtomicBool::new(false),
             contents: RwLock::default(),
+            weights: Vec::new(),
+            list: ArcSwapOption::empty(),
             cleared: AtomicU64::new(0),
             matched: AtomicU64::new(0),
             no_match: AtomicU64::new(0),
@@ -132,16 +145,49 @@ impl Table {
                 }
             }
         }
-        Self {
+        let table = Self {
             flags: Flags {
                 persist: definition.persist,
                 constant: definition.constant,
                 counters: definition.counters,
             },
             defined: AtomicBool::new(true),
+            weights: definition.weights.clone(),
+            // The list of the table before is not in force, but it has the loads.
+            list: ArcSwapOption::new(before.and_then(|before| before.list.load_full())),
             contents: RwLock::new(contents),
             cleared: AtomicU64::new(now.as_nanos()),
             ..Self::undefined(&definition.name)
+        };
+        if table.list.load().is_some() {
+            table.enlist(&table.read());
+        }
+        table
+    }
+
+    /// Makes the table ready for pools: from now on its addresses are kept as a list too.
+    pub fn serve_pools(&self) {
+        let contents = self.read();
+        if self.list.load().is_none() {
+            self.enlist(&contents);
+        }
+    }
+
+    /// Addresses in order, for a table that serves pools.
+    pub fn list(&self) -> arc_swap::Guard<Option<Arc<AddressList>>> {
+        self.list.load()
+    }
+
+    fn enlist(&self, contents: &Contents) {
+        let before = self.list.load();
+        let list = AddressList::new(&contents.entries(), &self.weights, before.as_deref());
+        self.list.store(Some(Arc::new(list)));
+    }
+
+    /// Brings the list up to date after a change.
+    fn changed(&self, contents: &Contents) {
+        if self.list.load().is_some() {
+            self.enlist(contents);
         }
     }
 
@@ -167,7 +213,9 @@ impl Table {
     /// Empties a table that rules name but that is to exist no longer.
     pub fn undefine(&self) {
         self.defined.store(false, Ordering::Relaxed);
-        *self.write() = Contents::default();
+        let mut contents = self.write();
+        *contents = Contents::default();
+        self.changed(&contents);
     }
 
     /// Whether the table stays without rules that name it.
@@ -190,7 +238,8 @@ impl Table {
 
     /// Whether a rule that names the table matches `addr`; counts the look-up.
     pub fn lookup(&self, af: Af, addr: Addr) -> bool {
-        let matched = self.read().longest_match(addr.to_ip(af)).is_some_and(|entry| !entry.negated);
+        let matched = fault::is(Fault::TablesMatchAll)
+            || self.read().longest_match(addr.to_ip(af)).is_some_and(|entry| !entry.negated);
         if matched { &self.matched } else { &self.no_match }.fetch_add(1, Ordering::Relaxed);
         matched
     }
@@ -211,6 +260,9 @@ impl Table {
                 added.push(entry);
             }
         }
+        if !added.is_empty() {
+            self.changed(&contents);
+        }
         added
     }
 
@@ -223,6 +275,9 @@ impl Table {
                 contents.remove(entry.prefix);
                 deleted.push(entry);
             }
+        }
+        if !deleted.is_empty() {
+            self.changed(&contents);
         }
         deleted
     }

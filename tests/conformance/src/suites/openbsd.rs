@@ -12,6 +12,10 @@ const PFSETUP: &str = "lo1000010 index 8 flags UP,LOOPBACK,RUNNING,MULTICAST,LIN
 /// The case that loads rules and shows what is in force.
 const NEEDS_DAEMON: &str = "pf112";
 
+/// Listings that leave rules of anchors out, or have braces for empty ones.
+const SHOWS_ANCHORS: &[(&str, &str)] =
+    &[("pf92", "optimized"), ("pf100", "optimized"), ("pf100", "loaded")];
+
 /// Macros that the kernel tests get from their makefiles, with values of the right kind.
 const KERNEL_MACROS: &[(&str, &[&str])] = &[
     (
@@ -64,6 +68,8 @@ pub fn add(root: &Path, cases: &mut Vec<Case>) -> Result<(), String> {
     let env = EnvFolder::new(root.join("env"));
     prints("openbsd/pf", &root.join("pf"), &env, cases)?;
     again("openbsd/selfpf", &root.join("pf"), &env, cases)?;
+    loads("openbsd/loaded", &root.join("pf"), ("loaded", "none"), &env, cases)?;
+    loads("openbsd/optimized", &root.join("pf"), ("optimized", "basic"), &env, cases)?;
     prints("openbsd/pfopt", &root.join("pfopt"), &env, cases)?;
     let with_setup = EnvFolder { interfaces: PFSETUP, ..env.clone() };
     prints("openbsd/pfsetup", &root.join("pfsetup"), &with_setup, cases)?;
@@ -119,6 +125,27 @@ fn prints(
         let wanted = wanted.map_or(Wanted::Success, Wanted::Output);
         let mut call = call(folder, env, &["-o", "none", "-nv", "-f", "-"], wanted);
         call.args.extend(words(&folder.join(format!("{name}.opts")))?);
+        cases.push(case(suite, &name, with_input(call, &name)));
+    }
+    Ok(())
+}
+
+/// Rules as they are in force; only the rules are compared, as counters need a firewall.
+fn loads(
+    suite: &'static str,
+    folder: &Path,
+    (extension, level): (&str, &str),
+    env: &EnvFolder,
+    cases: &mut Vec<Case>,
+) -> Result<(), String> {
+    for name in stems(folder, extension)? {
+        if SHOWS_ANCHORS.contains(&(name.as_str(), extension)) {
+            let reason = "it shows anchors as only a firewall in operation does";
+            cases.push(Case { suite, name, task: Task::Unable(reason) });
+            continue;
+        }
+        let wanted = Wanted::Rules(folder.join(format!("{name}.{extension}")));
+        let call = call(folder, env, &["-o", level, "-nvv", "-f", "-"], wanted);
         cases.push(case(suite, &name, with_input(call, &name)));
     }
     Ok(())

@@ -62,7 +62,7 @@ fn tcpdump_reads_the_packet_log() {
         assert!(!finished(&mut curl, 10).status.success());
         let mut datagram = lab.command(CLIENT, "bash");
         datagram.args(["-c", &format!("echo x > /dev/udp/{}/7", SERVER.v4())]);
-        output_of(&mut datagram, 10);
+        let _ = output_of(&mut datagram, 10);
 
         wait_for(file, "rule 2");
         let all = tcpdump(file, &[]);
@@ -99,7 +99,7 @@ fn tcpdump_reads_the_packet_log() {
         wait_until("a new file", Duration::from_secs(5), || Path::new(file).exists());
         let mut ping = lab.command(CLIENT, "ping");
         ping.args(["-n", "-c", "1", "-W", "2", &SERVER.v4()]);
-        output_of(&mut ping, 10);
+        let _ = output_of(&mut ping, 10);
         wait_for(file, "pass in on tun0");
         assert_eq!(tcpdump("/run/pf-log-test.old", &[]).lines().count(), records);
     });

@@ -5,8 +5,11 @@
 
 use std::io::{self, Write};
 
-use pfconf::{Compiled, Diagnostic, Dialect, Input, Lines, Severity, Span};
+use pfconf::{Diagnostic, Edit, Fix, Input, Severity, Span};
 use serde::Serialize;
+
+use super::Outcome;
+use super::place::{Position, ends, text_of};
 
 /// Version of the form.
 const VERSION: u32 = 1;
@@ -37,6 +40,7 @@ struct Message<'a> {
     context: Vec<Place<'a>>,
     notes: &'a [String],
     helps: &'a [String],
+    fixes: Vec<Correction<'a>>,
 }
 
 #[derive(Serialize)]
@@ -46,50 +50,47 @@ struct Place<'a> {
     end: Position,
 }
 
-/// Where something is. Lines and columns count from 1, columns in characters.
 #[derive(Serialize)]
-struct Position {
-    offset: usize,
-    line: usize,
-    column: usize,
+struct Correction<'a> {
+    title: &'a str,
+    edits: Vec<Change<'a>>,
 }
 
-/// Writes the report of `compiled`, which came from `input`; with `listing` if there is one.
-///
-/// # Errors
-/// Failures of `out`.
-pub fn write(
-    out: &mut dyn Write,
-    input: &Input<'_>,
-    dialect: Dialect,
-    compiled: &Compiled,
-    listing: Option<&Lines>,
-) -> io::Result<()> {
+#[derive(Serialize)]
+struct Change<'a> {
+    start: Position,
+    end: Position,
+    text: &'a str,
+}
+
+pub fn write(out: &mut dyn Write, outcome: Outcome<'_>) -> io::Result<()> {
+    let Outcome { input, dialect, compiled, listing } = outcome;
     let report = Report {
         schema: "pfctl-check",
         version: VERSION,
         file: input.name,
         dialect: dialect.word(),
         accepted: compiled.ruleset.is_some(),
-        diagnostics: compiled
-            .diagnostics
-            .iter()
-            .filter(|found| !found.is_consequence())
-            .map(|found| message(found, input))
-            .collect(),
+        diagnostics: outcome.messages().map(|found| message(found, input)).collect(),
         listing: listing.map(|lines| lines.iter().collect()),
     };
     serde_json::to_writer(&mut *out, &report)?;
     writeln!(out)
 }
 
-fn message<'a>(diagnostic: &'a Diagnostic, input: &Input<'_>) -> Message<'a> {
-    // Offsets are of the text at hand; those of an included file would lead astray.
-    let is_here = diagnostic.file() == input.name;
-    let place = |(span, label): (Span, &'a str)| Place {
-        label,
-        start: position(input.text, span.start),
-        end: position(input.text, span.end),
+fn message<'a>(diagnostic: &'a Diagnostic, input: &Input<'a>) -> Message<'a> {
+    let text = text_of(diagnostic, input);
+    let place = |(span, label): (Span, &'a str)| {
+        let (start, end) = ends(text, span);
+        Place { label, start, end }
+    };
+    let change = |edit: &'a Edit| {
+        let (start, end) = ends(text, edit.span);
+        Change { start, end, text: &edit.text }
+    };
+    let correction = |fix: &'a Fix| Correction {
+        title: &fix.title,
+        edits: fix.edits.iter().map(change).collect(),
     };
     Message {
         severity: match diagnostic.severity() {
@@ -102,21 +103,11 @@ fn message<'a>(diagnostic: &'a Diagnostic, input: &Input<'_>) -> Message<'a> {
         text: diagnostic.text(),
         title: diagnostic.summary(),
         classic: diagnostic.classic(),
-        primary: diagnostic.primary().filter(|_| is_here).map(place),
-        context: diagnostic.context().filter(|_| is_here).map(place).collect(),
+        primary: diagnostic.primary().map(place),
+        context: diagnostic.context().map(place).collect(),
         notes: diagnostic.notes(),
         helps: diagnostic.helps(),
-    }
-}
-
-fn position(text: &str, offset: usize) -> Position {
-    let offset = text.floor_char_boundary(offset.min(text.len()));
-    let before = &text[..offset];
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Position {
-        offset,
-        line: before.bytes().filter(|&byte| byte == b'\n').count() + 1,
-        column: before[start..].chars().count() + 1,
+        fixes: diagnostic.fixes().iter().map(correction).collect(),
     }
 }
 
@@ -124,10 +115,10 @@ fn position(text: &str, offset: usize) -> Position {
 mod tests {
     use super::*;
     use pfapi::facts::Facts;
-    use pfconf::{BuiltinSources, CompileOptions, Listing};
+    use pfconf::{BuiltinSources, CompileOptions, Dialect, Listing};
     use serde_json::Value;
 
-    const SCHEMA: &str = include_str!("../../../docs/check.schema.json");
+    const SCHEMA: &str = include_str!("../../../../docs/check.schema.json");
 
     fn report(text: &str, listed: bool) -> Value {
         let options = CompileOptions {
@@ -137,12 +128,14 @@ mod tests {
             numeric_only: false,
             dialect: Dialect::OpenBsd,
             listing: Listing::Rules,
+            optimize: pfconf::Optimization::default(),
         };
         let input = Input { name: "pf.conf", text };
         let compiled = pfconf::compile(&input, &options);
         let mut out = Vec::new();
         let listing = listed.then_some(&compiled.listing);
-        write(&mut out, &input, Dialect::OpenBsd, &compiled, listing).unwrap();
+        let (input, compiled) = (&input, &compiled);
+        write(&mut out, Outcome { input, dialect: Dialect::OpenBsd, compiled, listing }).unwrap();
         assert!(out.ends_with(b"\n"));
         serde_json::from_slice(&out).unwrap()
     }
@@ -203,7 +196,7 @@ mod tests {
         let start = found["primary"]["start"]["offset"].as_u64().unwrap();
         assert_eq!(found["primary"]["start"]["column"], start - 4);
         assert!(report.get("listing").is_none());
-        assert_eq!(position("ü x", 3).column, 3);
-        assert_eq!(position("a", 9).offset, 1);
+        let fix = &found["fixes"][0]["edits"][0];
+        assert_eq!((&fix["text"], &fix["start"]), (&"proto".into(), &found["primary"]["start"]));
     }
 }

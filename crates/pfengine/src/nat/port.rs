@@ -1,0 +1,98 @@
+//! Choosing a source port that no other connection has.
+//!
+//! Source: OpenBSD sys/net/pf_lb.c `pf_get_sport`.
+
+use core::ops::RangeInclusive;
+
+use crate::rng::Rng;
+
+/// Identifiers that queries of ICMP may get.
+pub const ICMP_IDS: RangeInclusive<u16> = 1..=u16::MAX;
+
+/// A port from `range` for which `is_free` says yes: from a random one upwards to the end, then
+/// downwards from below it. `None` when none is free.
+///
+/// At most the whole range is tried, which is what bounds the work for one packet.
+pub fn choose(
+    range: RangeInclusive<u16>,
+    rng: &mut Rng,
+    mut is_free: impl FnMut(u16) -> bool,
+) -> Option<u16> {
+    let (low, high) = (*range.start().min(range.end()), *range.start().max(range.end()));
+    let start = low + below(u32::from(high - low) + 1, rng);
+    (start..=high).chain((low..start).rev()).find(|&port| is_free(port))
+}
+
+/// A random number below `bound`, which is at most 2^16.
+fn below(bound: u32, rng: &mut Rng) -> u16 {
+    // The high half of a product is as even as 32 random bits allow for so small a bound.
+    let product = u64::from(rng.next_u32()) * u64::from(bound);
+    u16::try_from(product >> 32).unwrap_or(0)
+}
+
+/// The destination port that `rdr-to port low:high` gives: ports from `first` on go to `low` and
+/// on, and begin again behind `high`. `high` 0 sends all ports to `low`.
+///
+/// `first` is where the ports of the rule's destination begin, 0 when it names none. Source:
+/// OpenBSD sys/net/pf_lb.c `pf_get_transaddr`.
+pub fn redirect(port: u16, first: u16, low: u16, high: u16) -> u16 {
+    if high == 0 {
+        return low;
+    }
+    let count = i32::from(high) - i32::from(low) + 1;
+    if count <= 0 {
+        return low;
+    }
+    let target = (i32::from(port) - i32::from(first)).rem_euclid(count) + i32::from(low);
+    let wrapped = if target > i32::from(u16::MAX) { target - i32::from(u16::MAX) } else { target };
+    u16::try_from(wrapped).unwrap_or(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn redirected_ports_follow_the_formula() {
+        for (port, first, low, high, wanted) in [
+            (8_000, 8_000, 9_000, 0, 9_000),
+            (8_007, 8_000, 9_000, 0, 9_000),
+            (8_007, 8_000, 9_000, 9_010, 9_007),
+            (8_012, 8_000, 9_000, 9_010, 9_001),
+            (80, 0, 8_080, 8_080, 8_080),
+            (65_535, 0, 1, 65_535, 1),
+            (79, 80, 100, 109, 109),
+        ] {
+            assert_eq!(redirect(port, first, low, high), wanted, "{port} {first} {low}:{high}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_port_of_a_range_is_found_before_it_fails(
+            ends in any::<(u16, u8)>(), seed: u8,
+        ) {
+            let low = ends.0;
+            let high = low.saturating_add(u16::from(ends.1));
+            let mut rng = Rng::new([seed; 32]);
+            let mut taken = BTreeSet::new();
+            while let Some(port) = choose(low..=high, &mut rng, |port| !taken.contains(&port)) {
+                prop_assert!((low..=high).contains(&port));
+                prop_assert!(taken.insert(port));
+            }
+            prop_assert_eq!(taken.len(), usize::from(high - low) + 1);
+        }
+    }
+
+    #[test]
+    fn exchanged_ends_mean_the_same_and_all_ports_come_up() {
+        let mut rng = Rng::new([1; 32]);
+        let seen: BTreeSet<u16> = (0..200)
+            .filter_map(|_| choose(RangeInclusive::new(10, 7), &mut rng, |_| true))
+            .collect();
+        assert_eq!(seen, BTreeSet::from([7, 8, 9, 10]));
+    }
+}

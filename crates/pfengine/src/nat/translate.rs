@@ -1,0 +1,319 @@
+//! What the rules ask of the addresses of one packet that begins a state.
+//!
+//! During the evaluation only working copies change; they become real with the state. Source:
+//! OpenBSD sys/net/pf_lb.c `pf_get_transaddr`, `pf_get_transaddr_af`, `pf_get_sport`.
+
+use pfapi::addr::Af;
+use pfapi::port::PortMatch;
+use pfapi::reason::Reason;
+use pfapi::ruleset::PoolPorts;
+use pfapi::units::Direction;
+
+use super::embed::{embed, extract};
+use super::family::{other, protocol};
+use super::family_icmp;
+use super::pool::{Asked, Choice, Pool};
+use super::port::{self, ICMP_IDS};
+use crate::addr::Addr;
+use crate::packet_desc::{PacketDesc, Transport};
+use crate::rng::Rng;
+use crate::rules::{Addresses, LoadedRule, Translate};
+use crate::state::icmp::{self, IcmpClass};
+use crate::state::key::{Key, Side};
+use crate::state::store::View;
+use crate::table::Share;
+
+/// Candidates for ports and addresses that are looked at for one packet at most: every port
+/// of one address.
+const CANDIDATES_MAX: u32 = 65_536;
+/// Prefix length where an IPv6 destination is too wide to hold an IPv4 address.
+const EMBEDDED_LEN: u8 = 96;
+
+/// Chooses new addresses for one packet.
+pub struct Translator<'a, 'v> {
+    view: &'a View<'v>,
+    direction: Direction,
+    number: u8,
+    kind: Kind,
+    family: Option<Family>,
+    changed: bool,
+    /// Parts of the state in the load of addresses.
+    pub shares: Shares,
+}
+
+/// What stands in the place of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// TCP and UDP: the ports are in the working copy.
+    Ports,
+    /// An ICMP query.
+    Query { id: u16, has_id: bool, virtual_type: u16 },
+    /// Nothing.
+    None,
+    /// No state can be made, so nothing is translated.
+    Untranslatable,
+}
+
+/// Working copy in the family that `af-to` gives.
+#[derive(Clone, Copy, Debug)]
+struct Family {
+    af: Af,
+    src: Addr,
+    dst: Addr,
+    sport: u16,
+    dport: u16,
+}
+
+/// Parts of a state in the loads of addresses: source, destination, next hop.
+#[derive(Debug, Default)]
+pub struct Shares([Option<Share>; 3]);
+
+impl Shares {
+    /// Holds one more for as long as the state lives. A later translation of the same address
+    /// leaves the earlier one as it is: both pools were used.
+    pub fn keep(&mut self, share: Option<Share>) {
+        let Some(share) = share else { return };
+        if let Some(place) = self.0.iter_mut().find(|place| place.is_none()) {
+            *place = Some(share);
+        }
+    }
+}
+
+impl<'a, 'v> Translator<'a, 'v> {
+    /// For a packet that crosses in `direction`; `view` tells which ports are taken.
+    pub fn new(view: &'a View<'v>, direction: Direction, desc: &PacketDesc) -> Self {
+        let kind = match desc.transport {
+            Transport::Tcp(_) | Transport::Udp { .. } => Kind::Ports,
+            Transport::Icmp { icmp_type, id, .. } => match icmp::classify(desc.af, icmp_type) {
+                IcmpClass::Query { virtual_type, has_id, reply: false } => {
+                    Kind::Query { id: if has_id { id } else { 0 }, has_id, virtual_type }
+                }
+                _ => Kind::Untranslatable,
+            },
+            Transport::Other => Kind::None,
+            Transport::Fragment => Kind::Untranslatable,
+        };
+        Self {
+            view,
+            direction,
+            number: desc.proto,
+            kind,
+            family: None,
+            changed: false,
+            shares: Shares::default(),
+        }
+    }
+
+    /// The key of the packet's state beyond the translation; `None` when no rule asked for one.
+    pub fn key(&self, addresses: &Addresses) -> Option<Key> {
+        if !self.changed {
+            return None;
+        }
+        // Packets of the other family come in like answers.
+        if let Some(Family { af, src, dst, sport, dport }) = self.family {
+            let proto = protocol(self.number);
+            let direction = self.direction.reversed();
+            return Some(Key::of_packet(direction, (af, proto), (src, sport), (dst, dport)));
+        }
+        let (sport, dport) = self.ports(addresses);
+        let ends = ((addresses.src, sport), (addresses.dst, dport));
+        Some(Key::of_packet(self.direction, (addresses.af, self.number), ends.0, ends.1))
+    }
+
+    fn ports(&self, addresses: &Addresses) -> (u16, u16) {
+        match self.kind {
+            Kind::Ports => (addresses.sport, addresses.dport),
+            Kind::Query { id, virtual_type, .. } => (id, virtual_type),
+            Kind::None | Kind::Untranslatable => (0, 0),
+        }
+    }
+
+    /// `nat-to`: a new source that no other state has towards the same destination.
+    fn change_source(
+        &mut self,
+        pool: &Pool,
+        addresses: &mut Addresses,
+        rng: &mut Rng,
+    ) -> Result<(), Reason> {
+        let (wanted, dport) = self.ports(addresses);
+        let (af, dst) = (addresses.af, (addresses.dst, dport));
+        let (view, direction, number) = (self.view, self.direction, self.number);
+        let side = Side::of(direction).other();
+        let (choice, port) =
+            self.choose_source(pool, rng, (af, addresses.src, wanted), |addr, port| {
+                let key = Key::of_packet(direction, (af, number), (addr, port), dst);
+                !view.is_taken(&key, side)
+            })?;
+        self.shares.keep(choice.share);
+        addresses.src = choice.addr;
+        match &mut self.kind {
+            Kind::Ports => addresses.sport = port,
+            Kind::Query { id, .. } => *id = port,
+            Kind::None | Kind::Untranslatable => {}
+        }
+        Ok(())
+    }
+
+    /// An address of the pool and a port there for which `is_free` says yes.
+    fn choose_source(
+        &self,
+        pool: &Pool,
+        rng: &mut Rng,
+        (af, source, wanted): (Af, Addr, u16),
+        is_free: impl Fn(Addr, u16) -> bool,
+    ) -> Result<(Choice, u16), Reason> {
+        let ports = pool.ports.unwrap_or(PoolPorts::NAT_DEFAULT);
+        let range = match (self.kind, ports) {
+            (Kind::Query { has_id: true, .. }, _) => Some(ICMP_IDS),
+            (Kind::Ports, PoolPorts::Range(low, high)) if (low, high) != (0, 0) => Some(low..=high),
+            _ => None,
+        };
+        let mut asked = Asked { af, source, host: source, before: None };
+        let mut first = None;
+        let mut looked_at = 0;
+        while looked_at < CANDIDATES_MAX {
+            let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
+            if first == Some(choice.addr) {
+                break;
+            }
+            first = first.or(Some(choice.addr));
+            let found = match &range {
+                None => {
+                    looked_at += 1;
+                    is_free(choice.addr, wanted).then_some(wanted)
+                }
+                Some(range) => port::choose(range.clone(), rng, |port| {
+                    looked_at += 1;
+                    is_free(choice.addr, port)
+                }),
+            };
+            if let Some(port) = found {
+                return Ok((choice, port));
+            }
+            if !pool.has_others() {
+                break;
+            }
+            asked.before = Some(choice.addr);
+        }
+        Err(Reason::Translate)
+    }
+
+    /// `rdr-to`: a new destination. `first` is where the ports of the rule's destination begin.
+    fn change_target(
+        &mut self,
+        pool: &Pool,
+        first: u16,
+        addresses: &mut Addresses,
+        rng: &mut Rng,
+    ) -> Result<(), Reason> {
+        let Addresses { af, src, dst, .. } = *addresses;
+        let asked = Asked { af, source: src, host: dst, before: None };
+        let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
+        self.shares.keep(choice.share);
+        addresses.dst = choice.addr;
+        if let (Kind::Ports, Some(PoolPorts::Range(low, high))) = (self.kind, pool.ports) {
+            addresses.dport = port::redirect(addresses.dport, first, low, high);
+        }
+        Ok(())
+    }
+
+    /// `af-to`: addresses of the other family.
+    fn change_family(
+        &mut self,
+        rule: &LoadedRule,
+        addresses: &Addresses,
+        rng: &mut Rng,
+    ) -> Result<(), Reason> {
+        let af = other(addresses.af);
+        let Some(nat) = &rule.pools.nat else { return Err(Reason::Translate) };
+        let (mut sport, mut dport) = self.ports(addresses);
+        if let Kind::Query { virtual_type, .. } = self.kind {
+            let there = u8::try_from(virtual_type).ok();
+            let there = there.and_then(|there| family_icmp::query(addresses.af, there));
+            dport = u16::from(there.ok_or(Reason::Translate)?);
+        }
+        let target = rule.pools.rdr.as_ref();
+        let to = match target {
+            Some(pool) => {
+                let asked = Asked { af, source: addresses.src, host: addresses.dst, before: None };
+                let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
+                self.shares.keep(choice.share);
+                if let (Kind::Ports, Some(PoolPorts::Range(low, _))) = (self.kind, pool.ports) {
+                    dport = low;
+                }
+                Some((choice.addr, pool.prefix_len(af)))
+            }
+            None => None,
+        };
+        // The destination may depend on the source and never the other way round.
+        let dst = |src: Addr| match (af, to) {
+            (Af::Inet, Some((addr, len))) => {
+                let host = u128::from(u32::MAX.checked_shr(u32::from(len)).unwrap_or(0));
+                Addr(addr.0 & !host | addresses.dst.0 & host)
+            }
+            (Af::Inet, None) => {
+                let len = match &rule.rule.to.addr {
+                    pfapi::ruleset::AddrMatch::Net(prefix) if prefix.len() >= 32 => prefix.len(),
+                    _ => EMBEDDED_LEN,
+                };
+                extract(addresses.dst, len)
+            }
+            (Af::Inet6, Some((addr, len))) => embed(addr, len, addresses.dst),
+            (Af::Inet6, None) => embed(src, nat.prefix_len(af).min(EMBEDDED_LEN), addresses.dst),
+        };
+        let number = protocol(self.number);
+        let (view, direction) = (self.view, self.direction.reversed());
+        let (choice, port) =
+            self.choose_source(nat, rng, (af, addresses.src, sport), |addr, port| {
+                let key = Key::of_packet(direction, (af, number), (addr, port), (dst(addr), dport));
+                !view.is_taken(&key, Side::Stack)
+            })?;
+        sport = port;
+        self.family = Some(Family { af, src: choice.addr, dst: dst(choice.addr), sport, dport });
+        self.shares.keep(choice.share);
+        Ok(())
+    }
+}
+
+impl Translate for Translator<'_, '_> {
+    fn translate(
+        &mut self,
+        rule: &std::sync::Arc<LoadedRule>,
+        addresses: &mut Addresses,
+        rng: &mut Rng,
+    ) -> Result<(), Reason> {
+        if self.kind == Kind::Untranslatable {
+            return Ok(());
+        }
+        self.changed = true;
+        if rule.rule.af_to.is_some() {
+            return self.change_family(rule, addresses, rng);
+        }
+        // A rule with both changes the source first.
+        if let Some(pool) = &rule.pools.nat {
+            self.change_source(pool, addresses, rng)?;
+        }
+        if let Some(pool) = &rule.pools.rdr {
+            self.change_target(pool, first_port(rule.rule.to.port), addresses, rng)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the ports of a condition begin, as `rdr-to port a:b` counts them.
+const fn first_port(ports: Option<PortMatch>) -> u16 {
+    match ports {
+        None => 0,
+        Some(
+            PortMatch::Equal(port)
+            | PortMatch::NotEqual(port)
+            | PortMatch::Less(port)
+            | PortMatch::LessOrEqual(port)
+            | PortMatch::Greater(port)
+            | PortMatch::GreaterOrEqual(port)
+            | PortMatch::Range(port, _)
+            | PortMatch::Inside(port, _)
+            | PortMatch::Outside(port, _),
+        ) => port,
+    }
+}
