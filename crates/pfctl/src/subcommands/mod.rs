@@ -41,7 +41,7 @@ pub fn run(args: &[OsString], console: &mut Console<'_>) -> Exit {
         let known: Vec<String> = commands().map(|command| command.get_name().to_owned()).collect();
         console.warn(format_args!(
             "unknown subcommand '{name}': there are {}, and flags start with a dash",
-            known.join(" and ")
+            known.join(", ")
         ));
         return Exit::Usage;
     };
