@@ -9,7 +9,8 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 
 mod common;
-use common::{compile_text, root};
+use common::{compile_in, compile_text, root};
+use pfconf::Dialect;
 
 /// Valid files to mutate: the example and the accepted golden files.
 fn valid_files() -> Vec<String> {
@@ -99,8 +100,40 @@ const WORDS: [&str; 66] = [
 const ONE_WAY: [&str; 7] =
     ["state-policy", "state-defaults", "anchor", "include", "-to", "/0", "reassemble"];
 
+/// Words of the FreeBSD dialect besides those of [`WORDS`].
+const FREEBSD_WORDS: [&str; 24] = [
+    "nat",
+    "rdr",
+    "binat",
+    "scrub",
+    "->",
+    "pass",
+    "no",
+    "nat-anchor",
+    "route-to",
+    "(tun0 10.0.0.1)",
+    "static-port",
+    "map-e-portset",
+    "6/8/1",
+    "fragment",
+    "reassemble",
+    "no-df",
+    "set-tos",
+    "tag",
+    "tagged",
+    "ridentifier",
+    "max-pkt-size",
+    "divert-to",
+    "require-order",
+    "fail-policy",
+];
+
 fn everything_renders(text: &str) {
-    let compiled = compile_text(text);
+    renders_in(text, pfconf::detect(text).0);
+}
+
+fn renders_in(text: &str, dialect: Dialect) {
+    let compiled = compile_in(text, dialect);
     let input = pfconf::Input { name: "stdin", text };
     for diagnostic in &compiled.diagnostics {
         assert!(!diagnostic.classic().is_empty());
@@ -115,7 +148,7 @@ fn everything_renders(text: &str) {
         return;
     }
     let listed = compiled.listing.as_str();
-    let again = compile_text(listed);
+    let again = compile_in(listed, dialect);
     let messages: Vec<String> = again.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
     assert!(again.ruleset.is_some(), "{listed}\n{messages:?}");
     assert!(again.ruleset.is_some_and(|again| again.rules().eq(ruleset.rules())), "{listed}");
@@ -143,6 +176,17 @@ proptest! {
     #[test]
     fn arbitrary_words_never_panic(words in prop::collection::vec(select(&WORDS[..]), 0..40)) {
         everything_renders(&format!("m = \"10.0.0.2\"\n{}", words.join(" ")));
+    }
+
+    #[test]
+    fn arbitrary_words_of_freebsd_never_panic(
+        words in prop::collection::vec(
+            prop_oneof![select(&WORDS[..]), select(&FREEBSD_WORDS[..])],
+            0..40,
+        ),
+        start in select(&["nat on tun0", "rdr", "scrub", "binat on tun0 from 10.0.0.1", "pass"][..]),
+    ) {
+        renders_in(&format!("set require-order no\n{start} {}", words.join(" ")), Dialect::FreeBsd);
     }
 
     #[test]

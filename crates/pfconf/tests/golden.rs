@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use pfconf::{Dialect, Input, Severity};
 
 mod common;
-use common::{compile_text, compile_with, root};
+use common::{compile_in, compile_with, root};
 
 fn cases(folder: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(root().join("tests/golden").join(folder))
@@ -40,11 +40,17 @@ fn compare(path: &Path, got: &str, failures: &mut Vec<String>) {
 /// Files with what no listing brings back: settings for later rules, contents of anchors.
 const ONE_WAY: &[&str] = &["068-state-defaults.conf", "081-load-anchor.conf"];
 /// Files whose listing leaves the braces of empty anchors out.
-const SAME_TEXT_ONLY: &[&str] = &["079-anchors.conf"];
+const SAME_TEXT_ONLY: &[&str] = &["079-anchors.conf", "094-freebsd-settings.conf"];
+
+/// Files of the FreeBSD dialect say so in their names.
+fn dialect(path: &Path) -> Dialect {
+    let name = path.file_name().unwrap().to_string_lossy();
+    if name.contains("-freebsd-") { Dialect::FreeBsd } else { Dialect::OpenBsd }
+}
 
 fn check_accepted(path: &Path, ok: &Path, failures: &mut Vec<String>) {
     let text = fs::read_to_string(path).unwrap();
-    let compiled = compile_text(&text);
+    let compiled = compile_in(&text, dialect(path));
     let Some(ruleset) = &compiled.ruleset else {
         let messages: Vec<String> =
             compiled.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
@@ -56,7 +62,7 @@ fn check_accepted(path: &Path, ok: &Path, failures: &mut Vec<String>) {
     if ONE_WAY.iter().any(|name| path.ends_with(name)) {
         return;
     }
-    let again = compile_text(&listed);
+    let again = compile_in(&listed, dialect(path));
     if again.listing.as_str() != listed {
         failures.push(format!(
             "{}: the listing does not list as itself:\n{listed}--- but\n{}",
@@ -113,7 +119,7 @@ fn rejected_files_say_why() {
     let files = cases("reject");
     for path in &files {
         let text = fs::read_to_string(path).unwrap();
-        let compiled = compile_text(&text);
+        let compiled = compile_in(&text, dialect(path));
         if compiled.ruleset.is_some()
             || !compiled.diagnostics.iter().any(|found| found.severity() == Severity::Error)
         {
@@ -151,12 +157,12 @@ fn fixes_end_the_mistake_that_they_belong_to() {
     let mut count = 0;
     for path in cases("reject") {
         let text = fs::read_to_string(&path).unwrap();
-        for found in compile_text(&text).diagnostics {
+        for found in compile_in(&text, dialect(&path)).diagnostics {
             // Those of an included file are about that file.
             for fix in found.fixes().iter().filter(|_| found.file() == "stdin") {
                 count += 1;
                 let new = fixed(&text, fix);
-                let after = compile_text(&new);
+                let after = compile_in(&new, dialect(&path));
                 let again = after.diagnostics.iter().find(|other| {
                     (other.kind(), other.line(), other.summary(), other.primary())
                         == (found.kind(), found.line(), found.summary(), found.primary())

@@ -79,6 +79,7 @@ impl Service {
         match request {
             Request::Rules => self.list_rules(sink),
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
+            Request::Sources => self.list_sources(sink),
             Request::TableShow { table } => self.list_entries(&table, sink),
             request => {
                 let answer = self.answer_single(asker, request, octets);
@@ -147,6 +148,9 @@ impl Service {
             Request::KillStates { filter } => {
                 Response::Count { count: engine.kill_states(&filter, now) }
             }
+            Request::KillSources { sources, destinations } => {
+                Response::Count { count: engine.kill_sources(&sources, &destinations) }
+            }
             Request::ClearRuleCounters => {
                 engine.clear_rule_counters();
                 Response::Done
@@ -154,7 +158,10 @@ impl Service {
             Request::Log { interface, from } => {
                 Response::Log { page: self.log.ring().page(interface, from) }
             }
-            Request::Rules | Request::States { .. } | Request::TableShow { .. } => Response::End,
+            Request::Rules
+            | Request::States { .. }
+            | Request::Sources
+            | Request::TableShow { .. } => Response::End,
         })
     }
 
@@ -194,6 +201,13 @@ impl Service {
         }
     }
 
+    fn list_sources(&self, sink: Sink<'_>) -> io::Result<()> {
+        for nodes in self.engine.sources(self.clock.now()).chunks(ITEMS_PER_FRAME) {
+            sink(&Response::Sources { nodes: nodes.to_vec() })?;
+        }
+        sink(&Response::End)
+    }
+
     fn list_entries(&self, table: &str, sink: Sink<'_>) -> io::Result<()> {
         match self.engine.table_entries(table) {
             Ok(entries) => {
@@ -231,12 +245,14 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::TableDelete { .. }
         | Request::Flush { .. }
         | Request::KillStates { .. }
+        | Request::KillSources { .. }
         | Request::ClearRuleCounters
         | Request::Log { .. } => true,
         Request::Facts
         | Request::Info
         | Request::Rules
         | Request::States { .. }
+        | Request::Sources
         | Request::Timeouts
         | Request::Limits
         | Request::Tables

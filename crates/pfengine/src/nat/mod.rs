@@ -15,7 +15,7 @@ mod translate;
 
 pub use family::change_family;
 pub use family_icmp::change_error_family;
-pub use pool::{Named, Pool};
+pub use pool::{Asked, Named, Pool};
 pub use quote::rewrite_error;
 pub use rewrite::{FieldKind, Rewrite, low32, rewrite};
 pub use translate::{Shares, Translator};

@@ -9,6 +9,7 @@ mod cookies;
 mod icmp;
 mod leftovers;
 mod log;
+mod nat;
 mod reload;
 mod start;
 mod transfer;
