@@ -18,4 +18,4 @@ pub use family_icmp::change_error_family;
 pub use pool::{Asked, Named, Pool};
 pub use quote::rewrite_error;
 pub use rewrite::{FieldKind, Rewrite, low32, rewrite};
-pub use translate::{Shares, Translator};
+pub use translate::{PoolOf, Shares, Translator};
