@@ -38,6 +38,9 @@ pub const RTABLE_MAX: u32 = 255;
 /// Most rules in one ruleset; far above any real file, below any memory trouble.
 pub const RULES_MAX: usize = 1_000_000;
 
+/// Rules of several rulesets by their paths.
+pub type Rulesets = Vec<(String, Vec<Rule>)>;
+
 /// Rules that passed every check of pf.conf(5). Only [`check`] makes one, so evaluation trusts it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedRuleset(Draft<()>);
@@ -101,7 +104,7 @@ impl CheckedRuleset {
     /// with its path, bodies of inline anchors apart. What [`unsupported`] names has no frame yet:
     /// who sends a ruleset asks that function first.
     #[must_use]
-    pub fn into_parts(self) -> (Options, Vec<TableDef>, Vec<(String, Vec<Rule>)>) {
+    pub fn into_parts(self) -> (Options, Vec<TableDef>, Rulesets) {
         let tables = self.0.tables.into_iter().map(|((), table)| table).collect();
         let mut rulesets = Vec::new();
         take_apart(String::new(), self.0.rules, &mut rulesets);
@@ -113,7 +116,7 @@ impl CheckedRuleset {
 }
 
 /// Adds rules and, behind them, the bodies of their inline anchors, which leave an empty one.
-fn take_apart(path: String, mut rules: Vec<Rule>, found: &mut Vec<(String, Vec<Rule>)>) {
+fn take_apart(path: String, mut rules: Vec<Rule>, found: &mut Rulesets) {
     let mut bodies = Vec::new();
     for rule in &mut rules {
         if let Some(anchor) = &mut rule.anchor
