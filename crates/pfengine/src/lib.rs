@@ -7,6 +7,7 @@
 mod addr;
 mod engine;
 mod environment;
+pub mod fault;
 mod filter;
 mod nat;
 mod normalize;

@@ -11,6 +11,7 @@ use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, Uptime};
 
 use crate::engine::{Engine, Snapshot};
+use crate::fault::{self, Fault};
 use crate::output::{Output, SmallPacket};
 use crate::state::entry::{Body, State};
 use crate::state::expire::Population;
@@ -72,7 +73,7 @@ impl Purge {
                 finish(engine, &state, parts);
             }
         }
-        if removed > 0 {
+        if removed > 0 && !fault::is(Fault::RemovalsUncounted) {
             parts.stats.state_table(TableCounter::Removals, removed);
         }
     }

@@ -1,5 +1,6 @@
 //! Changes of a packet in place, checksums by difference (RFC 1624, eqn. 3).
 
+use crate::fault::{self, Fault};
 use crate::packet::{Checksum, Packet};
 use crate::packet_desc::{TcpDesc, u16_at, u32_at};
 use crate::state::tcp::Translation;
@@ -34,7 +35,7 @@ pub fn translate(packet: &mut Packet, l4: usize, tcp: &TcpDesc, translation: Tra
     if translation.seq != 0 {
         shift(header, SEQ_AT, translation.seq);
     }
-    if translation.ack != 0 {
+    if translation.ack != 0 && !fault::is(Fault::AcknowledgementUntranslated) {
         shift(header, ACK_AT, back);
         let mut edges = [0; 8];
         let mut count = 0;
@@ -52,7 +53,7 @@ pub fn translate(packet: &mut Packet, l4: usize, tcp: &TcpDesc, translation: Tra
             shift(header, edge, back);
         }
     }
-    if complete {
+    if complete && !fault::is(Fault::ChecksumStays) {
         let sum = delta.complete(u16_at(header, CHECKSUM_AT));
         header[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.to_be_bytes());
     }

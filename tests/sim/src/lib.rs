@@ -11,7 +11,9 @@
 pub mod action;
 pub mod app;
 pub mod attack;
+pub mod chaos;
 pub mod device;
+pub mod forgery;
 pub mod host;
 pub mod link;
 pub mod log;

@@ -4,10 +4,12 @@ use core::net::IpAddr;
 use std::sync::Arc;
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
+use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfengine::wire::checksum::packet_is_intact;
 use pfengine::{Batch, Engine, EngineConfig, Event, Loader, Output, Packet, Verdict, Worker};
 
+use crate::forgery::is_forged;
 use crate::log::Log;
 use crate::model::Model;
 use crate::rng::Rng;
@@ -38,6 +40,12 @@ pub struct Router {
     pub answers: u64,
     /// Packets that went through.
     pub forwarded: u64,
+    /// Packets that were dropped, by reason in print order.
+    drops: [u64; Reason::ALL.len()],
+    /// Packets out of the window that nobody forged.
+    pub mismatches: u64,
+    /// Most states that the rules in force allow.
+    limit: u32,
     batch: Batch,
     pool: Vec<Packet>,
 }
@@ -116,6 +124,9 @@ impl Router {
             events: Vec::new(),
             answers: 0,
             forwarded: 0,
+            drops: [0; Reason::ALL.len()],
+            mismatches: 0,
+            limit: policy.states,
             batch: Batch::new(),
             pool: Vec::new(),
         };
@@ -135,6 +146,7 @@ impl Router {
     ) -> Result<(), pfengine::LoadError> {
         self.engine.load(&policy.ruleset(rng), Loader::default(), now)?;
         self.model.load(&policy.open);
+        self.limit = policy.states;
         Ok(())
     }
 
@@ -248,6 +260,9 @@ impl Router {
                 depart(packet.data(), departures);
             }
             Verdict::Drop(reason) => {
+                self.drops[reason as usize] += 1;
+                let honest = !is_forged(packet.data());
+                self.mismatches += u64::from(honest && reason == Reason::StateMismatch);
                 log.note(now, format!("dropped: {}", reason.name()));
             }
             Verdict::Held => log.note(now, "held"),
@@ -276,6 +291,34 @@ impl Router {
             }
         }
         filtered
+    }
+
+    /// Compares the counters of the filter with what became of packets.
+    ///
+    /// # Panics
+    /// When they differ.
+    pub fn check_counters(&self, now: Uptime) {
+        let info = self.engine.info(now);
+        for (reason, counted) in info.reasons {
+            // `match` counts what passes, too; the proxy counts what it answers.
+            if matches!(reason, Reason::Match | Reason::Synproxy) {
+                continue;
+            }
+            let dropped = self.drops[reason as usize];
+            let answered = if reason == Reason::StateMismatch { self.answers } else { 0 };
+            let name = reason.name();
+            assert!(
+                (dropped..=dropped + answered).contains(&counted),
+                "{dropped} packets were dropped for {name}, {counted} were counted"
+            );
+        }
+        let of = |wanted| {
+            let found = info.state_table.iter().find(|(name, _)| *name == wanted);
+            found.map_or(0, |(_, count)| *count)
+        };
+        let (began, ended) = (of(TableCounter::Inserts), of(TableCounter::Removals));
+        assert_eq!(began, ended + info.states, "states that began, and ended or are there");
+        assert!(info.states <= u64::from(self.limit), "{} states above the limit", info.states);
     }
 
     fn buffer(&mut self) -> Packet {

@@ -9,6 +9,7 @@ use pfapi::units::{IfIndex, Uptime};
 use crate::action::Action;
 use crate::app::{Order, Outcome};
 use crate::attack::Attack;
+use crate::forgery::{Forger, Progress, is_forged};
 use crate::host::{Habits, Host};
 use crate::link::Weather;
 use crate::log::Log;
@@ -79,6 +80,8 @@ pub struct World {
     pub servers: Vec<Host>,
     /// Attacks.
     pub attacks: Vec<Attack>,
+    /// Who forges segments into connections.
+    pub forger: Option<Forger>,
     /// What happened.
     pub log: Log,
     /// Initial sequence number of the first connection, when a SYN was sent.
@@ -87,6 +90,7 @@ pub struct World {
     pub flows: Vec<(End, End)>,
     seed: u64,
     family: Family,
+    progress: Progress,
     in_flight: BinaryHeap<InFlight>,
     sent: u64,
     starts: Vec<Start>,
@@ -122,6 +126,8 @@ impl World {
             clients: Vec::new(),
             servers: Vec::new(),
             attacks: Vec::new(),
+            forger: None,
+            progress: Progress::default(),
             log: Log::default(),
             first_isn: None,
             flows: Vec::new(),
@@ -230,6 +236,7 @@ impl World {
         if let Err(difference) = self.router.engine.check_invariants() {
             panic!("{difference}");
         }
+        self.router.check_counters(self.now);
     }
 
     fn next_time(&self) -> Option<Uptime> {
@@ -241,6 +248,7 @@ impl World {
             .chain(self.starts.iter().map(|start| start.at))
             .chain(self.actions.iter().map(|(at, _)| *at))
             .chain(self.router.worker.poll_timeout())
+            .chain(self.forger.filter(|forger| forger.next < forger.until).map(|f| f.next))
             .min()
     }
 
@@ -256,6 +264,7 @@ impl World {
         self.start_connections();
         self.deliver();
         self.attack();
+        self.forge();
         for number in 0..self.clients.len() {
             self.poll_host(Place::Client(number));
         }
@@ -310,6 +319,11 @@ impl World {
                 }
             }
         }
+        for (_, packet) in &arrivals {
+            if let Some(segment) = Segment::parse(packet) {
+                self.progress.arrives(&segment);
+            }
+        }
         self.route(arrivals);
     }
 
@@ -329,6 +343,19 @@ impl World {
                 let packets = attack.burst(now, &mut self.rng, &self.flows);
                 self.route(packets);
             }
+        }
+    }
+
+    fn forge(&mut self) {
+        let now = self.now;
+        let Some(forger) = self.forger.as_mut().filter(|forger| forger.next <= now) else { return };
+        if forger.next >= forger.until {
+            return;
+        }
+        forger.next = now.plus_nanos(forger.every);
+        if let Some((by_client, packet)) = self.progress.forge(&mut self.rng, &self.flows) {
+            let interface = if by_client { CLIENTS } else { SERVERS };
+            self.route(vec![(interface, packet)]);
         }
     }
 
@@ -361,6 +388,7 @@ impl World {
 
     fn depart(&mut self, departures: Departures) {
         for (interface, packet) in departures {
+            assert!(!is_forged(&packet), "a forged segment leaves");
             let Some(dst) = crate::segment::destination(&packet) else { continue };
             let (hosts, place): (_, fn(usize) -> Place) = match interface {
                 CLIENTS => (&self.clients, Place::Client),

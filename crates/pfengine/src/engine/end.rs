@@ -10,6 +10,7 @@ use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use super::{Engine, Snapshot};
+use crate::fault::{self, Fault};
 use crate::rules::{LoadedRules, Tables, add_named_tables, skipped};
 use crate::state::entry::State;
 use crate::state::key::Side;
@@ -115,11 +116,13 @@ impl Engine {
     }
 
     /// Ends every state for which `which` holds.
-    fn end_states(&self, which: impl Fn(&State) -> bool) -> u64 {
+    pub(super) fn end_states(&self, which: impl Fn(&State) -> bool) -> u64 {
         let view = self.store.open();
         let mut count = 0;
         for slot in 0..self.store.slots() {
-            if let Some(state) = view.remove_if(slot, &which) {
+            if let Some(state) =
+                view.remove_if(slot, |state| which(state) && !fault::is(Fault::KillSpares))
+            {
                 state.retire();
                 count += u64::from(!state.purge);
             }

@@ -20,6 +20,7 @@ use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use crate::environment::{Routes, Sockets};
+use crate::fault::{self, Fault};
 use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
 use crate::rng::Rng;
@@ -295,6 +296,9 @@ impl Engine {
         let fingerprints = Arc::clone(&old.rules.fingerprints);
         let parts = Parts { rulesets, tables, tags, fingerprints, skip };
         let rules = LoadedRules::new(parts, &old.facts, control.epoch);
+        if fault::is(Fault::LoadFlushes) {
+            let _ = self.end_states(|_| true);
+        }
         self.store.set_limit(requested);
         self.fragments.with(|cache| cache.set_limit(options.limits.get(Limit::Frags)));
         self.snapshot.store(Arc::new(Snapshot {

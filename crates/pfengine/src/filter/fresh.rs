@@ -10,6 +10,7 @@ use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
 use super::{Filter, Flow, carry_out, wscale_offer};
+use crate::fault::{self, Fault};
 use crate::nat::{Shares, Translator};
 use crate::normalize::timestamps::{Connection, End, Timestamps};
 use crate::packet::{Packet, Verdict};
@@ -58,6 +59,9 @@ impl Filter<'_> {
         match rule.rule.action {
             Action::Block(answer) => {
                 Self::count_stateless(&found, place.direction, flow.desc.total);
+                if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(64) {
+                    return Ok(Verdict::Pass);
+                }
                 if flow.desc.transport == Transport::Fragment {
                     return Err(Reason::Fragment);
                 }
@@ -187,7 +191,9 @@ impl Filter<'_> {
             InsertError::Limit => Reason::Memory,
             InsertError::Collision => Reason::StateInsert,
         })?;
-        self.parts.stats.state_table(TableCounter::Inserts, 1);
+        if !fault::is(Fault::InsertsUncounted) {
+            self.parts.stats.state_table(TableCounter::Inserts, 1);
+        }
         if let Some(mut inbound) = packet.meta.link.and_then(|link| self.engine.store.follow(link))
         {
             inbound.pair = Some(made);

@@ -15,6 +15,7 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
+use crate::fault::{self, Fault};
 use crate::normalize::{scrub, tcp_flags};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
@@ -161,7 +162,7 @@ impl<'a> Filter<'a> {
         }
         verdict.unwrap_or_else(|reason| {
             // Packets that rules decided were counted as "match" when that happened.
-            if reason != Reason::Match {
+            if reason != Reason::Match && !fault::is(Fault::DropsUncounted) {
                 self.parts.stats.reason(reason);
             }
             Verdict::Drop(reason)

@@ -18,6 +18,7 @@ use super::threshold::SharedThreshold;
 use super::translate::{Addresses, Translate};
 use crate::addr::Addr;
 use crate::environment::{Owner, Routes, Sockets, Way};
+use crate::fault::{self, Fault};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::rng::Rng;
 use crate::state::icmp;
@@ -178,7 +179,8 @@ impl CompiledRule {
 
     fn matches_ports(&self, now: &Addresses) -> bool {
         self.from.port.is_none_or(|port| port.matches(now.sport))
-            && self.to.port.is_none_or(|port| port.matches(now.dport))
+            && (self.to.port.is_none_or(|port| port.matches(now.dport))
+                || fault::is(Fault::PortsIgnored))
     }
 }
 

@@ -17,6 +17,7 @@ use super::program::{Program, Step};
 use super::rule::LoadedRule;
 use super::tag::Tag;
 use super::translate::{Addresses, Translate};
+use crate::fault::{self, Fault};
 
 /// Anchors that may be open at once; a ruleset that calls itself ends here.
 ///
@@ -242,7 +243,7 @@ impl Walk<'_, '_> {
             if let Some(log) = log {
                 self.log(log.interface);
             }
-        } else {
+        } else if !(fault::is(Fault::FirstMatchDecides) && self.decided.is_some()) {
             self.decided = Some((self.at, self.anchor));
         }
         if !log.is_some_and(|log| log.matches) {

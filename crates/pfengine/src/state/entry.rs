@@ -12,6 +12,7 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 use super::expire::{Expiry, Population};
 use super::key::{Key, Keys, Side};
 use super::tcp::{Level, TcpState};
+use crate::fault::{self, Fault};
 use crate::nat::Shares;
 use crate::normalize::timestamps::Timestamps;
 use crate::packet::StateRef;
@@ -155,7 +156,7 @@ fn step(gauge: &AtomicU64, counted: &mut bool, now: bool) {
         (false, true) => {
             gauge.fetch_add(1, Ordering::Relaxed);
         }
-        (true, false) => {
+        (true, false) if !fault::is(Fault::HalfOpenStays) => {
             gauge.fetch_sub(1, Ordering::Relaxed);
         }
         _ => {}
@@ -231,6 +232,9 @@ impl State {
         if self.purge {
             return 0;
         }
+        if fault::is(Fault::NothingExpires) {
+            return 1;
+        }
         let life = Expiry { timeouts, population }.life(self.timeout);
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
     }
@@ -239,7 +243,7 @@ impl State {
     pub fn is_forward(&self, direction: Direction, af: Af) -> bool {
         // Both sides of a state with two families are met by inbound packets.
         let reversed = self.keys.changes_family() && self.keys.side(direction, af) == Side::Stack;
-        (direction == self.direction) != reversed
+        (direction == self.direction) != (reversed ^ fault::is(Fault::EndsSwapped))
     }
 
     /// Whether two states cannot be told apart on one of their sides: the same key, direction and

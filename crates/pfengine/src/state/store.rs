@@ -13,6 +13,7 @@ use pfapi::units::{Direction, IfIndex};
 
 use super::entry::{HalfOpenGauges, State};
 use super::index::{Index, IndexWriter};
+use crate::fault::{self, Fault};
 use super::key::{HashSecret, Hashed, Key, Keys, Side};
 use crate::packet::StateRef;
 
@@ -169,7 +170,7 @@ impl Store {
     fn allocate(&self) -> Option<u32> {
         let limit = u64::from(self.limit.load(Ordering::Relaxed)).min(SLOTS_MAX as u64);
         let reserved = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-            (count < limit).then_some(count + 1)
+            (count < limit || fault::is(Fault::LimitIgnored)).then_some(count + 1)
         });
         reserved.ok()?;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);

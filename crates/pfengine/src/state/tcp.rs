@@ -11,6 +11,7 @@ use pfapi::control::PeerReport;
 use pfapi::reason::Reason;
 use pfapi::timeout::Timeout;
 
+use crate::fault::{self, Fault};
 use crate::packet_desc::TcpDesc;
 use crate::seq::SeqNum;
 use crate::wire::build::flags::{ACK, FIN, RST, SYN};
@@ -279,11 +280,13 @@ impl TcpState {
         let seqhi = sender.seqhi.unwrap_or(sender.seqlo);
         let receiver_window = receiver.max_win << scale.receiver;
         let rst_fits = !rst || seq.distance_to(sender.seqlo).unsigned_abs() <= 1;
-        let in_window = seqhi.is_at_or_after(data_end)
-            && start.is_at_or_after(sender.seqlo.retreat(receiver_window))
-            && ack_skew >= -ACK_SLACK.cast_signed()
-            && i64::from(ack_skew) <= i64::from(ACK_SLACK) << scale.sender
-            && rst_fits;
+        let ack_fits = ack_skew >= -ACK_SLACK.cast_signed()
+            && i64::from(ack_skew) <= i64::from(ACK_SLACK) << scale.sender;
+        let in_window = (seqhi.is_at_or_after(data_end) || fault::is(Fault::WindowHasNoEnd))
+            && (start.is_at_or_after(sender.seqlo.retreat(receiver_window))
+                || fault::is(Fault::WindowHasNoStart))
+            && (ack_fits || fault::is(Fault::AnyAcknowledgement))
+            && (rst_fits || fault::is(Fault::AnyReset));
         let loose = (receiver.level < Level::SynSent
             || receiver.level >= Level::FinWait2
             || sender.level >= Level::FinWait2)
@@ -347,7 +350,9 @@ struct Scales {
 impl Scales {
     fn of(sender: &Peer, receiver: &Peer, syn: bool) -> Self {
         match (sender.wscale, receiver.wscale) {
-            (Some(sender), Some(receiver)) if !syn => Self { sender, receiver },
+            (Some(sender), Some(receiver)) if !syn && !fault::is(Fault::ScaleIgnored) => {
+                Self { sender, receiver }
+            }
             _ => Self { sender: 0, receiver: 0 },
         }
     }
