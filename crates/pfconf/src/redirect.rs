@@ -45,6 +45,8 @@ pub(crate) struct AutoTables {
     count: usize,
     /// For a load: what tells this ruleset from others, and how many tables there are.
     loaded: Option<(u32, usize)>,
+    /// Addresses in the tables of pools so far.
+    held: usize,
 }
 
 /// The address of the pool for a combination; several become a table. The family of the rule is
@@ -159,6 +161,9 @@ const fn is_plain(host: &Host) -> bool {
     matches!(host.addr, AddrMatch::Net(_) | AddrMatch::Any)
 }
 
+/// Most addresses of all pools that become tables.
+const POOLS_MAX: usize = 2_000_000;
+
 impl AutoTables {
     /// `ruleset` tells it from others; `None` when it is not to be loaded.
     pub(crate) const fn new(ruleset: Option<u32>) -> Self {
@@ -166,7 +171,7 @@ impl AutoTables {
             Some(ruleset) => Some((ruleset, 0)),
             None => None,
         };
-        Self { made: Vec::new(), count: 0, loaded }
+        Self { made: Vec::new(), count: 0, loaded, held: 0 }
     }
 
     /// The number of the next table, whether it will be made or not.
@@ -201,6 +206,12 @@ impl AutoTables {
 
     /// A table with these addresses, and its name as an address.
     fn make(&mut self, hosts: &[&Host]) -> Result<AddrMatch, String> {
+        self.held += hosts.len();
+        if self.held > POOLS_MAX {
+            return Err(format!(
+                "pools of several addresses have more than {POOLS_MAX} in all combinations"
+            ));
+        }
         let number = self.reserve();
         let mut entries: Vec<TableEntry> = Vec::new();
         let mut weights = Vec::new();

@@ -13,8 +13,8 @@ use pfapi::units::{Direction, IfIndex};
 
 use super::entry::{HalfOpenGauges, State};
 use super::index::{Index, IndexWriter};
-use crate::fault::{self, Fault};
 use super::key::{HashSecret, Hashed, Key, Keys, Side};
+use crate::fault::{self, Fault};
 use crate::packet::StateRef;
 
 /// Slots that are allocated together; small, so that growing never takes long.
