@@ -78,6 +78,15 @@ pub enum Request {
         /// Only states bound to this interface.
         interface: Option<String>,
     },
+    /// `pfctl -s Sources`
+    Sources,
+    /// `pfctl -K`
+    KillSources {
+        /// Networks of the sources.
+        sources: Vec<Prefix>,
+        /// Networks of the addresses that translation gave them; empty is any and none.
+        destinations: Vec<Prefix>,
+    },
     /// `pfctl -s timeouts`
     Timeouts,
     /// `pfctl -s memory`
@@ -137,6 +146,8 @@ pub enum Flush {
     },
     /// Counters of `pfctl -s info`, without the limit counters.
     Info,
+    /// All source nodes; their states go on untracked.
+    Sources,
     /// All tables.
     Tables,
     /// Limits, timeouts, syncookies and skip flags back to their defaults.
@@ -211,6 +222,11 @@ pub enum Response {
         /// In no particular order.
         states: Vec<StateReport>,
     },
+    /// Part of a list of source nodes.
+    Sources {
+        /// In no particular order.
+        nodes: Vec<SourceReport>,
+    },
     /// Answer to [`Request::Timeouts`].
     Timeouts {
         /// In force now.
@@ -263,7 +279,13 @@ impl Response {
     /// Whether the answer is complete with this message.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        !matches!(self, Self::Rules { .. } | Self::States { .. } | Self::TableEntries { .. })
+        !matches!(
+            self,
+            Self::Rules { .. }
+                | Self::States { .. }
+                | Self::Sources { .. }
+                | Self::TableEntries { .. }
+        )
     }
 }
 
@@ -398,6 +420,31 @@ pub struct StateReport {
     pub packets: [u64; 2],
     /// Octets likewise.
     pub bytes: [u64; 2],
+    /// Rule that made it; `None` when a load has replaced that rule.
+    pub rule: Option<u32>,
+}
+
+/// A source node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// The source.
+    pub addr: IpAddr,
+    /// States that it holds.
+    pub states: u32,
+    /// Connections that it has completed and that exist.
+    pub connections: u32,
+    /// Count of `max-src-conn-rate`, in thousandths of connections.
+    pub rate_thousandths: u64,
+    /// Seconds of `max-src-conn-rate`; 0 without.
+    pub rate_seconds: u32,
+    /// Seconds since it was made.
+    pub age_s: u64,
+    /// Seconds until it goes, when it has no states.
+    pub expires_s: Option<u64>,
+    /// Packets of its states.
+    pub packets: u64,
+    /// Octets of these packets.
+    pub bytes: u64,
     /// Rule that made it; `None` when a load has replaced that rule.
     pub rule: Option<u32>,
 }

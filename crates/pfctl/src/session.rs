@@ -141,6 +141,9 @@ fn act_in_order(session: &mut Session<'_, '_>) -> Result<Exit, Error> {
         if !flags.kill.is_empty() {
             act::kill::kill(session)?;
         }
+        if !flags.kill_sources.is_empty() {
+            act::kill::kill_sources(session)?;
+        }
     }
     if let Some((table, command)) = &flags.table {
         exit = act::table::run(session, table, *command)?;

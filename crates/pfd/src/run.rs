@@ -70,6 +70,8 @@ pub struct Forwarder {
     router: Router,
     /// Packets on their way to the outbound rules.
     outbound: Batch,
+    /// Errors on their way through the inbound rules.
+    inbound: Batch,
     /// Whether the filter has more to send than one turn allowed.
     backlog: bool,
 }
@@ -78,7 +80,7 @@ impl Forwarder {
     /// A path through this worker and router.
     #[must_use]
     pub fn new(worker: Worker, router: Router) -> Self {
-        Self { worker, router, outbound: Batch::new(), backlog: false }
+        Self { worker, router, outbound: Batch::new(), inbound: Batch::new(), backlog: false }
     }
 
     /// How long nothing has to be done when no packet comes.
@@ -101,6 +103,7 @@ impl Forwarder {
         for packet in batch.packets.drain(..) {
             self.after_inbound(now, packet, ports);
         }
+        self.take_back_in(now, ports);
         self.pass_out(now, ports);
         if self.worker.poll_timeout().is_some_and(|due| due <= now) {
             self.worker.handle_timeout(now);
@@ -112,8 +115,12 @@ impl Forwarder {
     fn after_inbound(&mut self, now: Uptime, mut packet: Packet, ports: &mut impl Ports) {
         match packet.meta.verdict {
             Verdict::Pass => {
+                self.send_copy(&packet, ports);
                 if self.router.forward(now, &mut packet) {
-                    self.outbound.packets.push(packet);
+                    match packet.meta.direction {
+                        Direction::Out => self.outbound.packets.push(packet),
+                        Direction::In => self.inbound.packets.push(packet),
+                    }
                 } else {
                     ports.recycle(packet);
                 }
@@ -132,13 +139,56 @@ impl Forwarder {
         let mut outbound = std::mem::take(&mut self.outbound.packets);
         for packet in outbound.drain(..) {
             match packet.meta.verdict {
-                Verdict::Pass => self.send(packet, ports),
+                Verdict::Pass => self.leave(now, packet, ports),
                 Verdict::Answer => self.send_unfiltered(packet, ports),
                 Verdict::Drop(_) | Verdict::Held => ports.recycle(packet),
             }
         }
         // The list goes back with its memory.
         self.outbound.packets = outbound;
+    }
+
+    /// Takes errors about packets of another family back in, from where their states bring them
+    /// to the sender. An error causes none, so one round is enough.
+    fn take_back_in(&mut self, now: Uptime, ports: &mut impl Ports) {
+        if self.inbound.packets.is_empty() {
+            return;
+        }
+        let mut inbound = std::mem::take(&mut self.inbound);
+        self.worker.process(now, &mut inbound);
+        for packet in inbound.packets.drain(..) {
+            self.after_inbound(now, packet, ports);
+        }
+        for packet in self.inbound.packets.drain(..) {
+            ports.recycle(packet);
+        }
+        self.inbound = inbound;
+    }
+
+    /// Sends a packet that passed the outbound rules.
+    fn leave(&mut self, now: Uptime, mut packet: Packet, ports: &mut impl Ports) {
+        self.send_copy(&packet, ports);
+        let other = packet.meta.next_hop.filter(|hop| !hop.copy);
+        match other {
+            Some(hop) if !self.router.divert(now, &mut packet, hop.addr) => ports.recycle(packet),
+            _ => self.send(packet, ports),
+        }
+    }
+
+    /// Sends a copy where `dup-to` says.
+    fn send_copy(&self, packet: &Packet, ports: &mut impl Ports) {
+        let Some(hop) = packet.meta.next_hop.filter(|hop| hop.copy) else { return };
+        let Some(interface) = self.router.route_of(hop.addr) else {
+            return self.router.count(Event::NoRoute);
+        };
+        let Some(mut copy) = ports.buffer() else { return self.router.count(Event::NoBuffer) };
+        copy.fill(packet.data());
+        let mark = copy.meta.mark;
+        copy.meta = packet.meta;
+        copy.meta.mark = mark;
+        copy.meta.interface = interface;
+        copy.meta.direction = Direction::Out;
+        self.send(copy, ports);
     }
 
     /// Sends the filter's own packets.

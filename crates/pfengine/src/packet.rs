@@ -37,6 +37,8 @@ pub struct PacketMeta {
     pub(crate) pair: Option<StateRef>,
     /// Whether the outbound pass lets the packet by as it is: `af-to` has decided both ways.
     pub(crate) unfiltered: bool,
+    /// Another way than that of its destination, set by each pass of the filter.
+    pub next_hop: Option<NextHop>,
     /// Tag that rules wrote onto the packet; cleared by the inbound pass.
     pub(crate) tag: Option<Tag>,
     /// Interface by which the packet came into this host, set by the inbound pass.
@@ -63,6 +65,7 @@ impl PacketMeta {
         self.received_on = None;
         self.prio = Self::PRIO_DEFAULT;
         self.unfiltered = false;
+        self.next_hop = None;
     }
 
     /// Priority, 0 to 7, as rules have left it.
@@ -70,6 +73,18 @@ impl PacketMeta {
     pub const fn prio(&self) -> u8 {
         self.prio
     }
+}
+
+/// Another way than that of the destination: `route-to`, `reply-to`, `dup-to`.
+///
+/// After the inbound pass the packet goes to the interface of the next hop and through the
+/// outbound rules there; after the outbound pass it is sent by that interface as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The router to which it goes.
+    pub addr: core::net::IpAddr,
+    /// Whether only a copy goes there, which is sent as it is (`dup-to`).
+    pub copy: bool,
 }
 
 /// A state as another packet or state refers to it; may be stale.
@@ -174,6 +189,7 @@ impl Packet {
                 refragment: None,
                 pair: None,
                 unfiltered: false,
+                next_hop: None,
                 tag: None,
                 received_on: None,
                 prio: PacketMeta::PRIO_DEFAULT,

@@ -6,13 +6,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pfapi::addr::Af;
 use pfapi::reason::TableCounter;
 use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, Uptime};
 
+use crate::addr::Addr;
 use crate::engine::{Engine, Snapshot};
 use crate::fault::{self, Fault};
 use crate::output::{Output, SmallPacket};
+use crate::rules::LoadedRule;
+use crate::source::Cursor;
 use crate::state::entry::{Body, State};
 use crate::state::expire::Population;
 use crate::state::key::Side;
@@ -27,17 +31,21 @@ const TICKS_PER_SECOND: u32 = 50;
 /// Slots looked at in one call at least and at most: never more than a fraction of a millisecond.
 const SHARE: core::ops::RangeInclusive<u32> = 64..=8_192;
 
+/// Source nodes looked at in one call.
+const SOURCES: usize = 256;
+
 /// Where one worker's sweep is.
 #[derive(Debug, Default)]
 pub struct Purge {
     cursor: u32,
+    sources: Cursor,
     next: Uptime,
 }
 
 impl Purge {
-    /// When the next share is due; `None` without states.
-    pub const fn due(&self, states: u64) -> Option<Uptime> {
-        if states == 0 { None } else { Some(self.next) }
+    /// When the next share is due; `None` without states and source nodes.
+    pub const fn due(&self, items: u64) -> Option<Uptime> {
+        if items == 0 { None } else { Some(self.next) }
     }
 
     /// Looks at the next share of slots.
@@ -52,6 +60,8 @@ impl Purge {
             return;
         }
         self.next = now.plus_nanos(TICK_NANOS);
+        engine.sources.purge(&mut self.sources, SOURCES, now, &snapshot.timeouts);
+        Self::flush_offenders(engine, parts);
         let slots = engine.store.slots();
         let interval = snapshot.timeouts.get(Timeout::Interval).max(1);
         let share = (slots / (interval.saturating_mul(TICKS_PER_SECOND)) + 1)
@@ -79,11 +89,61 @@ impl Purge {
     }
 }
 
+impl Purge {
+    /// Ends states of sources that exceeded a limit, for `overload flush`: some in each call.
+    fn flush_offenders(engine: &Arc<Engine>, parts: &mut Parts) {
+        let mut budget = *SHARE.end();
+        let view = engine.store.open();
+        let mut removed = 0;
+        while let Some(job) = parts.flushes.front_mut().filter(|_| budget > 0) {
+            if job.next >= engine.store.slots() {
+                parts.flushes.pop_front();
+                continue;
+            }
+            let slot = job.next;
+            let ended = view.remove_if(slot, |state| job.covers(state));
+            job.next += 1;
+            budget -= 1;
+            if let Some(state) = ended {
+                removed += 1;
+                state.retire();
+            }
+        }
+        if removed > 0 {
+            parts.stats.state_table(TableCounter::Removals, removed);
+        }
+    }
+}
+
+/// States of one source that are to end, for `overload flush`.
+#[derive(Debug)]
+pub struct FlushJob {
+    /// The source.
+    pub source: (Af, Addr),
+    /// Only states of this rule; `None` is all.
+    pub rule: Option<Arc<LoadedRule>>,
+    /// Next slot to be looked at.
+    pub next: u32,
+}
+
+impl FlushJob {
+    /// Most that wait at once.
+    pub const MAX: usize = 1_024;
+
+    /// Source: OpenBSD sys/net/pf.c `pf_src_connlimit`.
+    fn covers(&self, state: &State) -> bool {
+        let key = state.keys.get(Side::Wire);
+        let side = usize::from(state.direction == Direction::Out);
+        (key.af, key.addr[side]) == self.source
+            && self.rule.as_ref().is_none_or(|rule| Arc::ptr_eq(rule, &state.rule))
+    }
+}
+
 /// What the end of a state brings: its rule's count, and an RST to a client that waited in vain.
 fn finish(engine: &Engine, state: &State, parts: &mut Parts) {
     state.retire();
     let Body::Tcp(tcp) = &state.body else { return };
-    if !tcp.is_proxying() {
+    if !tcp.is_waiting_for_server() {
         return;
     }
     let numbers = tcp.proxy_abort(engine.classic.load(Ordering::Relaxed));

@@ -114,6 +114,11 @@ impl Totals {
 pub struct LimitCounters([AtomicU64; LimitCounter::ALL.len()]);
 
 impl LimitCounters {
+    /// Counts a limit that was hit.
+    pub fn count(&self, counter: LimitCounter) {
+        self.0[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Limit counters in print order; the syncookie ones live with the mode machine and are
     /// given here.
     pub fn list(&self, syncookies: [(LimitCounter, u64); 3]) -> Vec<(LimitCounter, u64)> {

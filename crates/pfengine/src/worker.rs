@@ -12,7 +12,7 @@ use crate::filter::{Arrival, Filter};
 use crate::output::{Event, Output};
 use crate::packet::{Batch, Packet, Verdict};
 use crate::packet_desc::PacketDesc;
-use crate::purge::Purge;
+use crate::purge::{FlushJob, Purge};
 use crate::rng::Rng;
 use crate::rules::{MatchLists, Scratch};
 use crate::stats::Stats;
@@ -41,6 +41,8 @@ pub(crate) struct Parts {
     pub syn: Packet,
     /// Lists that evaluations fill.
     pub scratch: Scratch,
+    /// States of offenders that are still to end.
+    pub flushes: VecDeque<FlushJob>,
     /// Match rules that states share.
     pub match_lists: MatchLists,
     pub icmp_budget: IcmpBudget,
@@ -94,6 +96,7 @@ impl Worker {
                 outputs: VecDeque::with_capacity(OUTPUTS),
                 syn: Packet::new(TCP_SEGMENT_MAX, 2 * TCP_SEGMENT_MAX),
                 scratch: Scratch::default(),
+                flushes: VecDeque::new(),
                 match_lists: MatchLists::default(),
                 icmp_budget: IcmpBudget::default(),
             },
@@ -161,7 +164,8 @@ impl Worker {
     /// When [`Self::handle_timeout`] is due next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
-        let purge = self.purge.due(self.engine.store.count());
+        let items = self.engine.store.count() + self.engine.sources.count();
+        let purge = self.purge.due(items);
         let fragments = self.engine.fragments.due();
         [self.engine.syncookies.poll_timeout(), purge, fragments].into_iter().flatten().min()
     }

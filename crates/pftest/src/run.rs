@@ -341,7 +341,7 @@ impl<'a> Play<'a> {
         for packet in batch.packets {
             match (packet.meta.verdict, direction) {
                 (Verdict::Pass, Direction::In) => self.forward(packet)?,
-                (Verdict::Pass, Direction::Out) => self.send_off(&packet, link)?,
+                (Verdict::Pass, Direction::Out) => self.leave(&packet, link)?,
                 (Verdict::Answer, _) => self.depart(packet.data()),
                 (Verdict::Drop(reason), _) => {
                     let word = if direction == Direction::In { "in" } else { "out" };
@@ -352,6 +352,31 @@ impl<'a> Play<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A copy that `dup-to` sends to another router.
+    fn send_copy(&mut self, packet: &Buffer, hop: IpAddr) -> Result<(), String> {
+        let Way::Link(link) = self.scenario.world.way(hop) else {
+            return Err(format!("there is no route to {hop}"));
+        };
+        let octets = packet.data().to_vec();
+        self.departures.push_back(Departure { link: Some(link), octets });
+        Ok(())
+    }
+
+    /// A packet that has passed all outbound rules: by its interface, or as they say.
+    fn leave(&mut self, packet: &Buffer, link: IfIndex) -> Result<(), String> {
+        match packet.meta.next_hop {
+            Some(hop) if hop.copy => self.send_copy(packet, hop.addr)?,
+            Some(hop) => {
+                let Way::Link(link) = self.scenario.world.way(hop.addr) else {
+                    return Err(format!("there is no route to {}", hop.addr));
+                };
+                return self.send_off(packet, link);
+            }
+            None => {}
+        }
+        self.send_off(packet, link)
     }
 
     /// A packet that has passed all rules; what came in IPv6 fragments leaves in fragments.
@@ -378,13 +403,18 @@ impl<'a> Play<'a> {
         let Some(dst) = destination(packet.data()) else {
             return Err("the filter passed something that is no IP packet".to_owned());
         };
-        match self.scenario.world.way(dst) {
+        let hop = packet.meta.next_hop;
+        if let Some(hop) = hop.filter(|hop| hop.copy) {
+            self.send_copy(&packet, hop.addr)?;
+        }
+        let target = hop.filter(|hop| !hop.copy).map_or(dst, |hop| hop.addr);
+        match self.scenario.world.way(target) {
             Way::Host => {
                 let octets = packet.data().to_vec();
                 self.departures.push_back(Departure { link: None, octets });
                 Ok(())
             }
-            Way::None => Err(format!("there is no route to {dst}")),
+            Way::None => Err(format!("there is no route to {target}")),
             Way::Link(link) => {
                 if !take_hop(packet.data_mut()) {
                     return Err("the time to live of the packet ends at the router".to_owned());

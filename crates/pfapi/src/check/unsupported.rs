@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, FreeBsdWords, Options, Rule, StatePolicy};
+use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Rule};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -122,9 +122,9 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         prio: _,
         max_pkt_rate: _,
         set,
-        state,
+        state: _,
         probability: _,
-        state_options,
+        state_options: _,
         fragment: _,
         scrub: _,
         allow_opts: _,
@@ -135,9 +135,9 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         rtable,
         divert,
         af_to: _,
-        nat,
-        rdr,
-        route,
+        nat: _,
+        rdr: _,
+        route: _,
     } = rule;
     // Labels and numbers are for other programs only.
     let FreeBsdWords { except: _, translate_pass: _, max_pkt_size, more_labels: _, ridentifier: _ } =
@@ -162,11 +162,19 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     if rtable.is_some_and(|table| table != 0) {
         report("rtable", Some("this router has one routing table, number 0"));
     }
-    let state_word = match state {
-        StatePolicy::None | StatePolicy::Keep => None,
-        StatePolicy::Modulate => Some("modulate state"),
-        StatePolicy::Synproxy => Some("synproxy state"),
-    };
+    match divert {
+        None => {}
+        Some(Divert::To { .. } | Divert::Reply) => {
+            let word = if *divert == Some(Divert::Reply) { "divert-reply" } else { "divert-to" };
+            let why = "packets go from one interface to another and never meet a socket of this \
+                       host; use rdr-to to the address of the proxy";
+            report(word, Some(why));
+        }
+        Some(Divert::Packet { .. }) => {
+            let why = "Linux has no divert sockets; use dup-to to look at packets elsewhere";
+            report("divert-packet", Some(why));
+        }
+    }
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
@@ -177,11 +185,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         (set.delay.is_some(), "set delay"),
         (sctp_ports, "proto sctp port"),
         (max_pkt_size.is_some(), "max-pkt-size"),
-        (state_word.is_some(), state_word.unwrap_or_default()),
-        (!state_options.is_empty(), "state options"),
-        (divert.is_some(), "divert"),
-        ([nat, rdr].into_iter().flatten().any(|pool| pool.sticky), "sticky-address"),
-        (route.is_some(), "route-to, reply-to, dup-to"),
+        (rule.pools().any(|pool| pool.sticky), "sticky-address"),
     ];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);

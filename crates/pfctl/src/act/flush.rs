@@ -17,6 +17,7 @@ pub fn flush(session: &mut Session<'_, '_>, what: Clear) -> Result<(), Error> {
     let interface = session.flags.interface.clone();
     match what {
         Clear::Rules => one(session, &Flush::Rules),
+        Clear::Sources => one(session, &Flush::Sources),
         Clear::States => one(session, &Flush::States { interface }),
         Clear::Info => one(session, &Flush::Info),
         Clear::Tables => one(session, &Flush::Tables),
@@ -25,6 +26,7 @@ pub fn flush(session: &mut Session<'_, '_>, what: Clear) -> Result<(), Error> {
             Flush::Tables,
             Flush::Rules,
             Flush::States { interface: None },
+            Flush::Sources,
             Flush::Info,
             Flush::Reset,
         ]
@@ -42,6 +44,7 @@ fn one(session: &mut Session<'_, '_>, what: &Flush) -> Result<(), Error> {
     match what {
         Flush::Rules => session.tell("rules cleared"),
         Flush::States { .. } => session.tell(format_args!("{count} states cleared")),
+        Flush::Sources => session.tell("source tracking entries cleared"),
         Flush::Info => session.tell("pf: statistics cleared"),
         Flush::Tables => session.tell(format_args!("{count} tables deleted.")),
         Flush::Reset => session.tell("pf: interface flags reset"),

@@ -47,6 +47,27 @@ pub fn kill(session: &mut Session<'_, '_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes the source nodes that the one or two `-K` choose: by source, and by the address that
+/// translation gave them. Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_kill_src_nodes`.
+///
+/// # Errors
+/// Wrong arguments, the connection's and the daemon's refusals.
+pub fn kill_sources(session: &mut Session<'_, '_>) -> Result<(), Error> {
+    let flags = session.flags;
+    let lookup = flags.names != Names::Never;
+    let mut hosts = flags.kill_sources.iter().map(|host| networks(host, lookup));
+    let sources = hosts.next().transpose()?.unwrap_or_default();
+    let destinations = hosts.next().transpose()?.unwrap_or_default();
+    let (from, to) = (sources.len(), destinations.len());
+    let count = match session.call(&Request::KillSources { sources, destinations })? {
+        Response::Count { count } => count,
+        other => return Err(Error::from_answer(other, "kill")),
+    };
+    session
+        .tell(format_args!("killed {count} src nodes from {from} sources and {to} destinations"));
+    Ok(())
+}
+
 fn filter(
     first: &str,
     second: Option<&str>,

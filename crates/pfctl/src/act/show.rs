@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::flags::words::Show;
 use crate::session::Session;
 use crate::show::tables::{Clock, is_active};
-use crate::show::{info, lists, rules, states, tables};
+use crate::show::{info, lists, rules, source_nodes, states, tables};
 use crate::sources::SystemSources;
 
 /// Titles of `-s all`; none without it.
@@ -46,6 +46,7 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
     match what {
         Show::Rules => show_rules(session, titles),
         Show::States => show_states(session, titles),
+        Show::Sources => show_sources(session, titles),
         Show::Info => show_info(session, titles),
         Show::Labels => show_labels(session, titles),
         Show::Timeouts => show_timeouts(session, titles),
@@ -54,6 +55,7 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
         Show::All => {
             show_rules(session, titles)?;
             show_states(session, titles)?;
+            show_sources(session, titles)?;
             show_info(session, titles)?;
             show_labels(session, titles)?;
             show_timeouts(session, titles)?;
@@ -117,6 +119,24 @@ fn show_states(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(),
                 titled = true;
             }
             states::print(console.out, state, verbosity, names)?;
+        }
+        Ok(())
+    })
+}
+
+fn show_sources(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
+    let verbosity = session.flags.verbosity;
+    let mut titled = false;
+    session.list(&Request::Sources, "source nodes", |console, names, response| {
+        let Response::Sources { nodes } = response else {
+            return Err(Error::Unexpected("source nodes"));
+        };
+        for node in &nodes {
+            if !titled {
+                titles.print(console.out, "SOURCE TRACKING NODES")?;
+                titled = true;
+            }
+            source_nodes::print(console.out, node, verbosity, names)?;
         }
         Ok(())
     })

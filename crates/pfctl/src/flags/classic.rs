@@ -40,6 +40,8 @@ pub struct Classic {
     pub clear: Option<Clear>,
     /// `-k`, at most two.
     pub kill: Vec<String>,
+    /// `-K`: one or two hosts.
+    pub kill_sources: Vec<String>,
     /// `-t` and `-T`.
     pub table: Option<(String, TableCommand)>,
     /// Addresses for the table command.
@@ -210,6 +212,10 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
     if kill.len() > 2 {
         return Err(FlagError::Explained("can only specify -k twice".to_owned()));
     }
+    let kill_sources = texts(matches, "K");
+    if kill_sources.len() > 2 {
+        return Err(FlagError::Explained("can only specify -K twice".to_owned()));
+    }
     let classic = Classic {
         disable: given("d"),
         enable: given("e"),
@@ -222,6 +228,7 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         show: text(matches, "s").map(|word| Show::parse(&word)).transpose()?,
         clear: text(matches, "F").map(|word| Clear::parse(&word)).transpose()?,
         kill,
+        kill_sources,
         table: table(text(matches, "t"), text(matches, "T"))?,
         words: texts(matches, WORDS),
         file: text(matches, "f"),

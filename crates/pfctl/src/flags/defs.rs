@@ -146,7 +146,7 @@ pub const FLAGS: &[Flag] = &[
     refused('g', None, "there is no debugging output"),
     switch('h', "Show the usage and fail"),
     option('i', "interface", "Show, flush or kill only the states bound to an interface"),
-    refused('K', Some("key"), "there are no source tracking entries"),
+    repeated(option('K', "key", "Remove source nodes by host")),
     repeated(option('k', "key", "Kill states by host, two hosts, label, id or key")),
     refused('L', Some("statefile"), "there are no state files"),
     switch('N', "Do not look up host names"),

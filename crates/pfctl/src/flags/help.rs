@@ -77,10 +77,11 @@ mod tests {
         assert_eq!(
             usage(),
             "usage: pfctl [-dehNnPqrvz] [-a anchor] [-D macro=value] [-F modifier]\n\
-             \t[-f file] [-i interface] [-k key] [-o level] [-p socket] [-R id]\n\
-             \t[-s modifier] [-t table -T command [address ...]]\n\
-             \t[--config file] [--dialect name] [--env folder] [--errors form]\n\
-             \t[--explain code] [--format form]\n       pfctl completions shell\n\
+             \t[-f file] [-i interface] [-K key] [-k key] [-o level]\n\
+             \t[-p socket] [-R id] [-s modifier]\n\
+             \t[-t table -T command [address ...]] [--config file]\n\
+             \t[--dialect name] [--env folder] [--errors form] [--explain code]\n\
+             \t[--format form]\n       pfctl completions shell\n\
              \x20      pfctl fmt [--check] [--dialect name] [-D macro=value] [file ...]\n"
         );
     }

@@ -54,6 +54,8 @@ fn look_up<T: Copy>(
 pub enum Show {
     /// The rules in force.
     Rules,
+    /// Source nodes.
+    Sources,
     /// The state table.
     States,
     /// Status and counters.
@@ -80,7 +82,7 @@ impl Show {
             ("queue", Err("there are no queues")),
             ("rules", Ok(Show::Rules)),
             ("Anchors", Err("there are no anchors")),
-            ("Sources", Err("there are no source tracking entries")),
+            ("Sources", Ok(Show::Sources)),
             ("states", Ok(Show::States)),
             ("info", Ok(Show::Info)),
             ("Interfaces", Err("there are no statistics per interface")),
@@ -100,6 +102,8 @@ impl Show {
 pub enum Clear {
     /// All rules.
     Rules,
+    /// All source nodes.
+    Sources,
     /// All states.
     States,
     /// Counters of `-s info`.
@@ -120,7 +124,7 @@ impl Clear {
     pub fn parse(word: &str) -> Result<Self, WordError> {
         const LIST: &[Entry<Clear>] = &[
             ("rules", Ok(Clear::Rules)),
-            ("Sources", Err("there are no source tracking entries")),
+            ("Sources", Ok(Clear::Sources)),
             ("states", Ok(Clear::States)),
             ("info", Ok(Clear::Info)),
             ("Tables", Ok(Clear::Tables)),
@@ -211,7 +215,8 @@ mod tests {
         assert_eq!(text(""), " is ambigious");
         assert_eq!(text("statesx"), "Unknown show modifier 'statesx'");
         assert_eq!(text("RULES"), "Unknown show modifier 'RULES'");
-        assert_eq!(text("So"), "-s Sources: not supported, there are no source tracking entries");
+        assert_eq!(Show::parse("So"), Ok(Show::Sources));
+        assert_eq!(text("A"), "-s Anchors: not supported, there are no anchors");
         assert_eq!(Clear::parse("x").unwrap_err().to_string(), "Unknown flush modifier 'x'");
         assert_eq!(TableCommand::parse("x").unwrap_err().to_string(), "Unknown table command 'x'");
         assert_eq!(optimization("x").unwrap_err().to_string(), "Unknown optimization 'x'");

@@ -6,5 +6,6 @@ pub mod info;
 pub mod lists;
 pub mod names;
 pub mod rules;
+pub mod source_nodes;
 pub mod states;
 pub mod tables;

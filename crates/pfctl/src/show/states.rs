@@ -169,7 +169,7 @@ fn print_details(
 }
 
 /// Seconds as `hh:mm:ss`; hours grow beyond two digits.
-fn clock(seconds: u64) -> String {
+pub(super) fn clock(seconds: u64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 

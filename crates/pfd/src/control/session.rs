@@ -77,6 +77,7 @@ impl Service {
         match request {
             Request::Rules => self.list_rules(sink),
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
+            Request::Sources => self.list_sources(sink),
             Request::TableShow { table } => self.list_entries(&table, sink),
             request => {
                 let answer = self.answer_single(asker, request, octets);
@@ -145,11 +146,17 @@ impl Service {
             Request::KillStates { filter } => {
                 Response::Count { count: engine.kill_states(&filter, now) }
             }
+            Request::KillSources { sources, destinations } => {
+                Response::Count { count: engine.kill_sources(&sources, &destinations) }
+            }
             Request::ClearRuleCounters => {
                 engine.clear_rule_counters();
                 Response::Done
             }
-            Request::Rules | Request::States { .. } | Request::TableShow { .. } => Response::End,
+            Request::Rules
+            | Request::States { .. }
+            | Request::Sources
+            | Request::TableShow { .. } => Response::End,
         })
     }
 
@@ -189,6 +196,13 @@ impl Service {
         }
     }
 
+    fn list_sources(&self, sink: Sink<'_>) -> io::Result<()> {
+        for nodes in self.engine.sources(self.clock.now()).chunks(ITEMS_PER_FRAME) {
+            sink(&Response::Sources { nodes: nodes.to_vec() })?;
+        }
+        sink(&Response::End)
+    }
+
     fn list_entries(&self, table: &str, sink: Sink<'_>) -> io::Result<()> {
         match self.engine.table_entries(table) {
             Ok(entries) => {
@@ -225,11 +239,13 @@ const fn changes(request: &Request) -> bool {
         | Request::TableDelete { .. }
         | Request::Flush { .. }
         | Request::KillStates { .. }
+        | Request::KillSources { .. }
         | Request::ClearRuleCounters => true,
         Request::Facts
         | Request::Info
         | Request::Rules
         | Request::States { .. }
+        | Request::Sources
         | Request::Timeouts
         | Request::Limits
         | Request::Tables

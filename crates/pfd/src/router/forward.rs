@@ -119,13 +119,21 @@ impl Router {
     /// that its sender gets.
     ///
     /// True when `packet`, which now is at its outbound interface, has to go through the outbound
-    /// rules; false when nothing is to be sent.
+    /// rules, or through the inbound ones once more: that is where its direction then points, and
+    /// happens to errors about what `af-to` has made. False when nothing is to be sent.
     #[must_use]
     pub fn forward(&mut self, now: Uptime, packet: &mut Packet) -> bool {
         let Some((_, dst)) = header::addresses(packet.data()) else {
             self.counters.count(Event::Malformed);
             return false;
         };
+        if let Some(hop) = packet.meta.next_hop.filter(|hop| !hop.copy) {
+            if let Target::Link(interface) = self.table.lookup(hop.addr) {
+                return self.forward_to(now, packet, interface);
+            }
+            self.counters.count(Event::NoRoute);
+            return self.error(now, packet, IcmpError::HostUnreachable);
+        }
         match self.table.lookup(dst) {
             Target::Link(interface) => self.forward_to(now, packet, interface),
             Target::Local => {
@@ -188,6 +196,36 @@ impl Router {
         true
     }
 
+    /// Sends a packet that passed the outbound rules another way than that of its destination;
+    /// false when there is none. Source: OpenBSD sys/net/pf.c `pf_route`.
+    #[must_use]
+    pub fn divert(&mut self, now: Uptime, packet: &mut Packet, hop: IpAddr) -> bool {
+        let Target::Link(interface) = self.table.lookup(hop) else {
+            self.counters.count(Event::NoRoute);
+            return self.error(now, packet, IcmpError::HostUnreachable);
+        };
+        let mtu = self.mtu(interface);
+        if header::must_not_fragment(packet.data())
+            && packet.meta.refragment.is_none()
+            && header::wire_len(packet) > mtu
+        {
+            self.counters.count(Event::TooBig);
+            let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
+            return self.error(now, packet, IcmpError::TooBig { mtu });
+        }
+        packet.meta.interface = interface;
+        true
+    }
+
+    /// Interface of a next hop, for copies; `None` when there is no way.
+    #[must_use]
+    pub fn route_of(&self, hop: IpAddr) -> Option<IfIndex> {
+        match self.table.lookup(hop) {
+            Target::Link(interface) => Some(interface),
+            _ => None,
+        }
+    }
+
     /// A host without listeners: answers echo requests, refuses TCP and UDP.
     fn answer_as_host(&mut self, now: Uptime, packet: &mut Packet) -> bool {
         let Some(layout) = Layout::of(packet.data()) else { return false };
@@ -220,6 +258,12 @@ impl Router {
             return false;
         }
         self.errors.used += 1;
+        if packet.meta.changed_family() {
+            // Its receiver is an address of the translation. What comes in for that finds the
+            // state and with it the way back.
+            packet.meta.direction = Direction::In;
+            return true;
+        }
         self.leave(packet)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pfapi::addr::Prefix;
 use pfapi::control::{Flush, KillFilter};
 use pfapi::limit::{Limit, Limits};
 use pfapi::ruleset::{SyncookieMode, Syncookies as SyncookieSetting, Watermarks};
@@ -45,9 +46,11 @@ impl Engine {
                 let mut control = self.control();
                 control.cleared = self.totals();
                 control.cleared_removals = self.control_removals.load(Ordering::Relaxed);
+                control.cleared_sources = self.sources.operations();
                 control.counting_since = now;
                 0
             }
+            Flush::Sources => self.sources.end(|_| true),
             Flush::Tables => {
                 let control = self.control();
                 let mut count = 0;
@@ -113,6 +116,16 @@ impl Engine {
                 state.keys.get(side).proto == *proto && state.ends(side) == [*source, *destination]
             }),
         })
+    }
+
+    /// Removes source nodes of these sources; gives how many. Their states go on untracked. Nodes
+    /// that count states have no translated address, so with `destinations` none is chosen.
+    #[must_use]
+    pub fn kill_sources(&self, sources: &[Prefix], destinations: &[Prefix]) -> u64 {
+        if !destinations.is_empty() {
+            return 0;
+        }
+        self.sources.end(|addr| sources.iter().any(|net| net.contains(addr)))
     }
 
     /// Ends every state for which `which` holds.

@@ -25,6 +25,7 @@ use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
 use crate::rng::Rng;
 use crate::rules::{LoadedRules, Parts, Ruleset, Tag, Tags, add_named_tables, skipped};
+use crate::source::SourceNodes;
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
 use crate::stats::{LimitCounters, Stats, Totals};
@@ -120,9 +121,10 @@ pub struct Engine {
     config: EngineConfig,
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) store: Store,
+    pub(crate) sources: SourceNodes,
     pub(crate) syncookies: Syncookies,
     pub(crate) fragments: Fragments,
-    limit_counters: LimitCounters,
+    pub(crate) limit_counters: LimitCounters,
     /// One load or table change at a time; also the clock marks that only the control side needs.
     control: Mutex<Control>,
     stats: Mutex<Vec<Arc<Stats>>>,
@@ -142,6 +144,7 @@ struct Control {
     counting_since: Uptime,
     cleared: Totals,
     cleared_removals: u64,
+    cleared_sources: [u64; 3],
 }
 
 impl Engine {
@@ -164,6 +167,7 @@ impl Engine {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             store: Store::new(limits.get(Limit::States), HashSecret(rng.key()), first_id),
+            sources: SourceNodes::new(limits.get(Limit::SrcNodes)),
             syncookies: Syncookies::new(rng.seed()),
             fragments: Fragments::new(limits.get(Limit::Frags)),
             limit_counters: LimitCounters::default(),
@@ -173,6 +177,7 @@ impl Engine {
                 counting_since: now,
                 cleared: Totals::default(),
                 cleared_removals: 0,
+                cleared_sources: [0; 3],
             }),
             stats: Mutex::new(Vec::new()),
             control_removals: AtomicU64::new(0),
@@ -266,6 +271,14 @@ impl Engine {
         if in_use > u64::from(requested) {
             return Err(LoadError::LimitInUse { limit: Limit::States, requested, in_use });
         }
+        let (requested_nodes, nodes) = (options.limits.get(Limit::SrcNodes), self.sources.count());
+        if nodes > u64::from(requested_nodes) {
+            return Err(LoadError::LimitInUse {
+                limit: Limit::SrcNodes,
+                requested: requested_nodes,
+                in_use: nodes,
+            });
+        }
         let mut tables = old.rules.tables.clone();
         tables.retain(|_, table| table.is_defined());
         for definition in ruleset.tables() {
@@ -300,6 +313,7 @@ impl Engine {
             let _ = self.end_states(|_| true);
         }
         self.store.set_limit(requested);
+        self.sources.set_limit(options.limits.get(Limit::SrcNodes));
         self.fragments.with(|cache| cache.set_limit(options.limits.get(Limit::Frags)));
         self.snapshot.store(Arc::new(Snapshot {
             rules,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use pfapi::control::{Info, RuleReport, StateReport, SyncookieInfo};
+use pfapi::control::{Info, RuleReport, SourceReport, StateReport, SyncookieInfo};
 use pfapi::limit::Limits;
 use pfapi::reason::{LimitCounter, TableCounter};
 use pfapi::timeout::Timeouts;
@@ -11,6 +11,7 @@ use pfapi::units::{IfIndex, Uptime};
 
 use super::Engine;
 use crate::rules::{Live, LoadedRule};
+use crate::source::SourceNode;
 use crate::state::expire::Population;
 use crate::stats::Totals;
 
@@ -29,7 +30,12 @@ impl Engine {
         let mut state_table = totals.state_table();
         state_table[TableCounter::Removals as usize].1 +=
             self.control_removals.load(Ordering::Relaxed) - control.cleared_removals;
-        let empty = || TableCounter::ALL.into_iter().map(|counter| (counter, 0)).collect();
+        let sources = self.sources.operations();
+        let source_table = TableCounter::ALL
+            .into_iter()
+            .zip(sources.into_iter().zip(control.cleared_sources))
+            .map(|(counter, (now, before))| (counter, now - before))
+            .collect();
         let cookies = self.syncookies.status();
         let gauges = &self.store.half_open;
         let pf_states = gauges.pf_states.load(Ordering::Relaxed);
@@ -43,8 +49,8 @@ impl Engine {
             half_open: self.half_open(),
             half_open_pf: (!cookies.classic).then_some(pf_states),
             state_table,
-            source_nodes: 0,
-            source_table: empty(),
+            source_nodes: self.sources.count(),
+            source_table,
             fragments: self.fragments.with(|cache| cache.held()),
             fragment_table: totals.fragment_table(),
             reasons: totals.reasons(),
@@ -85,6 +91,31 @@ impl Engine {
             }
         }
         ruleset.report(first, most, |rule| place(rule).map_or_else(Live::default, |at| live[at]))
+    }
+
+    /// Source nodes.
+    #[must_use]
+    pub fn sources(&self, now: Uptime) -> Vec<SourceReport> {
+        let snapshot = self.snapshot.load();
+        let mut living: Vec<(Arc<SourceNode>, Live)> = Vec::new();
+        if self.sources.count() > 0 {
+            for slot in 0..self.store.slots() {
+                let Some(state) = self.store.lock(slot) else { continue };
+                if let Some(source) = &state.source {
+                    living.push((Arc::clone(source.node()), state.counted()));
+                }
+            }
+        }
+        living.sort_by_key(|(node, _)| Arc::as_ptr(node));
+        let live = |node: &Arc<SourceNode>| {
+            let wanted = Arc::as_ptr(node);
+            let first = living.partition_point(|(other, _)| Arc::as_ptr(other) < wanted);
+            let mut sum = Live::default();
+            let own = living[first..].iter().take_while(|(other, _)| Arc::ptr_eq(other, node));
+            own.for_each(|(_, live)| sum.add(live));
+            sum
+        };
+        self.sources.report(now, &snapshot.timeouts, &snapshot.rules, live)
     }
 
     /// States from slab position `*cursor` on, at most `most`; moves the cursor. An empty answer

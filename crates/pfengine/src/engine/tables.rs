@@ -83,6 +83,28 @@ impl Engine {
         Ok((added, true))
     }
 
+    /// Puts the address of an offender into the overload table of a rule in the ruleset `path`;
+    /// whether it was added.
+    pub(crate) fn add_offender(
+        &self,
+        _path: &str,
+        name: &str,
+        entry: TableEntry,
+        now: Uptime,
+    ) -> bool {
+        let snapshot = self.snapshot.load();
+        let tables = &snapshot.rules.tables;
+        let Some(table) = tables.get(name) else { return false };
+        let held: usize = tables.values().map(|table| table.len()).sum();
+        if held as u64 >= u64::from(snapshot.limits.get(Limit::TableEntries)) {
+            return false;
+        }
+        if !table.is_defined() {
+            table.define(now);
+        }
+        !table.add(&[entry]).is_empty()
+    }
+
     /// Deletes entries; gives those that were there.
     ///
     /// # Errors

@@ -11,19 +11,20 @@ use pfapi::units::{Direction, IfIndex};
 
 use super::{Filter, Flow, carry_out, wscale_offer};
 use crate::fault::{self, Fault};
-use crate::nat::{Shares, Translator};
+use crate::nat::{Asked, Shares, Translator};
 use crate::normalize::timestamps::{Connection, End, Timestamps};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Evaluation, Live, PacketView, Surroundings};
-use crate::state::entry::{Body, DatagramState, HalfOpen, State};
+use crate::rewrite;
+use crate::rules::{Evaluation, Live, LoadedRule, PacketView, Surroundings};
+use crate::state::entry::{Body, DatagramState, HalfOpen, State, StateRoute};
 use crate::state::icmp;
 use crate::state::key::Keys;
 use crate::state::store::InsertError;
-use crate::state::tcp::TcpState;
+use crate::state::tcp::{TcpState, Translation};
 use crate::wire::build::TTL_DEFAULT;
-use crate::wire::build::flags::RST;
+use crate::wire::build::flags::{ACK, RST, SYN};
 
 impl Filter<'_> {
     /// Lets the rules decide; a state that was made is in `packet.meta.link`.
@@ -53,7 +54,7 @@ impl Filter<'_> {
         let mut translator = Translator::new(&self.view, place.direction, &flow.desc);
         let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;
         let beyond = translator.key(&found.addresses);
-        let shares = translator.shares;
+        let mut shares = translator.shares;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
         match rule.rule.action {
@@ -71,18 +72,27 @@ impl Filter<'_> {
                 if flow.desc.has_options && !rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
-                if let (StatePolicy::Keep, Some(key)) = (rule.rule.state, flow.key) {
+                if let (true, Some(key)) = (rule.rule.state != StatePolicy::None, flow.key) {
+                    let source = self.admit(rule, &flow.desc)?;
                     let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
                     let keys = match place.direction {
                         Direction::In => Keys::new(key, beyond),
                         Direction::Out => Keys::new(beyond, key),
                     };
+                    let route = self.choose_route(&flow.desc, rule, &mut shares)?;
                     let mut state = self.new_state(packet, &flow.desc, &found, (keys, shares));
+                    state.source = source;
+                    state.route = route;
                     self.begin_timestamps(packet, &flow.desc, &mut state)?;
+                    let modulation = self.modulate(rule.rule.state, flow, &mut state);
                     self.insert(packet, state, flow.desc.total)?;
                     carry_out(packet, &flow.desc, &found.actions, &mut self.parts.rng);
-                    self.translate(packet, &flow.desc, &keys)?;
-                    return Ok(Verdict::Pass);
+                    let verdict = self.begin(packet, flow, rule.rule.state, modulation)?;
+                    if verdict == Verdict::Pass {
+                        self.translate(packet, &flow.desc, &keys)?;
+                        packet.meta.next_hop = route.and_then(|route| route.of_packet(true));
+                    }
+                    return Ok(verdict);
                 }
                 Self::count_stateless(&found, place.direction, flow.desc.total);
                 let actions = found.stateless_actions();
@@ -92,12 +102,62 @@ impl Filter<'_> {
         }
     }
 
+    /// Gives the initiator of a `modulate state` connection numbers of the filter's choice; gives
+    /// the difference to its own.
+    fn modulate(&mut self, policy: StatePolicy, flow: &Flow, state: &mut State) -> Option<u32> {
+        let (Body::Tcp(tcp), Transport::Tcp(header)) = (&mut state.body, flow.desc.transport)
+        else {
+            return None;
+        };
+        let modulated = policy == StatePolicy::Modulate && header.flags & (SYN | ACK) == SYN;
+        modulated.then(|| tcp.modulate(self.parts.rng.next_u32()))
+    }
+
+    /// What becomes of the first packet of a state.
+    fn begin(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        policy: StatePolicy,
+        modulation: Option<u32>,
+    ) -> Result<Verdict, Reason> {
+        let Transport::Tcp(tcp) = flow.desc.transport else { return Ok(Verdict::Pass) };
+        if let Some(seq) = modulation {
+            rewrite::translate(packet, flow.desc.l4, &tcp, Translation { seq, ack: 0 });
+        }
+        let proxied = policy == StatePolicy::Synproxy
+            && packet.meta.direction == Direction::In
+            && tcp.flags & (SYN | ACK) == SYN
+            && !flow.from_cookie;
+        let made = packet.meta.link.filter(|_| proxied);
+        match made.and_then(|link| self.engine.store.follow(link)) {
+            Some(state) => self.offer_proxy(packet, &flow.desc, &tcp, state),
+            None => Ok(Verdict::Pass),
+        }
+    }
+
     /// Counts a packet without a state: the deciding rule and the anchor rule around it; match
     /// rules count with states only. Source: OpenBSD sys/net/pf.c `pf_counters_inc`.
     fn count_stateless(found: &Evaluation<'_>, direction: Direction, octets: usize) {
         for rule in [found.rule].into_iter().chain(found.anchor) {
             rule.counters.count(direction, octets);
         }
+    }
+
+    /// The next hop of `route-to`, `reply-to` and `dup-to`.
+    fn choose_route(
+        &mut self,
+        desc: &PacketDesc,
+        rule: &LoadedRule,
+        shares: &mut Shares,
+    ) -> Result<Option<StateRoute>, Reason> {
+        let (Some(pool), Some(route)) = (&rule.pools.route, &rule.rule.route) else {
+            return Ok(None);
+        };
+        let asked = Asked { af: desc.af, source: desc.src, host: desc.src, before: None };
+        let choice = pool.choose(&asked, &mut self.parts.rng).ok_or(Reason::NoRoute)?;
+        shares.keep(choice.share);
+        Ok(Some(StateRoute { kind: route.kind, next_hop: choice.addr.to_ip(desc.af) }))
     }
 
     /// A state for the packet, not yet in the store.
@@ -128,6 +188,7 @@ impl Filter<'_> {
             anchor: found.anchor.map(Arc::clone),
             matches: self.parts.match_lists.get(&self.snapshot.rules, &self.parts.scratch.matches),
             actions: found.actions,
+            source: None,
             created: self.now,
             last_used: self.now,
             timeout,
@@ -136,6 +197,7 @@ impl Filter<'_> {
             cleared: Live::default(),
             pair: packet.meta.link,
             purge: false,
+            route: None,
             shares,
             body,
             timestamps: None,

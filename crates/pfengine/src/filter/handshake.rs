@@ -4,9 +4,10 @@
 
 use pfapi::addr::Af;
 use pfapi::reason::Reason;
-use pfapi::units::Direction;
+use pfapi::units::{Direction, IfIndex};
 
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
+use crate::environment::Way;
 use crate::output::{Output, SmallPacket};
 use crate::packet::{Packet, StateRef, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
@@ -21,7 +22,55 @@ use crate::wire::build::flags::{ACK, RST, SYN};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
 use crate::wire::tcp_options::SynOptions;
 
+/// MSS of a client that offers none, in octets.
+///
+/// Source: OpenBSD sys/netinet/tcp_subr.c `tcp_mssdflt`.
+const PROXY_MSS_DEFAULT: u16 = 512;
+/// Least MSS that the filter announces. Source: OpenBSD sys/net/pf.c `pf_calc_mss`.
+const PROXY_MSS_MIN: u16 = 64;
+
 impl<'a> Filter<'a> {
+    /// Answers the SYN of a `synproxy state` rule in the place of its server: the client shakes
+    /// hands with the filter first. Source: OpenBSD sys/net/pf.c `pf_create_state`.
+    pub(super) fn offer_proxy(
+        &mut self,
+        packet: &mut Packet,
+        desc: &PacketDesc,
+        tcp: &TcpDesc,
+        mut state: Held<'a>,
+    ) -> Result<Verdict, Reason> {
+        let isn = self.parts.rng.next_u32();
+        let offer = tcp_options_of(packet, desc.l4, tcp).mss.unwrap_or(PROXY_MSS_DEFAULT);
+        let mss = self.path_mss(packet.meta.interface, desc, offer);
+        let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
+        body.offer_proxy(SeqNum(isn), mss);
+        state.update_half_open(&self.engine.store.half_open);
+        drop(state);
+        self.parts.stats.reason(ProxyStep::REASON);
+        let id = self.parts.rng.next_u16();
+        let answered = reply::syn_ack(packet, isn, mss, TTL_DEFAULT, id);
+        if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
+    }
+
+    /// What fits through the interface of the client and the one towards the server.
+    fn path_mss(&self, near: IfIndex, desc: &PacketDesc, offer: u16) -> u16 {
+        let headers = match desc.af {
+            Af::Inet => 40,
+            Af::Inet6 => 60,
+        };
+        let routes = self.engine.routes.get();
+        let far = routes.and_then(|routes| match routes.way_to(desc.dst.to_ip(desc.af)) {
+            Way::Interface(interface) => Some(interface),
+            Way::Here | Way::None => None,
+        });
+        let fits = |interface: IfIndex| {
+            let facts = self.snapshot.facts.interfaces.get(usize::from(interface.0))?;
+            u16::try_from(facts.mtu.saturating_sub(headers)).ok()
+        };
+        let limits = [Some(near), far].into_iter().flatten().filter_map(fits);
+        limits.map(|limit| limit.max(PROXY_MSS_DEFAULT)).fold(offer, u16::min).max(PROXY_MSS_MIN)
+    }
+
     /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie. Nothing is
     /// kept of the SYN. `None` when it gets no cookie.
     ///
@@ -86,6 +135,10 @@ impl<'a> Filter<'a> {
                 body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie), mss);
                 held.update_half_open(&self.engine.store.half_open);
                 packet.meta.link = Some(state);
+                let held = match self.complete_handshake(held) {
+                    Ok(held) => held,
+                    Err(reason) => return Some(Err(reason)),
+                };
                 Some(self.proxy(packet, flow, tcp, held, true))
             }
             Recreated::Stateless => Some(Err(Reason::Synproxy)),
@@ -123,6 +176,7 @@ impl<'a> Filter<'a> {
             self.parts.syn = syn;
             return Recreated::Stateless;
         };
+        flow.from_cookie = true;
         let outcome = self.decide_flow(&mut syn, &mut flow, Origin::Cookie);
         let recreated = match outcome {
             Ok(Verdict::Pass) => syn.meta.link.map_or(Recreated::Stateless, Recreated::Made),
@@ -151,15 +205,27 @@ impl<'a> Filter<'a> {
         forward: bool,
     ) -> Result<Verdict, Reason> {
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
+        let waited = !body.is_waiting_for_server();
         let step = body.proxy(tcp, forward, self.classic);
+        let (completed, mss) = (waited && body.is_waiting_for_server(), body.proxy_mss);
         let max_mss = state.actions.max_mss;
         state.update_half_open(&self.engine.store.half_open);
-        let (link, keys) = (state.reference(), state.keys);
+        if completed {
+            state = self.complete_handshake(state)?;
+        }
+        let (link, keys, route) = (state.reference(), state.keys, state.route);
         drop(state);
         let back = self.answer_to(flow, tcp);
         let onward = across(turned(back), &keys, packet.meta.direction, flow.desc.af);
         match step {
             ProxyStep::Drop => Err(ProxyStep::REASON),
+            ProxyStep::Offer { seq } => {
+                self.parts.stats.reason(ProxyStep::REASON);
+                let id = self.parts.rng.next_u16();
+                let mss = mss.unwrap_or(PROXY_MSS_DEFAULT);
+                let answered = reply::syn_ack(packet, seq.0, mss, TTL_DEFAULT, id);
+                if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
+            }
             ProxyStep::Connect { seq, mss } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let mss = mss.map(|mss| if max_mss == 0 { mss } else { mss.min(max_mss) });
@@ -167,6 +233,7 @@ impl<'a> Filter<'a> {
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);
                 packet.meta.unfiltered = keys.changes_family();
+                packet.meta.next_hop = route.and_then(|route| route.of_packet(forward));
                 Ok(Verdict::Pass)
             }
             ProxyStep::Join { to_server, to_client } => {

@@ -1,6 +1,7 @@
 //! Packets of a state: most packets end here, without rules.
 
 use pfapi::reason::{Reason, TableCounter};
+use pfapi::ruleset::StatePolicy;
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
@@ -30,7 +31,7 @@ impl<'a> Filter<'a> {
             Body::Datagram(datagram) => datagram.track(forward),
             Body::Icmp => {
                 // Answers flow against the direction of the query, queries with it.
-                if forward == flow.is_reply {
+                if forward == flow.is_reply && !state.rule.rule.state_options.sloppy {
                     return Err(Reason::Match);
                 }
                 Timeout::IcmpError
@@ -52,15 +53,22 @@ impl<'a> Filter<'a> {
     ) -> Result<Verdict, Reason> {
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
         let is_stamped = state.timestamps.is_some();
+        let rule = &state.rule.rule;
+        let (sloppy, modulated) = (rule.state_options.sloppy, rule.state == StatePolicy::Modulate);
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         if body.is_proxying() {
             return self.proxy(packet, flow, tcp, state, forward);
         }
         let wscale = wscale_offer(packet, flow.desc.l4, tcp);
-        let segment = Segment { tcp, wscale, forward };
+        let random = if modulated { self.parts.rng.next_u32() } else { 0 };
+        let segment = Segment { tcp, wscale, forward, random };
         let before = is_stamped.then_some(*body);
-        let tracked = body.track(&segment);
+        let tracked = if sloppy { body.track_sloppy(&segment) } else { body.track(&segment) };
+        let completed = body.is_established();
         state.update_half_open(&self.engine.store.half_open);
+        if completed && state.source.as_ref().is_some_and(|source| !source.is_connected()) {
+            state = self.complete_handshake(state)?;
+        }
         match tracked {
             Tracked::Accept(accepted) => {
                 if let Some(before) = before {
@@ -163,6 +171,7 @@ impl<'a> Filter<'a> {
         state.count(forward, flow.desc.total);
         carry_out(packet, &flow.desc, &state.actions, &mut self.parts.rng);
         self.translate(packet, &flow.desc, &state.keys)?;
+        packet.meta.next_hop = state.route.and_then(|route| route.of_packet(forward));
         let (link, pair) = (state.reference(), state.pair);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {

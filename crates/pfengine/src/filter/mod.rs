@@ -10,6 +10,7 @@ mod fragment;
 mod fresh;
 mod handshake;
 mod known;
+mod limits;
 
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
@@ -60,6 +61,8 @@ pub struct Flow {
     pub key: Option<Hashed>,
     /// For ICMP queries: whether the message is the answer.
     pub is_reply: bool,
+    /// A SYN that was re-created from a cookie: the client has completed its handshake already.
+    pub from_cookie: bool,
 }
 
 /// Where a packet crosses the filter.
@@ -95,6 +98,7 @@ impl<'a> Filter<'a> {
             packet.meta.start();
             packet.meta.received_on = Some(packet.meta.interface);
         }
+        packet.meta.next_hop = None;
         if packet.meta.unfiltered || self.snapshot.rules.skip.contains(packet.meta.interface.0) {
             return Arrival::Skipped;
         }
@@ -137,7 +141,7 @@ impl<'a> Filter<'a> {
             );
             (key, self.engine.store.hash(&key))
         });
-        Flow { desc, key, is_reply }
+        Flow { desc, key, is_reply, from_cookie: false }
     }
 
     /// Brings the index lines that the packet will need near.

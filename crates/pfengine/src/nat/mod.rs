@@ -15,7 +15,7 @@ mod translate;
 
 pub use family::change_family;
 pub use family_icmp::change_error_family;
-pub use pool::{Named, Pool};
+pub use pool::{Asked, Named, Pool};
 pub use quote::rewrite_error;
 use rewrite::low32;
 pub use rewrite::{FieldKind, Rewrite, rewrite};

@@ -26,5 +26,6 @@ pub use matcher::{PacketView, Surroundings};
 pub use rule::{Live, LoadedRule};
 pub use ruleset::Ruleset;
 pub use tag::{Tag, Tags};
+pub use threshold::Threshold;
 pub use translate::{Addresses, Translate};
 pub use walk::{Evaluation, Scratch};

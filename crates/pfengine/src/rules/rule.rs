@@ -1,10 +1,11 @@
 //! A rule in force with its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
-use pfapi::ruleset::{AddrMatch, Rule};
+use pfapi::ruleset::{AddrMatch, Endpoint, PoolKind, PoolPorts, Rule};
+use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
 use super::actions::Actions;
@@ -35,6 +36,8 @@ pub struct LoadedRule {
     pub pools: Pools,
     /// Packets that `max-pkt-rate` has counted.
     pub rate: SharedThreshold,
+    /// Source nodes that it has made and that exist.
+    pub source_nodes: AtomicU32,
     /// For `once`: set by the match that used the rule up.
     expired: AtomicBool,
     /// Times the rule had been looked at when it was used up.
@@ -56,9 +59,24 @@ pub struct Pools {
 
 impl Pools {
     fn new(rule: &Rule) -> Self {
+        // pfctl makes two such rules of `binat-to` with networks, and gives them no pool type.
+        let one_to_one = |pool: &pfapi::ruleset::Pool, end: &Endpoint| {
+            let pool = match (&pool.addr, &end.addr, pool.kind) {
+                (AddrMatch::Net(pool), AddrMatch::Net(end), PoolKind::Single) => (pool, end),
+                _ => return false,
+            };
+            pool.0.len() == pool.1.len() && !end.negated
+        };
+        let pool = |from: &pfapi::ruleset::Pool, one_to_one: bool| {
+            let kind = if one_to_one { PoolKind::Bitmask } else { from.kind };
+            Pool::new(&pfapi::ruleset::Pool { kind, ..from.clone() })
+        };
         Self {
-            nat: rule.nat.as_deref().map(Pool::new),
-            rdr: rule.rdr.as_deref().map(Pool::new),
+            nat: rule.nat.as_deref().map(|nat| {
+                let fixed = nat.ports == Some(PoolPorts::Static);
+                pool(nat, fixed && one_to_one(nat, &rule.from))
+            }),
+            rdr: rule.rdr.as_deref().map(|rdr| pool(rdr, one_to_one(rdr, &rule.to))),
             route: rule.route.as_ref().map(|route| Pool::new(&route.pool)),
         }
     }
@@ -113,6 +131,11 @@ impl RuleCounters {
         self.states_total.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// States that the rule holds now.
+    pub fn states(&self) -> u64 {
+        self.states.load(Ordering::Relaxed)
+    }
+
     /// Takes over what a state has counted that ends now.
     pub fn retire(&self, counted: &Live) {
         self.states.fetch_sub(1, Ordering::Relaxed);
@@ -149,10 +172,17 @@ impl LoadedRule {
             epoch,
             loader,
             rate: SharedThreshold::default(),
+            source_nodes: AtomicU32::new(0),
             expired: AtomicBool::new(false),
             evaluations: AtomicU64::new(0),
             counters: RuleCounters::default(),
         }
+    }
+
+    /// A timeout that the rule sets for its states, in seconds or states.
+    pub fn timeout(&self, timeout: Timeout) -> Option<u32> {
+        let own = &self.rule.state_options.timeouts;
+        own.iter().find(|(which, _)| *which == timeout).map(|&(_, value)| value)
     }
 
     /// Says what the names in its pools mean from now on.

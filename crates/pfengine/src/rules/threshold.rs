@@ -35,7 +35,6 @@ impl Threshold {
     }
 
     /// The count in thousandths of events, as `pfctl -s Sources` shows it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for source nodes, which are refused yet"))]
     pub const fn count(&self) -> u64 {
         self.count
     }

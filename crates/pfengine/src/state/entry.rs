@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pfapi::addr::Af;
 use pfapi::control::{PeerReport, StateReport};
+use pfapi::ruleset::RouteKind;
 use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
@@ -15,8 +16,9 @@ use super::tcp::{Level, TcpState};
 use crate::fault::{self, Fault};
 use crate::nat::Shares;
 use crate::normalize::timestamps::Timestamps;
-use crate::packet::StateRef;
+use crate::packet::{NextHop, StateRef};
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
+use crate::source::SourceHold;
 
 /// A connection as the filter remembers it.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct State {
     pub matches: Option<MatchList>,
     /// What these rules ask to be done to the packets of the state.
     pub actions: Actions,
+    /// Its part in the source node of its initiator.
+    pub source: Option<SourceHold>,
     /// When the state was made.
     pub created: Uptime,
     /// When it was used last; moved by accepted packets only.
@@ -53,6 +57,8 @@ pub struct State {
     pub pair: Option<StateRef>,
     /// Ended; the purge collects it and no packet matches it.
     pub purge: bool,
+    /// Where `route-to`, `reply-to` or `dup-to` sends packets.
+    pub route: Option<StateRoute>,
     /// Its parts in the loads of the addresses that it holds.
     #[expect(dead_code, reason = "nobody reads them: they count for as long as the state lives")]
     pub shares: Shares,
@@ -62,6 +68,28 @@ pub struct State {
     pub timestamps: Option<Box<Timestamps>>,
     /// Part of this state in the gauges of half-open connections.
     pub half_open: HalfOpen,
+}
+
+/// Another way for packets of a state.
+#[derive(Clone, Copy, Debug)]
+pub struct StateRoute {
+    /// Which packets take it.
+    pub kind: RouteKind,
+    /// The next hop, chosen when the state was made.
+    pub next_hop: IpAddr,
+}
+
+impl StateRoute {
+    /// The way of a packet that flows in the direction of the state, or back.
+    pub fn of_packet(self, forward: bool) -> Option<NextHop> {
+        let takes = match self.kind {
+            RouteKind::RouteTo => forward,
+            RouteKind::ReplyTo => !forward,
+            RouteKind::DupTo => true,
+        };
+        let copy = self.kind == RouteKind::DupTo;
+        takes.then_some(NextHop { addr: self.next_hop, copy })
+    }
 }
 
 /// What depends on the protocol.
@@ -225,6 +253,9 @@ impl State {
     pub fn retire(&self) {
         let counted = self.counted();
         self.rules().for_each(|rule| rule.counters.retire(&counted));
+        if let Some(source) = &self.source {
+            source.retire(&counted);
+        }
     }
 
     /// Seconds until the state may be purged; zero when it is due.
@@ -235,7 +266,7 @@ impl State {
         if fault::is(Fault::NothingExpires) {
             return 1;
         }
-        let life = Expiry { timeouts, population }.life(self.timeout);
+        let life = Expiry { timeouts, population }.life(&self.rule, self.timeout);
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
     }
 

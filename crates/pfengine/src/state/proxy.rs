@@ -1,4 +1,5 @@
-//! From a validated SYN cookie to an established connection with the server.
+//! From a validated SYN cookie, or the client's handshake with `synproxy state`, to an established
+//! connection with the server.
 //!
 //! The client believes it is connected; the filter now opens the connection to the server in its
 //! place, with the cookie as initial sequence number, and joins both by translating sequence
@@ -11,7 +12,7 @@ use pfapi::reason::Reason;
 use super::tcp::{Level, TcpState};
 use crate::packet_desc::TcpDesc;
 use crate::seq::SeqNum;
-use crate::wire::build::flags::{ACK, RST, SYN};
+use crate::wire::build::flags::{ACK, FIN, RST, SYN};
 
 /// Numbers of a segment that the filter sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,11 @@ pub struct Numbers {
 pub enum ProxyStep {
     /// The segment is used up.
     Drop,
+    /// Repeat the SYN|ACK of `synproxy state` to the client.
+    Offer {
+        /// The filter's initial sequence number.
+        seq: SeqNum,
+    },
     /// Send a SYN with this sequence number to the server.
     Connect {
         /// I, the cookie.
@@ -67,8 +73,22 @@ impl TcpState {
         self.proxy_mss = mss;
     }
 
-    /// Whether the client has shown a cookie and the server has not answered yet.
+    /// Puts the state of a SYN into the proxy phase of `synproxy state`: the client gets a SYN|ACK
+    /// with `isn` of the filter.
+    pub const fn offer_proxy(&mut self, isn: SeqNum, mss: u16) {
+        self.src.seqhi = Some(isn);
+        self.dst.seqhi = Some(isn);
+        self.src.level = Level::ProxySrc;
+        self.proxy_mss = Some(mss);
+    }
+
+    /// Whether the filter shakes hands in the place of one end.
     pub fn is_proxying(&self) -> bool {
+        matches!(self.src.level, Level::ProxySrc | Level::ProxyDst)
+    }
+
+    /// Whether the client has completed its handshake and the server has not answered yet.
+    pub fn is_waiting_for_server(&self) -> bool {
         self.src.level == Level::ProxyDst
     }
 
@@ -90,11 +110,30 @@ impl TcpState {
     /// `classic` is pf's behaviour; otherwise a zero-window probe of the client counts as its ACK
     /// too, so that it makes the filter repeat a lost SYN, and an RST of the server ends the wait.
     pub fn proxy(&mut self, tcp: &TcpDesc, forward: bool, classic: bool) -> ProxyStep {
+        if self.src.level == Level::ProxySrc {
+            return self.proxy_handshake(tcp, forward, classic);
+        }
         if forward {
             self.proxy_from_client(tcp, classic)
         } else {
             self.proxy_from_server(tcp, classic)
         }
+    }
+
+    /// `synproxy state` before the client's ACK. Source: OpenBSD sys/net/pf.c `pf_synproxy`.
+    fn proxy_handshake(&mut self, tcp: &TcpDesc, forward: bool, classic: bool) -> ProxyStep {
+        let (isn, client_next) = self.proxy_numbers();
+        let flags = tcp.flags & (SYN | ACK | RST | FIN);
+        if forward && flags == SYN && SeqNum(tcp.seq) == self.src.seqlo {
+            return ProxyStep::Offer { seq: isn };
+        }
+        let fits =
+            flags == ACK && SeqNum(tcp.ack) == isn.advance(1) && SeqNum(tcp.seq) == client_next;
+        if !forward || !fits {
+            return ProxyStep::Drop;
+        }
+        self.src.level = Level::ProxyDst;
+        self.proxy_from_client(tcp, classic)
     }
 
     fn proxy_from_client(&mut self, tcp: &TcpDesc, classic: bool) -> ProxyStep {
@@ -214,7 +253,7 @@ mod tests {
             (fills(CLIENT + 1, COOKIE + 1, 600), true),
             (fills(SERVER + 1, COOKIE + 1, 500), false),
         ] {
-            let segment = Segment { tcp: &segment, wscale: None, forward };
+            let segment = Segment { tcp: &segment, wscale: None, forward, random: 0 };
             assert!(matches!(state.track(&segment), Tracked::Accept(_)), "{segment:?}");
         }
     }

@@ -40,7 +40,9 @@ pub enum Level {
     FinWait2 = 9,
     /// RST seen.
     TimeWait = 10,
-    /// The client has shown a SYN cookie; the server has not answered yet.
+    /// `synproxy state`: the filter has answered the client's SYN and waits for its ACK.
+    ProxySrc = 11,
+    /// The client has completed its handshake; the server has not answered yet.
     ProxyDst = 12,
 }
 
@@ -168,6 +170,8 @@ pub struct Segment<'a> {
     pub wscale: Option<u8>,
     /// Whether it flows in the direction of the first packet.
     pub forward: bool,
+    /// A random number, for the end of a modulated connection that speaks for the first time.
+    pub random: u32,
 }
 
 impl TcpState {
@@ -195,14 +199,20 @@ impl TcpState {
 
     /// Whether the third packet of the handshake has not come and neither end has closed.
     pub fn is_half_open(&self) -> bool {
-        self.src.level.min(self.dst.level) < Level::Established
-            && self.src.level.max(self.dst.level) < Level::Closing
+        self.src.level == Level::ProxySrc
+            || self.src.level.min(self.dst.level) < Level::Established
+                && self.src.level.max(self.dst.level) < Level::Closing
+    }
+
+    /// Whether both ends have completed the handshake and neither has closed.
+    pub fn is_established(&self) -> bool {
+        self.src.level == Level::Established && self.dst.level == Level::Established
     }
 
     /// Whether both ends have closed, so that the ports may be used again.
     pub fn is_closed(&self) -> bool {
         self.src.level >= Level::FinWait2
-            && self.src.level != Level::ProxyDst
+            && !self.is_proxying()
             && self.dst.level >= Level::FinWait2
     }
 
@@ -242,6 +252,51 @@ impl TcpState {
         self.track_window(segment)
     }
 
+    /// Gives the initiator random sequence numbers, for `modulate state`; gives the difference to
+    /// its own. Source: OpenBSD sys/net/pf.c `pf_create_state`.
+    pub const fn modulate(&mut self, isn: u32) -> u32 {
+        let difference = isn.wrapping_sub(self.src.seqlo.0);
+        self.src.seqdiff = if difference == 0 { 1 } else { difference };
+        self.src.seqdiff
+    }
+
+    /// Moves a `sloppy` state on: levels by flags alone, any sequence number. Source: OpenBSD
+    /// sys/net/pf.c `pf_tcp_track_sloppy`.
+    pub fn track_sloppy(&mut self, segment: &Segment<'_>) -> Tracked {
+        let tcp = segment.tcp;
+        if tcp.flags & (SYN | ACK) == SYN && self.is_closed() {
+            return Tracked::Reuse;
+        }
+        let (sender, receiver) = self.peers(segment.forward);
+        if tcp.has(SYN) {
+            sender.raise(Level::SynSent);
+        }
+        if tcp.has(FIN) {
+            sender.raise(Level::Closing);
+        }
+        if tcp.has(ACK) {
+            match (sender.level, receiver.level) {
+                (_, Level::SynSent) => receiver.level = Level::Established,
+                (_, Level::Closing) => receiver.level = Level::FinWait2,
+                // Only this half of the connection comes by here.
+                (Level::SynSent, Level::Closed | Level::Listen) => {
+                    sender.level = Level::Established;
+                    receiver.level = Level::Established;
+                }
+                (Level::Closing, Level::Established) if !receiver.seen => {
+                    receiver.level = Level::Closing;
+                }
+                _ => {}
+            }
+        }
+        if tcp.has(RST) {
+            self.src.raise(Level::TimeWait);
+            self.dst.raise(Level::TimeWait);
+        }
+        let translation = Translation::default();
+        Tracked::Accept(Accepted { timeout: Some(self.timeout()), translation })
+    }
+
     /// Sender and receiver of a segment.
     pub const fn peers(&mut self, forward: bool) -> (&mut Peer, &mut Peer) {
         if forward { (&mut self.src, &mut self.dst) } else { (&mut self.dst, &mut self.src) }
@@ -255,6 +310,10 @@ impl TcpState {
         let mut window = u32::from(tcp.window);
 
         if !sender.seen {
+            if receiver.seqdiff != 0 && sender.seqdiff == 0 {
+                // `modulate state`: this end gets numbers of the filter's choice too.
+                sender.seqdiff = segment.random.wrapping_sub(tcp.seq).max(1);
+            }
             if syn && receiver.wscale.is_some() {
                 window = negotiate_scale(sender, receiver, segment.wscale, window, &mut scale);
             }

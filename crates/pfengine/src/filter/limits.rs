@@ -1,0 +1,84 @@
+//! Limits of rules: how many states, sources and connections they allow.
+
+use std::sync::Arc;
+
+use pfapi::reason::{LimitCounter, Reason, TableCounter};
+use pfapi::ruleset::{Flush, TableEntry};
+use pfapi::units::Direction;
+
+use super::Filter;
+use crate::packet_desc::PacketDesc;
+use crate::purge::FlushJob;
+use crate::rules::LoadedRule;
+use crate::source::{SourceHold, SourceRefusal};
+use crate::state::key::Side;
+use crate::state::store::Held;
+
+impl<'a> Filter<'a> {
+    /// Asks the limits of a rule for another state. Source: OpenBSD sys/net/pf.c `pf_test_rule`.
+    pub(super) fn admit(
+        &self,
+        rule: &Arc<LoadedRule>,
+        desc: &PacketDesc,
+    ) -> Result<Option<SourceHold>, Reason> {
+        let source = (desc.af, desc.src);
+        let hold = self.engine.sources.admit(rule, source, self.now).map_err(|refusal| {
+            if let SourceRefusal::Rule(counter) = refusal {
+                self.engine.limit_counters.count(counter);
+            }
+            Reason::SrcLimit
+        })?;
+        let most = rule.rule.state_options.max;
+        if most.is_some_and(|most| rule.counters.states() >= u64::from(most)) {
+            self.engine.limit_counters.count(LimitCounter::MaxStates);
+            return Err(Reason::StateLimit);
+        }
+        Ok(hold)
+    }
+
+    /// Counts a completed handshake with its source. Past a limit the source goes into the
+    /// overload table, its states end as the rule says, and this one always. Source: OpenBSD
+    /// sys/net/pf.c `pf_src_connlimit`.
+    pub(super) fn complete_handshake(&mut self, mut state: Held<'a>) -> Result<Held<'a>, Reason> {
+        let rule = Arc::clone(&state.rule);
+        let options = &rule.rule.state_options;
+        let Some(source) = state.source.as_mut().filter(|source| !source.is_connected()) else {
+            return Ok(state);
+        };
+        let exceeded = source.connect(options.max_src_conn, options.max_src_conn_rate, self.now);
+        if exceeded == [None, None] {
+            return Ok(state);
+        }
+        exceeded.into_iter().flatten().for_each(|limit| self.engine.limit_counters.count(limit));
+        let key = state.keys.get(Side::Wire);
+        let (af, addr) = (key.af, key.addr[usize::from(state.direction == Direction::Out)]);
+        let (slot, id) = (state.slot, state.id);
+        state.purge = true;
+        drop(state);
+        if let Some(old) = self.view.remove_if(slot, |state| state.id == id) {
+            old.retire();
+            self.parts.stats.state_table(TableCounter::Removals, 1);
+        }
+        if let Some(overload) = &options.overload {
+            let prefix = pfapi::addr::Prefix::host(addr.to_ip(af));
+            if self.engine.add_offender(
+                &rule.path,
+                &overload.table,
+                TableEntry { prefix, negated: false },
+                self.now,
+            ) {
+                self.engine.limit_counters.count(LimitCounter::OverloadTable);
+            }
+            let rule = match overload.flush {
+                Flush::No => return Err(Reason::SrcLimit),
+                Flush::Rule => Some(rule),
+                Flush::Global => None,
+            };
+            self.engine.limit_counters.count(LimitCounter::OverloadFlush);
+            if self.parts.flushes.len() < FlushJob::MAX {
+                self.parts.flushes.push_back(FlushJob { source: (af, addr), rule, next: 0 });
+            }
+        }
+        Err(Reason::SrcLimit)
+    }
+}

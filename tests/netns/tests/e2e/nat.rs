@@ -1,0 +1,243 @@
+//! Translation between the kernel's TCP on both sides: addresses, families, routes.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use pf_load::lab::{CLIENT, Lab, Place, SERVER, Setup, checked};
+use pf_netns::{at, finished, in_lab, output_of, test_path};
+
+use crate::world::{Nginx, fetch, lab, lab_with};
+
+/// The client's network behind one address, and the server behind one of the router.
+const RULES: &str = "
+match out on tun2 inet from 10.77.1.0/24 nat-to 10.77.3.1
+match out on tun2 inet6 from fd77:1::/64 nat-to fd77:3::1
+match in on tun0 inet proto tcp to 10.77.1.1 port 8080 rdr-to 10.77.3.2 port 80
+match in on tun0 inet6 proto tcp to fd77:1::1 port 8080 rdr-to fd77:3::2 port 80
+match in on tun0 inet proto tcp to 10.77.1.1 port 21 rdr-to 10.77.3.2
+match in on tun0 inet proto tcp to 10.77.1.1 port 31000:31010 rdr-to 10.77.3.2 port 32000:*
+pass
+";
+
+fn ip(arguments: &[&str]) {
+    checked("ip", arguments.iter().copied()).unwrap();
+}
+
+fn sysctl(lab: &Lab, place: Place, key: &str, value: &str) {
+    let script = format!("echo {value} > /proc/sys/net/{key}");
+    let _ = output_of(lab.command(place, "sh").args(["-c", &script]), 10);
+}
+
+fn states(lab: &Lab) -> String {
+    lab.pfctl_ok(["-s", "states"]).unwrap()
+}
+
+fn download(rules: &str) {
+    let lab = lab(rules);
+    let nginx = Nginx::start(&lab, 30);
+    for host in ["10.77.3.2", "10.77.1.1:8080", "[fd77:3::2]", "[fd77:1::1]:8080"] {
+        assert_eq!(fetch(&lab, host, ""), nginx.sha256, "{host}");
+    }
+    let states = states(&lab);
+    assert!(states.contains("(10.77.1.2:"), "a source was translated:\n{states}");
+    assert!(states.contains("10.77.3.2:80 (10.77.1.1:8080) <- 10.77.1.2:"), "{states}");
+    assert!(states.contains("fd77:3::2[80] (fd77:1::1[8080]) <- fd77:1::2["), "{states}");
+}
+
+#[test]
+fn large_files_arrive_whole_through_nat_and_redirection() {
+    in_lab(test_path!(), &["nginx", "curl"], || download(RULES));
+}
+
+#[test]
+fn large_files_arrive_whole_through_nat_redirection_and_cookies() {
+    in_lab(test_path!(), &["nginx", "curl"], || {
+        download(&format!("set syncookies always\n{RULES}"));
+    });
+}
+
+/// A control connection names a port, and the file comes from there, as with FTP in passive mode.
+#[test]
+fn a_second_connection_to_a_range_of_ports_carries_the_file() {
+    in_lab(test_path!(), &[], || {
+        let _lab = lab(RULES);
+        let file: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 31 >> 3) as u8).collect();
+        let (control, data) = at(SERVER, || {
+            (TcpListener::bind("0.0.0.0:21").unwrap(), TcpListener::bind("0.0.0.0:32007").unwrap())
+        });
+        let sent = file.clone();
+        let server = thread::spawn(move || {
+            let (mut control, _) = control.accept().unwrap();
+            control.write_all(b"31007\n").unwrap();
+            let (mut data, from) = data.accept().unwrap();
+            data.write_all(&sent).unwrap();
+            from.ip().to_string()
+        });
+        let received = at(CLIENT, || {
+            let mut control = TcpStream::connect("10.77.1.1:21").unwrap();
+            let mut port = [0; 6];
+            control.read_exact(&mut port).unwrap();
+            let port = String::from_utf8_lossy(&port).trim().to_owned();
+            let mut data = TcpStream::connect(format!("10.77.1.1:{port}")).unwrap();
+            let mut received = Vec::new();
+            data.read_to_end(&mut received).unwrap();
+            received
+        });
+        assert!(received == file, "{} octets of {}", received.len(), file.len());
+        assert_eq!(server.join().unwrap(), "10.77.3.1", "the server sees the router");
+    });
+}
+
+#[test]
+fn traceroute_goes_through_nat() {
+    in_lab(test_path!(), &["traceroute"], || {
+        let lab = lab(RULES);
+        for (family, router, server) in
+            [("-4", CLIENT.router_v4(), SERVER.v4()), ("-6", CLIENT.router_v6(), SERVER.v6())]
+        {
+            for probes in [&[][..], &["-I"][..], &["-T", "-p", "9"][..]] {
+                let mut command = lab.command(CLIENT, "traceroute");
+                command.args([family, "-n", "-q", "1", "-w", "2", "-m", "3"]).args(probes);
+                let text = output_of(command.arg(&server), 30);
+                let hops: Vec<_> = text
+                    .lines()
+                    .skip(1)
+                    .filter_map(|line| line.split_whitespace().nth(1))
+                    .collect();
+                assert_eq!(hops, [&router, &server], "{text}");
+            }
+        }
+    });
+}
+
+/// Behind the server lies a link that is narrower than what everybody believes; the server says
+/// so to the address that it knows.
+#[test]
+fn path_mtu_is_told_through_nat() {
+    in_lab(test_path!(), &["ping"], || {
+        let routes = "[[route]]\nto = \"10.99.0.0/24\"\ndev = \"tun2\"\n\
+                      [[route]]\nto = \"fd99::/64\"\ndev = \"tun2\"\n";
+        let lab = lab_with(&Setup { rules: RULES, extra: routes, ..Setup::default() });
+        let space = SERVER.namespace;
+        ip(&["-n", space, "link", "add", "far", "mtu", "1300", "type", "dummy"]);
+        ip(&["-n", space, "address", "add", "10.99.0.1/24", "dev", "far"]);
+        ip(&["-n", space, "address", "add", "fd99::1/64", "dev", "far", "nodad"]);
+        ip(&["-n", space, "link", "set", "far", "up"]);
+        sysctl(&lab, SERVER, "ipv4/ip_forward", "1");
+        sysctl(&lab, SERVER, "ipv6/conf/all/forwarding", "1");
+        for (host, router) in [("10.99.0.9", SERVER.v4()), ("fd99::9", SERVER.v6())] {
+            let mut ping = lab.command(CLIENT, "ping");
+            ping.args(["-n", "-c", "2", "-i", "0.3", "-W", "1", "-M", "do", "-s", "1400", host]);
+            let text = String::from_utf8_lossy(&finished(&mut ping, 20).stdout).into_owned();
+            assert!(text.to_lowercase().replace(' ', "").contains("mtu=1300"), "{host}: {text}");
+            assert!(text.contains(&format!("From {router}")), "{host}: {text}");
+        }
+    });
+}
+
+/// NAT64 and NAT46 on the same router.
+const FAMILIES: &str = "
+pass
+pass in on tun0 inet6 to 64:ff9b::/96 af-to inet from 10.77.3.1
+pass in on tun0 inet to 10.77.9.9 af-to inet6 from fd77:3::1 to fd77:3::2
+";
+
+#[test]
+fn files_and_pings_cross_from_one_family_to_the_other() {
+    in_lab(test_path!(), &["nginx", "curl", "ping"], || {
+        let lab = lab(FAMILIES);
+        let nginx = Nginx::start(&lab, 30);
+        for host in ["[64:ff9b::10.77.3.2]", "10.77.9.9"] {
+            assert_eq!(fetch(&lab, host, ""), nginx.sha256, "{host}");
+        }
+        for host in ["64:ff9b::10.77.3.2", "10.77.9.9"] {
+            for size in ["56", "1400", "3000"] {
+                let mut ping = lab.command(CLIENT, "ping");
+                ping.args(["-n", "-c", "2", "-i", "0.2", "-W", "2", "-s", size, host]);
+                let text = output_of(&mut ping, 10);
+                assert!(text.contains(" 0% packet loss"), "{size} octets to {host}: {text}");
+                assert!(!text.contains("wrong data"), "{text}");
+            }
+        }
+        let states = states(&lab);
+        assert!(states.contains("64:ff9b::a4d:302"), "{states}");
+    });
+}
+
+#[test]
+fn files_cross_families_behind_syn_cookies() {
+    in_lab(test_path!(), &["nginx", "curl"], || {
+        let lab = lab(&format!("set syncookies always\n{FAMILIES}"));
+        let nginx = Nginx::start(&lab, 10);
+        for host in ["[64:ff9b::10.77.3.2]", "10.77.9.9"] {
+            assert_eq!(fetch(&lab, host, ""), nginx.sha256, "{host}");
+        }
+        assert!(lab.info().unwrap().cookies_validated() >= 2);
+    });
+}
+
+/// Towards the client the link is narrower than the client believes: only the router's own
+/// errors, about packets of the other family, tell the server.
+#[test]
+fn path_mtu_is_told_to_the_other_family() {
+    in_lab(test_path!(), &["nginx", "curl"], || {
+        let setup = Setup { rules: FAMILIES, mtu: [1300, 1500, 1500], ..Setup::default() };
+        let lab = lab_with(&setup);
+        ip(&["-n", CLIENT.namespace, "link", "set", CLIENT.interface, "mtu", "1500"]);
+        let nginx = Nginx::start(&lab, 5);
+        for host in ["[64:ff9b::10.77.3.2]", "10.77.9.9"] {
+            assert_eq!(fetch(&lab, host, ""), nginx.sha256, "{host}");
+        }
+    });
+}
+
+#[test]
+fn connections_are_spread_over_three_servers() {
+    in_lab(test_path!(), &[], || {
+        let servers = ["10.77.3.11", "10.77.3.12", "10.77.3.13"];
+        let _lab = lab("pass in on tun0 inet proto tcp to 10.77.1.1 port 80 \
+                       rdr-to { 10.77.3.11, 10.77.3.12, 10.77.3.13 } round-robin\npass out\n");
+        for server in servers {
+            let address = format!("{server}/32");
+            ip(&["-n", SERVER.namespace, "address", "add", &address, "dev", "lo"]);
+        }
+        let listeners =
+            at(SERVER, || servers.map(|server| TcpListener::bind((server, 80)).unwrap()));
+        for (listener, name) in listeners.into_iter().zip(servers) {
+            thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let _ = stream.unwrap().write_all(name.as_bytes());
+                }
+            });
+        }
+        let ask = || {
+            at(CLIENT, || {
+                let mut name = String::new();
+                TcpStream::connect("10.77.1.1:80").unwrap().read_to_string(&mut name).unwrap();
+                name
+            })
+        };
+        let mut names: Vec<String> = (0..9).map(|_| ask()).collect();
+        names.sort();
+        for server in servers {
+            assert_eq!(names.iter().filter(|name| *name == server).count(), 3, "{names:?}");
+        }
+    });
+}
+
+/// The default route leads to another uplink than the one that the connection came in by.
+#[test]
+fn answers_leave_by_the_uplink_of_the_connection() {
+    in_lab(test_path!(), &["nginx", "curl"], || {
+        let lab = lab("pass\npass in on tun0 inet reply-to 10.77.1.2\n");
+        ip(&["-n", CLIENT.namespace, "address", "add", "198.18.9.9/32", "dev", "lo"]);
+        let nginx = Nginx::start(&lab, 5);
+        assert_eq!(fetch(&lab, "10.77.3.2", "--interface 198.18.9.9"), nginx.sha256);
+        lab.load("pass\n").unwrap();
+        lab.pfctl_ok(["-F", "states"]).unwrap();
+        let mut curl = lab.command(CLIENT, "curl");
+        curl.args(["-sS", "-m", "2", "--interface", "198.18.9.9", "http://10.77.3.2/small"]);
+        assert!(!finished(&mut curl, 10).status.success(), "there is no other way back");
+    });
+}
