@@ -145,7 +145,9 @@ impl Expander<'_, '_> {
             }
             *self.target.looked_at += 1;
             self.one(template, lists, at, pools, &mut wrong, &mut added);
-            if self.faults.is_fatal() || !next(&mut at, lengths, order(self.world.dialect)) {
+            let full = self.target.tables.is_full();
+            let end = full || self.faults.is_fatal();
+            if end || !next(&mut at, lengths, order(self.world.dialect)) {
                 break;
             }
         }

@@ -39,7 +39,7 @@ use crate::tables::table;
 const QUIET: usize = 3;
 /// Most words that are taken away to find the part of a statement that makes sense.
 const FRONTS_MAX: usize = 6;
-/// Most files that are included, each as often as it is.
+/// Most `include` lines that are followed, in all files together.
 const INCLUDED_MAX: usize = 1_000;
 /// Most addresses in the tables of all files, counted where they are defined.
 const ENTRIES_MAX: usize = 10_000_000;
@@ -592,9 +592,6 @@ impl<'a> Reader<'a> {
                     .at(&place(statement, word), "this file"),
             )
         };
-        if self.depth >= INCLUDES_MAX {
-            return Err(failed("Too many open files"));
-        }
         self.shared.included += 1;
         if self.shared.included > INCLUDED_MAX {
             let text = format!("more than {INCLUDED_MAX} files are included");
@@ -602,6 +599,9 @@ impl<'a> Reader<'a> {
                 Diagnostic::fatal(Code::Include, text)
                     .at(&place(statement, word), "this is one more"),
             ));
+        }
+        if self.depth >= INCLUDES_MAX {
+            return Err(failed("Too many open files"));
         }
         let text = self.world.sources.read(&path).map_err(|e| failed(&crate::tables::cause(&e)))?;
         let source = Rc::new(SourceText { name: path.clone(), text });

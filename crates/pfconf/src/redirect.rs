@@ -174,6 +174,11 @@ impl AutoTables {
         Self { made: Vec::new(), count: 0, loaded, held: 0 }
     }
 
+    /// Whether pools have had too many addresses: no further combination can do without.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.held > POOLS_MAX
+    }
+
     /// The number of the next table, whether it will be made or not.
     pub(crate) const fn reserve(&mut self) -> usize {
         self.count += 1;
