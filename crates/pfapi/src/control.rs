@@ -429,6 +429,9 @@ pub struct StateReport {
 pub struct SourceReport {
     /// The source.
     pub addr: IpAddr,
+    /// What `sticky-address` keeps for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapped: Option<(MappedUse, IpAddr)>,
     /// States that it holds.
     pub states: u32,
     /// Connections that it has completed and that exist.
@@ -447,6 +450,18 @@ pub struct SourceReport {
     pub bytes: u64,
     /// Rule that made it; `None` when a load has replaced that rule.
     pub rule: Option<u32>,
+}
+
+/// Which pool of a rule has an address for a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MappedUse {
+    /// `nat-to`
+    Nat,
+    /// `rdr-to`
+    Rdr,
+    /// `route-to`, `reply-to`, `dup-to`
+    Route,
 }
 
 /// One end of a state.

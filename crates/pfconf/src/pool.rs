@@ -18,6 +18,7 @@ use crate::scan::Statement;
 
 /// A pool as written.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
 pub(crate) struct PoolSpec {
     /// Addresses; empty for the destination of `af-to` without `to`.
     pub(crate) hosts: Vec<Host>,

@@ -245,12 +245,13 @@ pub(crate) fn apply(
     let Chosen { addr, via, more } = chosen;
     let ports = match purpose {
         Purpose::Source => Some(source_ports(spec.port)),
-        Purpose::Both => None,
         Purpose::Target => target_ports(spec.port, target_port)?,
-        Purpose::Route => None,
+        Purpose::Both | Purpose::Route => None,
     };
+    // FreeBSD's pfctl leaves the addresses of `af-to` as they are.
+    let changes_family = is_freebsd && spec.af.is_some();
     let multiple = match &addr {
-        _ if purpose == Purpose::Both || (is_freebsd && spec.af.is_some()) => false,
+        _ if purpose == Purpose::Both || changes_family => false,
         _ if !more.is_empty() => true,
         AddrMatch::Table(_) => true,
         AddrMatch::Dynamic(dynamic) => dynamic.is_multiple(),
@@ -267,7 +268,7 @@ pub(crate) fn apply(
         endpoint_independent: spec.endpoint_independent,
         prefer_ipv6_nexthop: spec.prefer_ipv6_nexthop,
     };
-    if !pool.kind.is_dynamic() {
+    if !pool.kind.is_dynamic() && !changes_family {
         for host in &spec.hosts {
             match &host.addr {
                 AddrMatch::Table(_) => {

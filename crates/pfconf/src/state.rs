@@ -39,6 +39,7 @@ enum Kind {
     },
     Sloppy,
     Pflow,
+    AllowRelated,
     Timeout(Timeout, u32),
 }
 
@@ -79,6 +80,7 @@ fn item(statement: &Statement, pair: &Pair, here: &Place) -> Fallible<Kind> {
         Rule::kw_floating => Kind::Lock { if_bound: false },
         Rule::kw_sloppy => Kind::Sloppy,
         Rule::kw_pflow => Kind::Pflow,
+        Rule::kw_allow_related => Kind::AllowRelated,
         _ => timeout(&word, here)?,
     })
 }
@@ -212,6 +214,10 @@ pub(crate) fn combine(
             Kind::Pflow => {
                 once(options.pflow, "state pflow option:")?;
                 options.pflow = true;
+            }
+            Kind::AllowRelated => {
+                once(options.allow_related, "state allow-related option:")?;
+                options.allow_related = true;
             }
             Kind::Timeout(timeout, seconds) => {
                 let given = options.timeouts.iter().any(|(known, _)| known == timeout);

@@ -9,7 +9,8 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 
 mod common;
-use common::{compile_text, root};
+use common::{compile_in, compile_text, golden_files, root};
+use pfconf::Dialect;
 
 /// Valid files to mutate: the example and the accepted golden files.
 fn valid_files() -> Vec<String> {
@@ -99,8 +100,40 @@ const WORDS: [&str; 66] = [
 const ONE_WAY: [&str; 7] =
     ["state-policy", "state-defaults", "anchor", "include", "-to", "/0", "reassemble"];
 
+/// Words of the FreeBSD dialect besides those of [`WORDS`].
+const FREEBSD_WORDS: [&str; 24] = [
+    "nat",
+    "rdr",
+    "binat",
+    "scrub",
+    "->",
+    "pass",
+    "no",
+    "nat-anchor",
+    "route-to",
+    "(tun0 10.0.0.1)",
+    "static-port",
+    "map-e-portset",
+    "6/8/1",
+    "fragment",
+    "reassemble",
+    "no-df",
+    "set-tos",
+    "tag",
+    "tagged",
+    "ridentifier",
+    "max-pkt-size",
+    "divert-to",
+    "require-order",
+    "fail-policy",
+];
+
 fn everything_renders(text: &str) {
-    let compiled = compile_text(text);
+    renders_in(text, pfconf::detect(text).0);
+}
+
+fn renders_in(text: &str, dialect: Dialect) {
+    let compiled = compile_in(text, dialect);
     let input = pfconf::Input { name: "stdin", text };
     for diagnostic in &compiled.diagnostics {
         assert!(!diagnostic.classic().is_empty());
@@ -115,7 +148,7 @@ fn everything_renders(text: &str) {
         return;
     }
     let listed = compiled.listing.as_str();
-    let again = compile_text(listed);
+    let again = compile_in(listed, dialect);
     let messages: Vec<String> = again.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
     assert!(again.ruleset.is_some(), "{listed}\n{messages:?}");
     assert!(again.ruleset.is_some_and(|again| again.rules().eq(ruleset.rules())), "{listed}");
@@ -146,6 +179,17 @@ proptest! {
     }
 
     #[test]
+    fn arbitrary_words_of_freebsd_never_panic(
+        words in prop::collection::vec(
+            prop_oneof![select(&WORDS[..]), select(&FREEBSD_WORDS[..])],
+            0..40,
+        ),
+        start in select(&["nat on tun0", "rdr", "scrub", "binat on tun0 from 10.0.0.1", "pass"][..]),
+    ) {
+        renders_in(&format!("set require-order no\n{start} {}", words.join(" ")), Dialect::FreeBsd);
+    }
+
+    #[test]
     fn mutated_files_never_panic(
         text in select(valid_files()),
         at in any::<prop::sample::Index>(),
@@ -164,6 +208,45 @@ proptest! {
             characters[..at].iter().copied().chain(inserted.chars()).chain(rest.copied()).collect();
         everything_renders(&mutated);
     }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn mutated_files_of_freebsd_never_panic(
+        text in select(freebsd_files()),
+        at in any::<prop::sample::Index>(),
+        removed in 0_usize..12,
+        inserted in prop_oneof![
+            Just(String::new()),
+            select(&WORDS[..]).prop_map(str::to_owned),
+            select(&["nat", "rdr", "->", "binat", "scrub", "no", "fragment"][..])
+                .prop_map(|word| format!(" {word} ")),
+            "[ -~]{0,3}",
+        ],
+    ) {
+        let characters: Vec<char> = text.chars().collect();
+        let at = at.index(characters.len() + 1);
+        let rest = characters.iter().skip(at + removed);
+        let mutated: String =
+            characters[..at].iter().copied().chain(inserted.chars()).chain(rest.copied()).collect();
+        let compiled = compile_in(&mutated, Dialect::FreeBsd);
+        let input = pfconf::Input { name: "stdin", text: &mutated };
+        let mut shown = 0;
+        for diagnostic in compiled.diagnostics.iter().filter(|found| !found.is_consequence()) {
+            prop_assert!(!diagnostic.pretty(&input, true).is_empty());
+            shown += usize::from(diagnostic.severity() == pfconf::Severity::Error);
+        }
+        prop_assert_eq!(compiled.ruleset.is_none(), shown > 0);
+    }
+}
+
+/// Valid files of FreeBSD to mutate.
+fn freebsd_files() -> Vec<String> {
+    let files = golden_files("parse").into_iter();
+    let files = files.filter(|(dialect, _)| *dialect == Dialect::FreeBsd);
+    files.map(|(_, path)| fs::read_to_string(path).unwrap()).collect()
 }
 
 #[test]

@@ -4,12 +4,17 @@
 use pfconf::Code;
 
 mod common;
-use common::compile_text;
+use common::compile_in;
 
 /// The example behind a word such as `Wrong:`.
 fn example<'t>(text: &'t str, word: &str) -> &'t str {
     let (_, rest) = text.split_once(&format!("\n{word}:\n\n```pf\n")).unwrap();
     rest.split_once("```").unwrap().0
+}
+
+/// Compiles an example in the language that it is written in.
+fn compile(text: &str) -> pfconf::Compiled {
+    compile_in(text, pfconf::detect(text).0)
 }
 
 #[test]
@@ -18,12 +23,12 @@ fn examples_are_wrong_and_right() {
         let text = code.explanation();
         assert!(text.starts_with("# ") && code.title().len() > 10, "{code:?}");
         let (wrong, right) = (example(text, "Wrong"), example(text, "Right"));
-        let found = compile_text(wrong).diagnostics;
+        let found = compile(wrong).diagnostics;
         let shown = || found.iter().filter(|found| !found.is_consequence());
         let classic: Vec<String> = shown().map(pfconf::Diagnostic::classic).collect();
         assert!(shown().count() > 0, "{code:?}: the wrong example is accepted");
         assert!(shown().all(|found| found.kind() == code), "{code:?}: {classic:?}");
-        let compiled = compile_text(right);
+        let compiled = compile(right);
         let classic: Vec<String> =
             compiled.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
         assert!(compiled.ruleset.is_some() && classic.is_empty(), "{code:?}: {classic:?}");

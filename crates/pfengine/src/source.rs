@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pfapi::addr::Af;
-use pfapi::control::SourceReport;
+use pfapi::control::{MappedUse, SourceReport};
 use pfapi::reason::LimitCounter;
 use pfapi::ruleset::{Rate, SourceTrack};
 use pfapi::timeout::{Timeout, Timeouts};
@@ -29,10 +29,33 @@ enum Scope {
     Rule { path: Arc<str>, epoch: u64, number: u32 },
 }
 
+impl Scope {
+    fn of_rule(rule: &LoadedRule) -> Self {
+        match rule.number {
+            Some(number) => Self::Rule { path: Arc::clone(&rule.path), epoch: rule.epoch, number },
+            None => Self::Global,
+        }
+    }
+}
+
+/// What a node is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeKind {
+    /// Limits of `source-track`.
+    Track,
+    /// `sticky-address` of `nat-to` and of the source of `af-to`.
+    Nat,
+    /// `sticky-address` of `rdr-to` and of the destination of `af-to`.
+    Rdr,
+    /// `sticky-address` of `route-to`, `reply-to`, `dup-to`.
+    Route,
+}
+
 /// Which node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct NodeKey {
     scope: Scope,
+    kind: NodeKind,
     inet6: bool,
     addr: Addr,
 }
@@ -44,6 +67,8 @@ pub struct SourceNode {
     /// Rule that made it; its timeout counts.
     rule: Arc<LoadedRule>,
     created: Uptime,
+    /// The address that `sticky-address` keeps for the source.
+    mapped: Option<IpAddr>,
     counts: Mutex<Counts>,
 }
 
@@ -187,13 +212,11 @@ impl SourceNodes {
     ) -> Result<Option<SourceHold>, SourceRefusal> {
         let options = &rule.rule.state_options;
         let Some(track) = options.source_track else { return Ok(None) };
-        let scope = match (track, rule.number) {
-            (SourceTrack::Rule, Some(number)) => {
-                Scope::Rule { path: Arc::clone(&rule.path), epoch: rule.epoch, number }
-            }
-            _ => Scope::Global,
+        let scope = match track {
+            SourceTrack::Rule => Scope::of_rule(rule),
+            SourceTrack::Global => Scope::Global,
         };
-        let key = NodeKey { scope, inet6: af == Af::Inet6, addr };
+        let key = NodeKey { scope, kind: NodeKind::Track, inet6: af == Af::Inet6, addr };
         let mut nodes = self.nodes();
         self.searches.fetch_add(1, Ordering::Relaxed);
         if let Some(node) = nodes.get(&key) {
@@ -213,6 +236,7 @@ impl SourceNodes {
             key: key.clone(),
             rule: Arc::clone(rule),
             created: now,
+            mapped: None,
             counts: Mutex::default(),
         });
         let hold = node.hold();
@@ -220,6 +244,59 @@ impl SourceNodes {
         self.inserts.fetch_add(1, Ordering::Relaxed);
         nodes.insert(key, node);
         Ok(Some(hold))
+    }
+
+    /// The address that a pool of the rule keeps for a source, as long as `is_there` says that the
+    /// pool still has it; a node without use is removed. Source: OpenBSD sys/net/pf_lb.c
+    /// `pf_map_addr_sticky`.
+    pub fn mapped(
+        &self,
+        rule: &LoadedRule,
+        kind: NodeKind,
+        (af, addr): (Af, Addr),
+        is_there: impl Fn(IpAddr) -> bool,
+    ) -> Option<(IpAddr, SourceHold)> {
+        let key = NodeKey { scope: Scope::of_rule(rule), kind, inet6: af == Af::Inet6, addr };
+        let mut nodes = self.nodes();
+        self.searches.fetch_add(1, Ordering::Relaxed);
+        let node = nodes.get(&key)?;
+        if let Some(mapped) = node.mapped.filter(|&mapped| is_there(mapped)) {
+            return Some((mapped, node.hold()));
+        }
+        self.remove(&mut nodes, &key);
+        None
+    }
+
+    /// Keeps an address of a pool for a source.
+    ///
+    /// # Errors
+    /// [`SourceRefusal::Full`].
+    pub fn map(
+        &self,
+        rule: &Arc<LoadedRule>,
+        kind: NodeKind,
+        (af, addr): (Af, Addr),
+        mapped: IpAddr,
+        now: Uptime,
+    ) -> Result<SourceHold, SourceRefusal> {
+        let key = NodeKey { scope: Scope::of_rule(rule), kind, inet6: af == Af::Inet6, addr };
+        let mut nodes = self.nodes();
+        if nodes.len() >= self.limit.load(Ordering::Relaxed) as usize {
+            return Err(SourceRefusal::Full);
+        }
+        self.remove(&mut nodes, &key);
+        let node = Arc::new(SourceNode {
+            key: key.clone(),
+            rule: Arc::clone(rule),
+            created: now,
+            mapped: Some(mapped),
+            counts: Mutex::default(),
+        });
+        let hold = node.hold();
+        rule.source_nodes.fetch_add(1, Ordering::Relaxed);
+        self.inserts.fetch_add(1, Ordering::Relaxed);
+        nodes.insert(key, node);
+        Ok(hold)
     }
 
     fn remove(&self, nodes: &mut BTreeMap<NodeKey, Arc<SourceNode>>, key: &NodeKey) {
@@ -255,11 +332,11 @@ impl SourceNodes {
     }
 
     /// Removes the nodes for which `which` holds; gives how many. Their states go on untracked.
-    pub fn end(&self, which: impl Fn(IpAddr) -> bool) -> u64 {
+    pub fn end(&self, which: impl Fn(IpAddr, Option<IpAddr>) -> bool) -> u64 {
         let mut nodes = self.nodes();
         let ended: Vec<NodeKey> = nodes
             .values()
-            .filter(|node| which(node.key.addr.to_ip(node.af())))
+            .filter(|node| which(node.key.addr.to_ip(node.af()), node.mapped))
             .map(|node| node.key.clone())
             .collect();
         for key in &ended {
@@ -285,6 +362,15 @@ impl SourceNodes {
             let left = u64::from(life(&node.rule, timeouts)).saturating_sub(idle);
             SourceReport {
                 addr: node.key.addr.to_ip(node.af()),
+                mapped: node.mapped.and_then(|mapped| {
+                    let use_of = match node.key.kind {
+                        NodeKind::Track => return None,
+                        NodeKind::Nat => MappedUse::Nat,
+                        NodeKind::Rdr => MappedUse::Rdr,
+                        NodeKind::Route => MappedUse::Route,
+                    };
+                    Some((use_of, mapped))
+                }),
                 states: counts.states,
                 connections: counts.connections,
                 rate_thousandths: counts.rate.count(),

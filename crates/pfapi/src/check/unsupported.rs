@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Rule};
+use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Rule, RuleKind};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -178,14 +178,13 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
-        (!kind.is_filter(), kind.word()),
+        (*kind == RuleKind::Scrub, kind.word()),
         (log.is_some(), "log"),
         (os.is_some(), "os"),
         (set.queue.is_some(), "set queue"),
         (set.delay.is_some(), "set delay"),
         (sctp_ports, "proto sctp port"),
         (max_pkt_size.is_some(), "max-pkt-size"),
-        (rule.pools().any(|pool| pool.sticky), "sticky-address"),
     ];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);

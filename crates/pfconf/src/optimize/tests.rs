@@ -374,7 +374,7 @@ fn superblocks_end_where_something_else_happens() {
         |rule| rule.state_options.source_track = Some(pfapi::ruleset::SourceTrack::Rule),
         |rule| {
             rule.anchor =
-                Some(Box::new(pfapi::ruleset::Anchor { path: "a".to_owned(), rules: None }))
+                Some(Box::new(pfapi::ruleset::Anchor { path: "a".to_owned(), rules: None }));
         },
     ];
     for change in alone {

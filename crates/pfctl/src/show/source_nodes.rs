@@ -3,8 +3,9 @@
 //! Source: OpenBSD sbin/pfctl/pfctl_parser.c `print_src_node`.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 
-use pfapi::control::SourceReport;
+use pfapi::control::{MappedUse, SourceReport};
 
 use super::names::HostNames;
 use super::states::clock;
@@ -21,10 +22,20 @@ pub fn print(
 ) -> io::Result<()> {
     let SourceReport { states, connections, rate_thousandths, rate_seconds, .. } = node;
     let (whole, tenths) = (rate_thousandths / 1_000, rate_thousandths % 1_000 / 100);
-    let addr = names.get(node.addr).map_or_else(|| node.addr.to_string(), str::to_owned);
+    let mut name = |addr: IpAddr| names.get(addr).map_or_else(|| addr.to_string(), str::to_owned);
+    let addr = name(node.addr);
+    let mapped = node.mapped.map(|(use_of, mapped)| {
+        let word = match use_of {
+            MappedUse::Nat => "nat-to",
+            MappedUse::Rdr => "rdr-to",
+            MappedUse::Route => "route-to",
+        };
+        format!(" {word} {}", name(mapped))
+    });
+    let mapped = mapped.unwrap_or_default();
     writeln!(
         out,
-        "{addr} ( states {states}, connections {connections}, rate {whole}.{tenths}/{rate_seconds}s )"
+        "{addr}{mapped} ( states {states}, connections {connections}, rate {whole}.{tenths}/{rate_seconds}s )"
     )?;
     if verbosity == 0 {
         return Ok(());
@@ -48,6 +59,7 @@ mod tests {
     fn nodes_look_as_pfctl_prints_them() {
         let mut node = SourceReport {
             addr: "203.0.113.7".parse().unwrap(),
+            mapped: None,
             states: 3,
             connections: 2,
             rate_thousandths: 933,

@@ -50,7 +50,7 @@ impl Engine {
                 control.counting_since = now;
                 0
             }
-            Flush::Sources => self.sources.end(|_| true),
+            Flush::Sources => self.sources.end(|_, _| true),
             Flush::Tables => {
                 let control = self.control();
                 let mut count = 0;
@@ -118,14 +118,16 @@ impl Engine {
         })
     }
 
-    /// Removes source nodes of these sources; gives how many. Their states go on untracked. Nodes
-    /// that count states have no translated address, so with `destinations` none is chosen.
+    /// Removes source nodes of these sources; gives how many. Their states go on untracked. With
+    /// `destinations` only nodes are chosen that keep one of these addresses for their source.
     #[must_use]
     pub fn kill_sources(&self, sources: &[Prefix], destinations: &[Prefix]) -> u64 {
-        if !destinations.is_empty() {
-            return 0;
-        }
-        self.sources.end(|addr| sources.iter().any(|net| net.contains(addr)))
+        self.sources.end(|addr, mapped| {
+            sources.iter().any(|net| net.contains(addr))
+                && (destinations.is_empty()
+                    || mapped
+                        .is_some_and(|mapped| destinations.iter().any(|net| net.contains(mapped))))
+        })
     }
 
     /// Ends every state for which `which` holds.

@@ -11,13 +11,14 @@ use pfapi::units::{Direction, IfIndex};
 
 use super::{Filter, Flow, carry_out, wscale_offer};
 use crate::fault::{self, Fault};
-use crate::nat::{Asked, Shares, Translator};
+use crate::nat::{Asked, PoolOf, Shares, Translator};
 use crate::normalize::timestamps::{Connection, End, Timestamps};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
 use crate::rewrite;
 use crate::rules::{Evaluation, Live, LoadedRule, PacketView, Surroundings};
+use crate::source::NodeKind;
 use crate::state::entry::{Body, DatagramState, HalfOpen, State, StateRoute};
 use crate::state::icmp;
 use crate::state::key::Keys;
@@ -51,7 +52,8 @@ impl Filter<'_> {
             sockets: self.engine.sockets.get().map(|sockets| &**sockets),
         };
         let scratch = &mut self.parts.scratch;
-        let mut translator = Translator::new(&self.view, place.direction, &flow.desc);
+        let sources = (&self.engine.sources, self.now);
+        let mut translator = Translator::new(&self.view, sources, place.direction, &flow.desc);
         let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;
         let beyond = translator.key(&found.addresses);
         let mut shares = translator.shares;
@@ -72,7 +74,9 @@ impl Filter<'_> {
                 if flow.desc.has_options && !rule.rule.allow_opts {
                     return Err(Reason::IpOption);
                 }
-                if let (true, Some(key)) = (rule.rule.state != StatePolicy::None, flow.key) {
+                if let (true, Some(key)) =
+                    (rule.rule.state != StatePolicy::None || found.translated, flow.key)
+                {
                     let source = self.admit(rule, &flow.desc)?;
                     let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
                     let keys = match place.direction {
@@ -148,16 +152,20 @@ impl Filter<'_> {
     fn choose_route(
         &mut self,
         desc: &PacketDesc,
-        rule: &LoadedRule,
+        rule: &Arc<LoadedRule>,
         shares: &mut Shares,
     ) -> Result<Option<StateRoute>, Reason> {
         let (Some(pool), Some(route)) = (&rule.pools.route, &rule.rule.route) else {
             return Ok(None);
         };
         let asked = Asked { af: desc.af, source: desc.src, host: desc.src, before: None };
-        let choice = pool.choose(&asked, &mut self.parts.rng).ok_or(Reason::NoRoute)?;
-        shares.keep(choice.share);
-        Ok(Some(StateRoute { kind: route.kind, next_hop: choice.addr.to_ip(desc.af) }))
+        let pool = PoolOf { pool, rule, kind: NodeKind::Route, af: desc.af };
+        let sources = &self.engine.sources;
+        let chosen = shares.choose(&pool, sources, &asked, &mut self.parts.rng);
+        let chosen = chosen.ok_or(Reason::NoRoute)?;
+        let next_hop = chosen.0.addr.to_ip(desc.af);
+        shares.settle(&pool, sources, (&asked, self.now), chosen)?;
+        Ok(Some(StateRoute { kind: route.kind, next_hop }))
     }
 
     /// A state for the packet, not yet in the store.

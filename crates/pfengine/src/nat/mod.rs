@@ -19,4 +19,4 @@ pub use pool::{Asked, Named, Pool};
 pub use quote::rewrite_error;
 use rewrite::low32;
 pub use rewrite::{FieldKind, Rewrite, rewrite};
-pub use translate::{Shares, Translator};
+pub use translate::{PoolOf, Shares, Translator};

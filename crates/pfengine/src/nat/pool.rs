@@ -22,7 +22,6 @@ pub struct Pool {
     /// Ports, as the rule has them.
     pub ports: Option<PoolPorts>,
     /// `sticky-address`
-    #[expect(dead_code, reason = "for sticky-address, which is refused yet")]
     pub sticky: bool,
     /// Where `round-robin` goes on, by family.
     next: Mutex<[Next; 2]>,
@@ -158,7 +157,6 @@ impl Pool {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for sticky-address, which is refused yet"))]
     /// Whether the pool still has an address that was chosen from it before.
     pub fn contains(&self, af: Af, addr: Addr) -> bool {
         match &self.addresses {

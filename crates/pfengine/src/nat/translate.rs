@@ -3,11 +3,14 @@
 //! During the evaluation only working copies change; they become real with the state. Source:
 //! OpenBSD sys/net/pf_lb.c `pf_get_transaddr`, `pf_get_transaddr_af`, `pf_get_sport`.
 
+use core::net::IpAddr;
+use std::sync::Arc;
+
 use pfapi::addr::Af;
 use pfapi::port::PortMatch;
 use pfapi::reason::Reason;
-use pfapi::ruleset::PoolPorts;
-use pfapi::units::Direction;
+use pfapi::ruleset::{PoolPorts, RuleKind};
+use pfapi::units::{Direction, Uptime};
 
 use super::embed::{embed, extract};
 use super::family::{other, protocol};
@@ -18,6 +21,7 @@ use crate::addr::Addr;
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::rng::Rng;
 use crate::rules::{Addresses, LoadedRule, Translate};
+use crate::source::{NodeKind, SourceHold, SourceNodes};
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::{Key, Side};
 use crate::state::store::View;
@@ -32,6 +36,9 @@ const EMBEDDED_LEN: u8 = 96;
 /// Chooses new addresses for one packet.
 pub struct Translator<'a, 'v> {
     view: &'a View<'v>,
+    sources: &'a SourceNodes,
+    now: Uptime,
+    af: Af,
     direction: Direction,
     number: u8,
     kind: Kind,
@@ -64,24 +71,94 @@ struct Family {
     dport: u16,
 }
 
-/// Parts of a state in the loads of addresses: source, destination, next hop.
+/// A pool with the rule that it belongs to.
+#[derive(Clone, Copy)]
+pub struct PoolOf<'a> {
+    /// The pool.
+    pub pool: &'a Pool,
+    /// Its rule.
+    pub rule: &'a Arc<LoadedRule>,
+    /// Which of the rule's pools it is.
+    pub kind: NodeKind,
+    /// Family of the packet.
+    pub af: Af,
+}
+
+/// Parts of a state in the loads of addresses and in source nodes: source, destination, next hop.
 #[derive(Debug, Default)]
-pub struct Shares([Option<Share>; 3]);
+pub struct Shares {
+    loads: [Option<Share>; 3],
+    sources: [Option<SourceHold>; 3],
+}
 
 impl Shares {
     /// Holds one more for as long as the state lives. A later translation of the same address
     /// leaves the earlier one as it is: both pools were used.
     pub fn keep(&mut self, share: Option<Share>) {
         let Some(share) = share else { return };
-        if let Some(place) = self.0.iter_mut().find(|place| place.is_none()) {
+        if let Some(place) = self.loads.iter_mut().find(|place| place.is_none()) {
             *place = Some(share);
         }
+    }
+
+    /// Keeps a source node, and with it the address, for as long as the state lives.
+    pub fn stick(&mut self, hold: SourceHold) {
+        if let Some(place) = self.sources.iter_mut().find(|place| place.is_none()) {
+            *place = Some(hold);
+        }
+    }
+
+    /// An address of a pool: the one that the source has already with `sticky-address`, else a
+    /// new choice, which [`Self::settle`] makes last.
+    pub fn choose(
+        &mut self,
+        pool: &PoolOf<'_>,
+        sources: &SourceNodes,
+        asked: &Asked,
+        rng: &mut Rng,
+    ) -> Option<(Choice, bool)> {
+        if pool.pool.sticky && asked.before.is_none() {
+            let source = (pool.af, asked.source);
+            let is_there = |addr: IpAddr| {
+                Af::of(addr) == asked.af && pool.pool.contains(asked.af, Addr::from(addr))
+            };
+            if let Some((addr, hold)) = sources.mapped(pool.rule, pool.kind, source, is_there) {
+                self.stick(hold);
+                return Some((Choice::from(Addr::from(addr)), true));
+            }
+        }
+        Some((pool.pool.choose(asked, rng)?, false))
+    }
+
+    /// Keeps what was chosen anew.
+    ///
+    /// # Errors
+    /// [`Reason::SrcLimit`] when there is no room for another source node.
+    pub fn settle(
+        &mut self,
+        pool: &PoolOf<'_>,
+        sources: &SourceNodes,
+        (asked, now): (&Asked, Uptime),
+        (choice, stuck): (Choice, bool),
+    ) -> Result<(), Reason> {
+        if pool.pool.sticky && !stuck {
+            let mapped = choice.addr.to_ip(asked.af);
+            let hold = sources.map(pool.rule, pool.kind, (pool.af, asked.source), mapped, now);
+            self.stick(hold.map_err(|_| Reason::SrcLimit)?);
+        }
+        self.keep(choice.share);
+        Ok(())
     }
 }
 
 impl<'a, 'v> Translator<'a, 'v> {
     /// For a packet that crosses in `direction`; `view` tells which ports are taken.
-    pub fn new(view: &'a View<'v>, direction: Direction, desc: &PacketDesc) -> Self {
+    pub fn new(
+        view: &'a View<'v>,
+        (sources, now): (&'a SourceNodes, Uptime),
+        direction: Direction,
+        desc: &PacketDesc,
+    ) -> Self {
         let kind = match desc.transport {
             Transport::Tcp(_) | Transport::Udp { .. } => Kind::Ports,
             Transport::Icmp { icmp_type, id, .. } => match icmp::classify(desc.af, icmp_type) {
@@ -95,6 +172,9 @@ impl<'a, 'v> Translator<'a, 'v> {
         };
         Self {
             view,
+            sources,
+            now,
+            af: desc.af,
             direction,
             number: desc.proto,
             kind,
@@ -131,7 +211,7 @@ impl<'a, 'v> Translator<'a, 'v> {
     /// `nat-to`: a new source that no other state has towards the same destination.
     fn change_source(
         &mut self,
-        pool: &Pool,
+        pool: &PoolOf<'_>,
         addresses: &mut Addresses,
         rng: &mut Rng,
     ) -> Result<(), Reason> {
@@ -139,13 +219,12 @@ impl<'a, 'v> Translator<'a, 'v> {
         let (af, dst) = (addresses.af, (addresses.dst, dport));
         let (view, direction, number) = (self.view, self.direction, self.number);
         let side = Side::of(direction).other();
-        let (choice, port) =
+        let (addr, port) =
             self.choose_source(pool, rng, (af, addresses.src, wanted), |addr, port| {
                 let key = Key::of_packet(direction, (af, number), (addr, port), dst);
                 !view.is_taken(&key, side)
             })?;
-        self.shares.keep(choice.share);
-        addresses.src = choice.addr;
+        addresses.src = addr;
         match &mut self.kind {
             Kind::Ports => addresses.sport = port,
             Kind::Query { id, .. } => *id = port,
@@ -156,13 +235,13 @@ impl<'a, 'v> Translator<'a, 'v> {
 
     /// An address of the pool and a port there for which `is_free` says yes.
     fn choose_source(
-        &self,
-        pool: &Pool,
+        &mut self,
+        pool: &PoolOf<'_>,
         rng: &mut Rng,
         (af, source, wanted): (Af, Addr, u16),
         is_free: impl Fn(Addr, u16) -> bool,
-    ) -> Result<(Choice, u16), Reason> {
-        let ports = pool.ports.unwrap_or(PoolPorts::NAT_DEFAULT);
+    ) -> Result<(Addr, u16), Reason> {
+        let ports = pool.pool.ports.unwrap_or(PoolPorts::NAT_DEFAULT);
         let range = match (self.kind, ports) {
             (Kind::Query { has_id: true, .. }, _) => Some(ICMP_IDS),
             (Kind::Ports, PoolPorts::Range(low, high)) if (low, high) != (0, 0) => Some(low..=high),
@@ -172,7 +251,8 @@ impl<'a, 'v> Translator<'a, 'v> {
         let mut first = None;
         let mut looked_at = 0;
         while looked_at < CANDIDATES_MAX {
-            let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
+            let (choice, stuck) =
+                self.shares.choose(pool, self.sources, &asked, rng).ok_or(Reason::Translate)?;
             if first == Some(choice.addr) {
                 break;
             }
@@ -188,9 +268,12 @@ impl<'a, 'v> Translator<'a, 'v> {
                 }),
             };
             if let Some(port) = found {
-                return Ok((choice, port));
+                let addr = choice.addr;
+                let kept = (&asked, self.now);
+                self.shares.settle(pool, self.sources, kept, (choice, stuck))?;
+                return Ok((addr, port));
             }
-            if !pool.has_others() {
+            if stuck || !pool.pool.has_others() {
                 break;
             }
             asked.before = Some(choice.addr);
@@ -201,31 +284,40 @@ impl<'a, 'v> Translator<'a, 'v> {
     /// `rdr-to`: a new destination. `first` is where the ports of the rule's destination begin.
     fn change_target(
         &mut self,
-        pool: &Pool,
+        pool: &PoolOf<'_>,
         first: u16,
         addresses: &mut Addresses,
         rng: &mut Rng,
     ) -> Result<(), Reason> {
         let Addresses { af, src, dst, .. } = *addresses;
         let asked = Asked { af, source: src, host: dst, before: None };
-        let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
-        self.shares.keep(choice.share);
-        addresses.dst = choice.addr;
-        if let (Kind::Ports, Some(PoolPorts::Range(low, high))) = (self.kind, pool.ports) {
+        addresses.dst = self.choose(pool, &asked, rng)?;
+        if let (Kind::Ports, Some(PoolPorts::Range(low, high))) = (self.kind, pool.pool.ports) {
             addresses.dport = port::redirect(addresses.dport, first, low, high);
         }
         Ok(())
     }
 
+    /// An address for which no port is needed.
+    fn choose(&mut self, pool: &PoolOf<'_>, asked: &Asked, rng: &mut Rng) -> Result<Addr, Reason> {
+        let chosen = self.shares.choose(pool, self.sources, asked, rng);
+        let chosen = chosen.ok_or(Reason::Translate)?;
+        let addr = chosen.0.addr;
+        self.shares.settle(pool, self.sources, (asked, self.now), chosen)?;
+        Ok(addr)
+    }
+
     /// `af-to`: addresses of the other family.
     fn change_family(
         &mut self,
-        rule: &LoadedRule,
+        rule: &Arc<LoadedRule>,
         addresses: &Addresses,
         rng: &mut Rng,
     ) -> Result<(), Reason> {
         let af = other(addresses.af);
+        let pool_of = |pool, kind| PoolOf { pool, rule, kind, af: addresses.af };
         let Some(nat) = &rule.pools.nat else { return Err(Reason::Translate) };
+        let nat = pool_of(nat, NodeKind::Nat);
         let (mut sport, mut dport) = self.ports(addresses);
         if let Kind::Query { virtual_type, .. } = self.kind {
             let there = u8::try_from(virtual_type).ok();
@@ -236,12 +328,11 @@ impl<'a, 'v> Translator<'a, 'v> {
         let to = match target {
             Some(pool) => {
                 let asked = Asked { af, source: addresses.src, host: addresses.dst, before: None };
-                let choice = pool.choose(&asked, rng).ok_or(Reason::Translate)?;
-                self.shares.keep(choice.share);
+                let addr = self.choose(&pool_of(pool, NodeKind::Rdr), &asked, rng)?;
                 if let (Kind::Ports, Some(PoolPorts::Range(low, _))) = (self.kind, pool.ports) {
                     dport = low;
                 }
-                Some((choice.addr, pool.prefix_len(af)))
+                Some((addr, pool.prefix_len(af)))
             }
             None => None,
         };
@@ -259,18 +350,19 @@ impl<'a, 'v> Translator<'a, 'v> {
                 extract(addresses.dst, len)
             }
             (Af::Inet6, Some((addr, len))) => embed(addr, len, addresses.dst),
-            (Af::Inet6, None) => embed(src, nat.prefix_len(af).min(EMBEDDED_LEN), addresses.dst),
+            (Af::Inet6, None) => {
+                embed(src, nat.pool.prefix_len(af).min(EMBEDDED_LEN), addresses.dst)
+            }
         };
         let number = protocol(self.number);
         let (view, direction) = (self.view, self.direction.reversed());
-        let (choice, port) =
-            self.choose_source(nat, rng, (af, addresses.src, sport), |addr, port| {
+        let (src, port) =
+            self.choose_source(&nat, rng, (af, addresses.src, sport), |addr, port| {
                 let key = Key::of_packet(direction, (af, number), (addr, port), (dst(addr), dport));
                 !view.is_taken(&key, Side::Stack)
             })?;
         sport = port;
-        self.family = Some(Family { af, src: choice.addr, dst: dst(choice.addr), sport, dport });
-        self.shares.keep(choice.share);
+        self.family = Some(Family { af, src, dst: dst(src), sport, dport });
         Ok(())
     }
 }
@@ -278,7 +370,7 @@ impl<'a, 'v> Translator<'a, 'v> {
 impl Translate for Translator<'_, '_> {
     fn translate(
         &mut self,
-        rule: &std::sync::Arc<LoadedRule>,
+        rule: &Arc<LoadedRule>,
         addresses: &mut Addresses,
         rng: &mut Rng,
     ) -> Result<(), Reason> {
@@ -290,11 +382,20 @@ impl Translate for Translator<'_, '_> {
             return self.change_family(rule, addresses, rng);
         }
         // A rule with both changes the source first.
-        if let Some(pool) = &rule.pools.nat {
-            self.change_source(pool, addresses, rng)?;
+        let af = self.af;
+        let pool_of = |pool, kind| PoolOf { pool, rule, kind, af };
+        let (source, target) = match (rule.rule.kind, self.direction) {
+            // The two pools of `binat` are for one direction each.
+            (RuleKind::Binat, Direction::In) => (None, rule.pools.rdr.as_ref()),
+            (RuleKind::Binat, Direction::Out) => (rule.pools.nat.as_ref(), None),
+            _ => (rule.pools.nat.as_ref(), rule.pools.rdr.as_ref()),
+        };
+        if let Some(pool) = source {
+            self.change_source(&pool_of(pool, NodeKind::Nat), addresses, rng)?;
         }
-        if let Some(pool) = &rule.pools.rdr {
-            self.change_target(pool, first_port(rule.rule.to.port), addresses, rng)?;
+        if let Some(pool) = target {
+            let first = first_port(rule.rule.to.port);
+            self.change_target(&pool_of(pool, NodeKind::Rdr), first, addresses, rng)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pfapi::anchor::{Called, is_child, resolve};
+use pfapi::ruleset::{Endpoint, Rule, RuleKind};
 
 use super::compile::{CompiledRule, Names};
 use super::rule::LoadedRule;
@@ -21,6 +22,8 @@ pub(super) struct Program {
     pub blocks: Vec<Block>,
     /// Blocks that anchor rules call.
     pub calls: Vec<u32>,
+    /// Whether there are rules of FreeBSD that translate.
+    pub translates: bool,
 }
 
 /// A rule as the walk sees it.
@@ -28,6 +31,8 @@ pub(super) struct Program {
 pub(super) struct Step {
     pub rule: Arc<LoadedRule>,
     pub test: CompiledRule,
+    /// For `binat`: the conditions on what comes in to the outer address.
+    pub inbound: Option<CompiledRule>,
     /// For anchor rules: the part of [`Program::calls`] that they call.
     pub calls: Option<Range<u32>>,
 }
@@ -54,7 +59,10 @@ impl Program {
                 });
                 rule.bind_pools(names);
                 let test = CompiledRule::new(&rule.rule, names);
-                program.steps.push(Step { rule: Arc::clone(rule), test, calls });
+                let inbound = inbound(&rule.rule).map(|rule| CompiledRule::new(&rule, names));
+                program.translates |=
+                    matches!(rule.rule.kind, RuleKind::Nat | RuleKind::Rdr | RuleKind::Binat);
+                program.steps.push(Step { rule: Arc::clone(rule), test, inbound, calls });
             }
             let end = position(program.steps.len());
             program.blocks.push(Block { start, end, ruleset: Arc::clone(ruleset) });
@@ -65,6 +73,16 @@ impl Program {
     pub fn step(&self, at: u32) -> &Step {
         &self.steps[at as usize]
     }
+}
+
+/// What a `binat` rule says of packets that come in. Source: FreeBSD sys/netpfil/pf/pf_lb.c
+/// `pf_match_translation`.
+fn inbound(rule: &Rule) -> Option<Rule> {
+    let outer = rule.nat.as_ref().filter(|_| rule.kind == RuleKind::Binat)?;
+    let mut turned = rule.clone();
+    turned.from = rule.to.clone();
+    turned.to = Endpoint { addr: outer.addr.clone(), ..Endpoint::default() };
+    Some(turned)
 }
 
 /// Blocks that the path of an anchor rule in the ruleset `base` names.

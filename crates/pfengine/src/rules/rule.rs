@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
-use pfapi::ruleset::{AddrMatch, Endpoint, PoolKind, PoolPorts, Rule};
+use pfapi::ruleset::{AddrMatch, Endpoint, PoolKind, PoolPorts, Rule, RuleKind};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
@@ -59,6 +59,9 @@ pub struct Pools {
 
 impl Pools {
     fn new(rule: &Rule) -> Self {
+        if rule.kind == RuleKind::Binat {
+            return Self::one_to_one(rule);
+        }
         // pfctl makes two such rules of `binat-to` with networks, and gives them no pool type.
         let one_to_one = |pool: &pfapi::ruleset::Pool, end: &Endpoint| {
             let pool = match (&pool.addr, &end.addr, pool.kind) {
@@ -78,6 +81,24 @@ impl Pools {
             }),
             rdr: rule.rdr.as_deref().map(|rdr| pool(rdr, one_to_one(rdr, &rule.to))),
             route: rule.route.as_ref().map(|route| Pool::new(&route.pool)),
+        }
+    }
+}
+
+impl Pools {
+    /// Those of FreeBSD's `binat`: the outer address on the way out, the inner one on the way in.
+    fn one_to_one(rule: &Rule) -> Self {
+        let pool = |addr: &AddrMatch| {
+            Pool::new(&pfapi::ruleset::Pool {
+                kind: PoolKind::Bitmask,
+                ports: Some(PoolPorts::Static),
+                ..pfapi::ruleset::Pool::new(addr.clone())
+            })
+        };
+        Self {
+            nat: rule.nat.as_ref().map(|nat| pool(&nat.addr)),
+            rdr: Some(pool(&rule.from.addr)),
+            route: None,
         }
     }
 }
@@ -203,6 +224,9 @@ impl LoadedRule {
         };
         let Pools { nat, rdr, route } = &self.pools;
         bind(nat.as_ref(), self.rule.nat.as_ref().map(|pool| &pool.addr));
+        if self.rule.kind == RuleKind::Binat {
+            bind(rdr.as_ref(), Some(&self.rule.from.addr));
+        }
         bind(rdr.as_ref(), self.rule.rdr.as_ref().map(|pool| &pool.addr));
         bind(route.as_ref(), self.rule.route.as_ref().map(|route| &route.pool.addr));
     }

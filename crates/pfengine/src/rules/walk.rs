@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pfapi::reason::Reason;
-use pfapi::ruleset::Action;
+use pfapi::ruleset::{Action, RuleKind};
+use pfapi::units::Direction;
 
 use super::actions::Actions;
 use super::load::LoadedRules;
@@ -37,6 +38,8 @@ pub struct Evaluation<'a> {
     pub addresses: Addresses,
     /// Tag of the packet from now on, when it passes; `actions` has it too.
     pub tag: Option<Tag>,
+    /// Whether a rule of FreeBSD has translated the packet, which then leaves a state in any case.
+    pub translated: bool,
 }
 
 impl Evaluation<'_> {
@@ -85,6 +88,8 @@ struct Frame {
 /// A walk in progress.
 struct Walk<'a, 'p> {
     program: &'a Program,
+    /// Rules of other kinds are passed over.
+    kind: RuleKind,
     subject: Subject<'p>,
     scratch: &'p mut Scratch,
     actions: Actions,
@@ -121,6 +126,7 @@ impl LoadedRules {
         scratch.frames.clear();
         let mut walk = Walk {
             program: &self.program,
+            kind: RuleKind::Filter,
             subject: Subject::new(packet, surroundings, &self.fingerprints),
             scratch,
             actions: Actions::default(),
@@ -129,7 +135,19 @@ impl LoadedRules {
             at: 0,
             anchor: None,
         };
-        walk.run(translate)?;
+        let translated = match walk.translate_first(packet.direction, translate)? {
+            Some((step, anchor)) => {
+                let rule = self.rule(step);
+                if rule.rule.freebsd.translate_pass {
+                    walk.decided = Some((step, anchor));
+                }
+                true
+            }
+            None => false,
+        };
+        if walk.decided.is_none() {
+            walk.run(translate)?;
+        }
         let (rule, anchor) = match walk.decided {
             Some((step, anchor)) => (self.rule(step), anchor.map(|step| self.rule(step))),
             None => (&self.default_rule, None),
@@ -137,22 +155,67 @@ impl LoadedRules {
         let Walk { mut subject, mut actions, .. } = walk;
         actions.merge(&rule.actions);
         actions.tag = subject.working.tag;
-        if rule.translates() {
+        if rule.translates() && rule.rule.kind == RuleKind::Filter {
             subject.translate(rule, translate)?;
         }
         let Working { addresses, tag } = subject.working;
-        Ok(Evaluation { rule, anchor, actions, addresses, tag })
+        Ok(Evaluation { rule, anchor, actions, addresses, tag, translated })
     }
 }
 
 impl Walk<'_, '_> {
+    /// Walks the rules of FreeBSD that translate, before those that filter: on the way out `binat`
+    /// and then `nat`, on the way in `rdr` and then `binat`. The first rule that matches decides;
+    /// `no` ends the search. Gives the rule that has translated. Source: FreeBSD
+    /// sys/netpfil/pf/pf_lb.c `pf_get_translation`.
+    fn translate_first(
+        &mut self,
+        direction: Direction,
+        translate: &mut impl Translate,
+    ) -> Result<Option<(u32, Option<u32>)>, Reason> {
+        if !self.program.translates {
+            return Ok(None);
+        }
+        let kinds = match direction {
+            Direction::Out => [RuleKind::Binat, RuleKind::Nat],
+            Direction::In => [RuleKind::Rdr, RuleKind::Binat],
+        };
+        let mut found = None;
+        for kind in kinds {
+            self.kind = kind;
+            self.run(translate)?;
+            found = self.decided.take();
+            (self.block, self.at, self.anchor) = (0, 0, None);
+            self.scratch.frames.clear();
+            if found.is_some() {
+                break;
+            }
+        }
+        self.kind = RuleKind::Filter;
+        let Some((step, anchor)) = found else { return Ok(None) };
+        let rule = &self.program.step(step).rule;
+        if rule.rule.freebsd.except {
+            return Ok(None);
+        }
+        let before = self.subject.working.addresses;
+        self.subject.translate(rule, translate)?;
+        Ok((self.subject.working.addresses != before).then_some((step, anchor)))
+    }
+
+    fn matches(&mut self, step: &Step) -> bool {
+        let inbound =
+            step.inbound.as_ref().filter(|_| self.subject.packet.direction == Direction::In);
+        inbound.unwrap_or(&step.test).matches(&mut self.subject, &step.rule.rate)
+    }
+
     fn run(&mut self, translate: &mut impl Translate) -> Result<(), Reason> {
         loop {
             let end = self.program.blocks[self.block as usize].end;
             while self.at < end {
                 let step = self.program.step(self.at);
                 if step.rule.is_expired()
-                    || !step.test.matches(&mut self.subject, &step.rule.rate)
+                    || step.rule.rule.kind != self.kind
+                    || !self.matches(step)
                     || !self.may_use(step)
                 {
                     self.at += 1;
@@ -231,6 +294,10 @@ impl Walk<'_, '_> {
     fn meet(&mut self, step: &Step, translate: &mut impl Translate) -> Result<Next, Reason> {
         let rule = &step.rule;
         let log = rule.rule.log;
+        if rule.rule.kind != RuleKind::Filter {
+            self.decided = Some((self.at, self.anchor));
+            return Ok(Next::Stop);
+        }
         if rule.rule.action == Action::Match {
             self.scratch.matches.push(self.at);
             self.actions.merge(&rule.actions);
