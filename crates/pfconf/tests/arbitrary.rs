@@ -9,7 +9,7 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 
 mod common;
-use common::{compile_in, compile_text, root};
+use common::{compile_in, compile_text, golden_files, root};
 use pfconf::Dialect;
 
 /// Valid files to mutate: the example and the accepted golden files.
@@ -208,6 +208,45 @@ proptest! {
             characters[..at].iter().copied().chain(inserted.chars()).chain(rest.copied()).collect();
         everything_renders(&mutated);
     }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn mutated_files_of_freebsd_never_panic(
+        text in select(freebsd_files()),
+        at in any::<prop::sample::Index>(),
+        removed in 0_usize..12,
+        inserted in prop_oneof![
+            Just(String::new()),
+            select(&WORDS[..]).prop_map(str::to_owned),
+            select(&["nat", "rdr", "->", "binat", "scrub", "no", "fragment"][..])
+                .prop_map(|word| format!(" {word} ")),
+            "[ -~]{0,3}",
+        ],
+    ) {
+        let characters: Vec<char> = text.chars().collect();
+        let at = at.index(characters.len() + 1);
+        let rest = characters.iter().skip(at + removed);
+        let mutated: String =
+            characters[..at].iter().copied().chain(inserted.chars()).chain(rest.copied()).collect();
+        let compiled = compile_in(&mutated, Dialect::FreeBsd);
+        let input = pfconf::Input { name: "stdin", text: &mutated };
+        let mut shown = 0;
+        for diagnostic in compiled.diagnostics.iter().filter(|found| !found.is_consequence()) {
+            prop_assert!(!diagnostic.pretty(&input, true).is_empty());
+            shown += usize::from(diagnostic.severity() == pfconf::Severity::Error);
+        }
+        prop_assert_eq!(compiled.ruleset.is_none(), shown > 0);
+    }
+}
+
+/// Valid files of FreeBSD to mutate.
+fn freebsd_files() -> Vec<String> {
+    let files = golden_files("parse").into_iter();
+    let files = files.filter(|(dialect, _)| *dialect == Dialect::FreeBsd);
+    files.map(|(_, path)| fs::read_to_string(path).unwrap()).collect()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every code is explained, with examples that are what they say.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use pfconf::{Code, Dialect};
+use pfconf::Code;
 
 mod common;
 use common::compile_in;
@@ -12,20 +12,23 @@ fn example<'t>(text: &'t str, word: &str) -> &'t str {
     rest.split_once("```").unwrap().0
 }
 
+/// Compiles an example in the language that it is written in.
+fn compile(text: &str) -> pfconf::Compiled {
+    compile_in(text, pfconf::detect(text).0)
+}
+
 #[test]
 fn examples_are_wrong_and_right() {
     for &code in Code::ALL {
         let text = code.explanation();
         assert!(text.starts_with("# ") && code.title().len() > 10, "{code:?}");
-        // OpenBSD wants no order.
-        let dialect = if code == Code::Order { Dialect::FreeBsd } else { Dialect::OpenBsd };
         let (wrong, right) = (example(text, "Wrong"), example(text, "Right"));
-        let found = compile_in(wrong, dialect).diagnostics;
+        let found = compile(wrong).diagnostics;
         let shown = || found.iter().filter(|found| !found.is_consequence());
         let classic: Vec<String> = shown().map(pfconf::Diagnostic::classic).collect();
         assert!(shown().count() > 0, "{code:?}: the wrong example is accepted");
         assert!(shown().all(|found| found.kind() == code), "{code:?}: {classic:?}");
-        let compiled = compile_in(right, dialect);
+        let compiled = compile(right);
         let classic: Vec<String> =
             compiled.diagnostics.iter().map(pfconf::Diagnostic::classic).collect();
         assert!(compiled.ruleset.is_some() && classic.is_empty(), "{code:?}: {classic:?}");

@@ -4,6 +4,8 @@
 //! those of OpenBSD sbin/pfctl/pfctl_optimize.c `pf_rule_desc`: what it does not list there is
 //! [`Unlisted`] here.
 
+use std::collections::HashMap;
+
 use pfapi::addr::Af;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
@@ -147,8 +149,6 @@ pub(super) struct Equal<'r> {
     group: Option<IdMatch>,
     icmp: Option<IcmpMatch>,
     tos: Option<u8>,
-    not_from: bool,
-    not_to: bool,
     af_to: Option<Af>,
 }
 
@@ -163,6 +163,9 @@ pub(super) struct Scope<'r> {
     pub(super) flags: Option<TcpFlagsMatch>,
     pub(super) from_port: Option<PortMatch>,
     pub(super) to_port: Option<PortMatch>,
+    /// `!` in front of the source, and of the destination; as in [`Equal`].
+    pub(super) not_from: bool,
+    pub(super) not_to: bool,
     pub(super) from: Addr<'r>,
     pub(super) to: Addr<'r>,
 }
@@ -307,8 +310,6 @@ impl<'r> Fields<'r> {
                 group: *group,
                 icmp: *icmp,
                 tos: *tos,
-                not_from: *not_from,
-                not_to: *not_to,
                 af_to: *af_to,
             },
             scope: Scope {
@@ -319,6 +320,8 @@ impl<'r> Fields<'r> {
                 flags: flags.filter(|flags| flags.want != 0 || flags.mask != 0),
                 from_port: *from_port,
                 to_port: *to_port,
+                not_from: *not_from,
+                not_to: *not_to,
                 from: Addr::of(from, *af),
                 to: Addr::of(to, *af),
             },
@@ -345,14 +348,18 @@ impl Equal<'_> {
     pub(super) const fn rdomain(&self) -> Option<u32> {
         self.rdomain
     }
+}
 
-    pub(super) const fn not_from(&self) -> bool {
-        self.not_from
-    }
-
-    pub(super) const fn not_to(&self) -> bool {
-        self.not_to
-    }
+/// Of each rule of a superblock its scope, and the number of the group of rules that are equal
+/// otherwise.
+pub(super) fn grouped(rules: &[Rule]) -> Vec<(usize, Scope<'_>)> {
+    let mut numbers: HashMap<Equal, usize> = HashMap::new();
+    let number = |rule| {
+        let Fields { equal, scope, .. } = Fields::of(rule);
+        let next = numbers.len();
+        (*numbers.entry(equal).or_insert(next), scope)
+    };
+    rules.iter().map(number).collect()
 }
 
 const fn kind(action: Action) -> Kind {

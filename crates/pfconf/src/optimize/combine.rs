@@ -12,7 +12,7 @@ use pfapi::addr::{Af, Prefix};
 use pfapi::ruleset::{AddrMatch, Rule, TableEntry};
 
 use super::address::Addr;
-use super::class::{Equal, Fields, Scope};
+use super::class::{Scope, grouped};
 use crate::redirect::AutoTables;
 
 /// From so many rules on a table is faster than the rules (`TABLE_THRESHOLD`).
@@ -48,6 +48,9 @@ pub(super) fn combine(rules: &mut Vec<Rule>, tables: &mut AutoTables) {
     let unions = unions(rules, tables);
     let mut gone = vec![false; rules.len()];
     for Union { side, number, members } in unions {
+        if !tables.take_room(members.len()) {
+            continue;
+        }
         let entries = members.iter().filter_map(|&at| {
             let rule = rules.get(at)?;
             entry(address(rule, side), rule.af)
@@ -66,20 +69,14 @@ pub(super) fn combine(rules: &mut Vec<Rule>, tables: &mut AutoTables) {
 
 /// Which rules become one.
 fn unions(rules: &[Rule], tables: &mut AutoTables) -> Vec<Union> {
-    let fields: Vec<Fields> = rules.iter().map(Fields::of).collect();
-    let mut numbers: HashMap<&Equal, usize> = HashMap::new();
+    let rules = grouped(rules);
     let mut groups: HashMap<Key, Group> = HashMap::new();
     let mut keys = Vec::with_capacity(rules.len());
-    for (at, Fields { equal, scope, .. }) in fields.iter().enumerate() {
-        let next = numbers.len();
-        let number = *numbers.entry(equal).or_insert(next);
+    for (at, &(number, scope)) in rules.iter().enumerate() {
         // Without the address that may differ; for what is no network there is no such group.
-        let to = scope.to.is_net().then_some((Side::To, number, Scope { to: Addr::ANY, ..*scope }));
-        let from = scope.from.is_net().then_some((
-            Side::From,
-            number,
-            Scope { from: Addr::ANY, ..*scope },
-        ));
+        let to = scope.to.is_net().then_some((Side::To, number, Scope { to: Addr::ANY, ..scope }));
+        let from =
+            scope.from.is_net().then_some((Side::From, number, Scope { from: Addr::ANY, ..scope }));
         for key in [to, from].into_iter().flatten() {
             groups.entry(key).or_default().members.push(at);
         }

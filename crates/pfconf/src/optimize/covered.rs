@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use pfapi::ruleset::Rule;
 
 use super::address::Addr;
-use super::class::{Equal, Fields, Scope};
+use super::class::{Scope, grouped};
 
 /// How much of a [`Scope`] is left open. There are few of them in a superblock, so that all that
 /// could include a rule can be tried.
@@ -60,7 +60,19 @@ impl Reach {
 
 impl Shape {
     const fn of(scope: &Scope) -> Self {
-        let Scope { interface, direction, af, proto, flags, from_port, to_port, from, to } = scope;
+        let Scope {
+            interface,
+            direction,
+            af,
+            proto,
+            flags,
+            from_port,
+            to_port,
+            not_from: _,
+            not_to: _,
+            from,
+            to,
+        } = scope;
         Self {
             interface: interface.is_none(),
             direction: direction.is_none(),
@@ -74,8 +86,19 @@ impl Shape {
         }
     }
 
+    /// Whether a scope of this shape could include one of `other`.
+    const fn may_include(&self, other: &Self) -> bool {
+        (self.interface || !other.interface)
+            && (self.direction || !other.direction)
+            && (self.af || !other.af)
+            && (self.proto || !other.proto)
+            && (self.flags || !other.flags)
+            && (self.from_port || !other.from_port)
+            && (self.to_port || !other.to_port)
+    }
+
     /// The scope of this shape that includes `scope`.
-    fn widen<'r>(self, scope: &Scope<'r>, equal: &Equal) -> Option<Scope<'r>> {
+    fn widen<'r>(self, scope: &Scope<'r>) -> Option<Scope<'r>> {
         let same_family = !self.af || scope.af.is_none();
         Some(Scope {
             interface: scope.interface.filter(|_| !self.interface),
@@ -85,8 +108,10 @@ impl Shape {
             flags: scope.flags.filter(|_| !self.flags),
             from_port: scope.from_port.filter(|_| !self.from_port),
             to_port: scope.to_port.filter(|_| !self.to_port),
-            from: self.from.widen(scope.from, equal.not_from(), same_family)?,
-            to: self.to.widen(scope.to, equal.not_to(), same_family)?,
+            not_from: scope.not_from,
+            not_to: scope.not_to,
+            from: self.from.widen(scope.from, scope.not_from, same_family)?,
+            to: self.to.widen(scope.to, scope.not_to, same_family)?,
         })
     }
 }
@@ -99,27 +124,25 @@ pub(super) fn remove(rules: &mut Vec<Rule>) {
 }
 
 fn kept(rules: &[Rule]) -> Vec<bool> {
-    let fields: Vec<Fields> = rules.iter().map(Fields::of).collect();
-    let mut numbers: HashMap<&Equal, usize> = HashMap::new();
+    let rules = grouped(rules);
     let mut known: HashMap<(usize, Scope), usize> = HashMap::with_capacity(rules.len());
     let mut shapes = BTreeSet::new();
-    let mut groups = Vec::with_capacity(rules.len());
-    for (at, Fields { equal, scope, .. }) in fields.iter().enumerate() {
-        let next = numbers.len();
-        let group = *numbers.entry(equal).or_insert(next);
-        groups.push(group);
-        known.entry((group, *scope)).or_insert(at);
-        shapes.insert(Shape::of(scope));
+    for (at, rule) in rules.iter().enumerate() {
+        known.entry(*rule).or_insert(at);
+        shapes.insert(Shape::of(&rule.1));
     }
-    let is_kept = |(at, Fields { equal, scope, .. }): (usize, &Fields)| {
-        let group = groups[at];
+    let is_kept = |(at, rule): (usize, &(usize, Scope))| {
+        let (group, scope) = rule;
         let own = Shape::of(scope);
-        known.get(&(group, *scope)) == Some(&at)
-            && !shapes.iter().filter(|shape| **shape != own).any(|shape| {
-                shape
-                    .widen(scope, equal)
-                    .is_some_and(|wider| wider != *scope && known.contains_key(&(group, wider)))
-            })
+        let is_included = |shape: &Shape| {
+            let wider = shape.widen(scope).filter(|wider| wider != scope);
+            wider.is_some_and(|wider| known.contains_key(&(*group, wider)))
+        };
+        known.get(rule) == Some(&at)
+            && !shapes
+                .iter()
+                .filter(|shape| **shape != own && shape.may_include(&own))
+                .any(is_included)
     };
-    fields.iter().enumerate().map(is_kept).collect()
+    rules.iter().enumerate().map(is_kept).collect()
 }

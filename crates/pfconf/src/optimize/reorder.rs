@@ -66,9 +66,9 @@ impl Step {
             Self::Rdomain => equal.rdomain().map(|id| Value::Rdomain(id, equal.not_on())),
             Self::Af => scope.af.map(Value::Af),
             Self::Proto => scope.proto.map(Value::Proto),
-            Self::From => addr(scope.from, equal.not_from()),
+            Self::From => addr(scope.from, scope.not_from),
             Self::FromPort => scope.from_port.map(Value::Port),
-            Self::To => addr(scope.to, equal.not_to()),
+            Self::To => addr(scope.to, scope.not_to),
             Self::ToPort => scope.to_port.map(Value::Port),
         }
     }

@@ -97,6 +97,26 @@ impl Sources for TestSources {
     }
 }
 
+/// The golden files of a kind, `parse` or `reject`, of both dialects.
+pub fn golden_files(kind: &str) -> Vec<(Dialect, PathBuf)> {
+    let folders = [
+        (Dialect::OpenBsd, root().join("tests/golden").join(kind)),
+        (Dialect::FreeBsd, root().join("tests/golden/freebsd").join(kind)),
+    ];
+    let mut files = Vec::new();
+    for (dialect, folder) in folders {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let texts = entries.filter(|path| path.extension().is_some_and(|ext| ext == "conf"));
+        files.extend(texts.map(|path| {
+            let says_so =
+                path.file_name().is_some_and(|n| n.to_string_lossy().contains("-freebsd-"));
+            (if says_so { Dialect::FreeBsd } else { dialect }, path)
+        }));
+    }
+    files.sort_by(|left, right| left.1.cmp(&right.1));
+    files
+}
+
 /// Compiles with the router of the golden files.
 pub fn compile_text(text: &str) -> Compiled {
     compile_in(text, Dialect::OpenBsd)
