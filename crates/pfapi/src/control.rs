@@ -131,6 +131,13 @@ pub enum Request {
     },
     /// `pfctl -z`
     ClearRuleCounters,
+    /// `pfctl log`: packets that rules have logged lately.
+    Log {
+        /// N of the `pflogN`.
+        interface: u8,
+        /// [`LogPage::next`] of the last answer; `None` asks for no packets but for that number.
+        from: Option<u64>,
+    },
 }
 
 /// What `pfctl -F` flushes.
@@ -264,6 +271,11 @@ pub enum Response {
         /// Items.
         count: u64,
     },
+    /// Answer to [`Request::Log`].
+    Log {
+        /// Packets and what to ask for next.
+        page: LogPage,
+    },
     /// End of a list.
     End,
     /// The request failed; nothing changed.
@@ -287,6 +299,32 @@ impl Response {
                 | Self::TableEntries { .. }
         )
     }
+}
+
+/// Packets that rules have logged lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPage {
+    /// Number to ask for next.
+    pub next: u64,
+    /// Records before the first one that were not asked for in time, of every `pflogN`.
+    pub missed: u64,
+    /// Records that were never kept since the daemon's start, of every `pflogN`.
+    pub dropped: u64,
+    /// In the order in which they were logged.
+    pub records: Vec<LoggedPacket>,
+}
+
+/// A packet that rules have logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoggedPacket {
+    /// When, in microseconds since 1970.
+    pub time_us: u64,
+    /// Octets of header and whole packet.
+    pub len: u32,
+    /// Header of pflog and the packet's first octets, in hexadecimal.
+    pub octets: String,
 }
 
 /// Kinds of failure.

@@ -30,11 +30,20 @@ const fn spread(n: u32) -> u32 {
     n.wrapping_mul(0x9e37_79b1) >> 7
 }
 
+/// A rule for each number.
+fn lines(count: u32, line: impl Fn(u32) -> String) -> String {
+    let mut text = String::new();
+    for n in 0..count {
+        writeln!(text, "{}", line(n)).expect("a string takes everything");
+    }
+    text
+}
+
 fn mixed(count: u32) -> String {
     let mut text = String::new();
     for n in 0..count {
-        let quick = if n / 500 % 2 == 0 { " quick" } else { "" };
-        let proto = if spread(n) % 3 == 0 { "udp" } else { "tcp" };
+        let quick = if (n / 500).is_multiple_of(2) { " quick" } else { "" };
+        let proto = if spread(n).is_multiple_of(3) { "udp" } else { "tcp" };
         let (em, port) =
             (spread(n + 7) % 4, [22, 25, 53, 80, 443, 8080][(spread(n + 3) % 6) as usize]);
         let (from, to) = (host(spread(n) % 0x0100_0000), spread(n + 1) % 250);
@@ -48,20 +57,18 @@ fn mixed(count: u32) -> String {
 }
 
 fn hosts(count: u32) -> String {
-    (0..count).map(|n| format!("block in quick from {}\n", host(n))).collect()
+    lines(count, |n| format!("block in quick from {}", host(n)))
 }
 
 fn unlike(count: u32) -> String {
-    let line = |n: u32| format!("pass proto udp to {} port {}\n", host(n), n % 60_000 + 1);
-    (0..count).map(line).collect()
+    lines(count, |n| format!("pass proto udp to {} port {}", host(n), n % 60_000 + 1))
 }
 
 fn nested(count: u32) -> String {
-    let line = |n: u32| {
+    lines(count, |n| {
         let net = host(spread(n) % 0x0100_0000);
-        format!("block from {net}/{} to {}/{}\n", 20 + n % 13, host(n), 24 + n % 9)
-    };
-    (0..count).map(line).collect()
+        format!("block from {net}/{} to {}/{}", 20 + n % 13, host(n), 24 + n % 9)
+    })
 }
 
 fn compile(bencher: Bencher, ruleset: fn(u32) -> String, count: u32, level: Level) {

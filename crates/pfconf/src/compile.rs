@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use pfapi::check::{CheckedRuleset, Mistake, Place, check};
 use pfapi::facts::Facts;
-use pfapi::ruleset::{AnchorRuleset, Draft, Rule, TableDef};
+use pfapi::limit::Limit;
+use pfapi::ruleset::{AnchorRuleset, Draft, Options, Rule, TableDef};
 
 use crate::Input;
 use crate::address::World;
@@ -104,6 +105,9 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             return compiled;
         }
     }
+    let settings = main.settings.finish();
+    let tables = unique(main.tables);
+    leave_room(&mut shared.automatic, &settings, &tables);
     let level = shared.optimize.unwrap_or_default();
     let mut optimizer = Optimizer::new(level, options);
     let Some(rules) = compiled.rules(main.rules, &mut optimizer, &mut shared.automatic, options)
@@ -122,10 +126,9 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         };
         anchors.push(found);
     }
-    let tables = unique(main.tables);
     let draft = Draft {
         dialect: options.dialect,
-        options: main.settings.finish(),
+        options: settings,
         queues: shared.queues,
         tables: tables
             .into_iter()
@@ -165,6 +168,18 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
 
 const fn first_four([a, b, c, d, ..]: [u8; 16]) -> [u8; 4] {
     [a, b, c, d]
+}
+
+/// The optimizer makes no more tables than the ruleset may have.
+fn leave_room(automatic: &mut AutoTables, options: &Options, tables: &[(Span, TableDef)]) {
+    let given = tables.iter().map(|(_, table)| table).chain(&automatic.made);
+    let entries: usize =
+        given.clone().map(|table| table.entries.as_ref().map_or(0, Vec::len)).sum();
+    let room = |limit, used: usize| {
+        usize::try_from(options.limits.get(limit)).unwrap_or(usize::MAX).saturating_sub(used)
+    };
+    let count = given.count();
+    automatic.limit(room(Limit::Tables, count), room(Limit::TableEntries, entries));
 }
 
 fn has_errors(compiled: &Compiled) -> bool {

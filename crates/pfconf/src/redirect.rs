@@ -45,6 +45,8 @@ pub(crate) struct AutoTables {
     count: usize,
     /// For a load: what tells this ruleset from others, and how many tables there are.
     loaded: Option<(u32, usize)>,
+    /// How many more tables, and addresses in them, `set limit` leaves to the optimizer.
+    room: Option<(usize, usize)>,
 }
 
 /// The address of the pool for a combination; several become a table. The family of the rule is
@@ -166,7 +168,26 @@ impl AutoTables {
             Some(ruleset) => Some((ruleset, 0)),
             None => None,
         };
-        Self { made: Vec::new(), count: 0, loaded }
+        Self { made: Vec::new(), count: 0, loaded, room: None }
+    }
+
+    /// Leaves room for `tables` more, with `addresses` in all of them.
+    pub(crate) const fn limit(&mut self, tables: usize, addresses: usize) {
+        self.room = Some((tables, addresses));
+    }
+
+    /// Takes the room for a table; `false` when there is none. pfctl does not ask, and such a load
+    /// fails.
+    pub(crate) const fn take_room(&mut self, addresses: usize) -> bool {
+        match &mut self.room {
+            None => true,
+            Some((tables, left)) if *tables > 0 && *left >= addresses => {
+                *tables -= 1;
+                *left -= addresses;
+                true
+            }
+            Some(_) => false,
+        }
     }
 
     /// The number of the next table, whether it will be made or not.

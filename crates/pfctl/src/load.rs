@@ -242,14 +242,14 @@ mod tests {
 
     #[test]
     fn what_the_engine_lacks_is_named_and_not_left_out() {
-        let mut logged = Rule::new(Action::Pass);
-        logged.log = Some(pfapi::ruleset::Log::default());
+        let mut lacking = Rule::new(Action::Pass);
+        lacking.set.delay = Some(10);
         let plain = Rule::new(Action::Pass);
         assert!(refuse_unsupported(&ruleset(vec![], vec![plain.clone()])).is_ok());
-        let error = refuse_unsupported(&ruleset(vec![], vec![plain, logged])).unwrap_err();
+        let error = refuse_unsupported(&ruleset(vec![], vec![plain, lacking])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "rules not loaded: rule 1: `log` is not supported by this version"
+            "rules not loaded: rule 1: `set delay` is not supported by this version"
         );
     }
 

@@ -104,7 +104,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         action: _,
         anchor: _,
         direction: _,
-        log,
+        log: _,
         quick: _,
         interface: _,
         rdomain,
@@ -179,7 +179,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
         (*kind == RuleKind::Scrub, kind.word()),
-        (log.is_some(), "log"),
         (os.is_some(), "os"),
         (set.queue.is_some(), "set queue"),
         (set.delay.is_some(), "set delay"),
@@ -208,10 +207,7 @@ mod tests {
         let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
-            [
-                "rule 1: `rtable` cannot be used: this router has one routing table, number 0",
-                "rule 1: `log` is not supported by this version",
-            ]
+            ["rule 1: `rtable` cannot be used: this router has one routing table, number 0",]
         );
     }
 }

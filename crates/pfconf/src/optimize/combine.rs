@@ -48,6 +48,9 @@ pub(super) fn combine(rules: &mut Vec<Rule>, tables: &mut AutoTables) {
     let unions = unions(rules, tables);
     let mut gone = vec![false; rules.len()];
     for Union { side, number, members } in unions {
+        if !tables.take_room(members.len()) {
+            continue;
+        }
         let entries = members.iter().filter_map(|&at| {
             let rule = rules.get(at)?;
             entry(address(rule, side), rule.af)

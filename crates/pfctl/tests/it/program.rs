@@ -40,7 +40,7 @@ fn refused_and_ambiguous_words_have_no_usage_behind_them() {
 #[test]
 fn subcommands_are_listed_when_one_is_unknown() {
     let outcome = pfctl(&["nope"], "");
-    let text = "pfctl: unknown subcommand 'nope': there are completions and fmt, and flags start with a dash\n";
+    let text = "pfctl: unknown subcommand 'nope': there are completions, fmt, log, and flags start with a dash\n";
     assert_eq!((outcome.code, outcome.err.as_str()), (2, text));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = pfctl(&["completions", shell], "");

@@ -9,6 +9,7 @@ use pfengine::{Engine, LoadError, Loader, TableError};
 
 use super::access::{Access, Peer};
 use super::load::{LoadFailure, Loads};
+use crate::pflog::PacketLog;
 use crate::run::Clock;
 
 /// What all connections share.
@@ -18,6 +19,7 @@ pub struct Service {
     clock: Clock,
     access: Access,
     loads: Mutex<Loads>,
+    log: PacketLog,
 }
 
 /// Who asks, and where.
@@ -37,8 +39,8 @@ type Sink<'a> = &'a mut dyn FnMut(&Response) -> io::Result<()>;
 impl Service {
     /// A service for this engine.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, clock: Clock, access: Access) -> Self {
-        Self { engine, clock, access, loads: Mutex::default() }
+    pub fn new(engine: Arc<Engine>, clock: Clock, access: Access, log: PacketLog) -> Self {
+        Self { engine, clock, access, loads: Mutex::default(), log }
     }
 
     /// Answers one frame.
@@ -64,7 +66,7 @@ impl Service {
         octets: usize,
         sink: Sink<'_>,
     ) -> io::Result<()> {
-        if changes(&request) {
+        if is_reserved(&request) {
             if asker.read_only {
                 let message = "this socket only answers questions; use the control socket";
                 return sink(&failed(FailureKind::Permission, message));
@@ -153,6 +155,9 @@ impl Service {
                 engine.clear_rule_counters();
                 Response::Done
             }
+            Request::Log { interface, from } => {
+                Response::Log { page: self.log.ring().page(interface, from) }
+            }
             Request::Rules
             | Request::States { .. }
             | Request::Sources
@@ -224,8 +229,9 @@ impl Service {
     }
 }
 
-/// Whether a request changes anything. Every request is listed, so that a new one must be judged.
-const fn changes(request: &Request) -> bool {
+/// Whether a request changes anything, or shows what packets hold. Every request is listed, so that
+/// a new one must be judged.
+const fn is_reserved(request: &Request) -> bool {
     match request {
         Request::Begin
         | Request::AddOptions { .. }
@@ -240,7 +246,8 @@ const fn changes(request: &Request) -> bool {
         | Request::Flush { .. }
         | Request::KillStates { .. }
         | Request::KillSources { .. }
-        | Request::ClearRuleCounters => true,
+        | Request::ClearRuleCounters
+        | Request::Log { .. } => true,
         Request::Facts
         | Request::Info
         | Request::Rules

@@ -45,7 +45,7 @@ impl Fixture {
         let facts = testing::config().facts();
         let engine = Engine::new(EngineConfig { facts, seed: [7; 32], hostid: 1 }, clock.now());
         let access = Access { uid: Some(nix::unistd::getuid().as_raw()), gid: 0 };
-        let service = Service::new(engine, clock, access);
+        let service = Service::new(engine, clock, access, crate::pflog::PacketLog::new());
         let control = Control::start(sockets(&folder).unwrap(), service).unwrap();
         Self { folder, control: Some(control) }
     }
