@@ -30,7 +30,11 @@ pub const DEFAULT_SOCKET: &str = "/run/pfd/pfd.sock";
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Starts a load and ends any other that is open.
-    Begin,
+    Begin {
+        /// Path of the anchor that is loaded; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+    },
     /// Adds the settings to an open load.
     AddOptions {
         /// From [`Response::Ticket`].
@@ -50,6 +54,10 @@ pub enum Request {
     AddRules {
         /// From [`Response::Ticket`].
         ticket: u32,
+        /// Anchor that the rules are in, from the ruleset that is loaded; empty is that itself.
+        /// An inline anchor comes with an empty body, and its rules in parts of their own.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
         /// In evaluation order.
         rules: Vec<Rule>,
     },
@@ -72,7 +80,13 @@ pub enum Request {
     /// `pfctl -s info`
     Info,
     /// `pfctl -s rules`
-    Rules,
+    Rules {
+        /// Path of the anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+    },
+    /// `pfctl -s Anchors`
+    Anchors,
     /// `pfctl -s states`
     States {
         /// Only states bound to this interface.
@@ -131,14 +145,24 @@ pub enum Request {
     },
     /// `pfctl -z`
     ClearRuleCounters,
+    /// `pfctl log`: packets that rules have logged lately.
+    Log {
+        /// N of the `pflogN`.
+        interface: u8,
+        /// [`LogPage::next`] of the last answer; `None` asks for no packets but for that number.
+        from: Option<u64>,
+    },
 }
 
 /// What `pfctl -F` flushes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flush {
-    /// All rules; the filter then passes by its default rule.
-    Rules,
+    /// All rules of a ruleset; without main rules the filter passes by its default rule.
+    Rules {
+        /// Path of the anchor; empty for the main ruleset.
+        anchor: String,
+    },
     /// All states, or those of one interface.
     States {
         /// Only states bound to this interface.
@@ -217,6 +241,11 @@ pub enum Response {
         /// In evaluation order.
         rules: Vec<RuleReport>,
     },
+    /// Answer to [`Request::Anchors`].
+    Anchors {
+        /// Paths of all anchors, in their order.
+        paths: Vec<String>,
+    },
     /// Part of a state list.
     States {
         /// In no particular order.
@@ -264,6 +293,11 @@ pub enum Response {
         /// Items.
         count: u64,
     },
+    /// Answer to [`Request::Log`].
+    Log {
+        /// Packets and what to ask for next.
+        page: LogPage,
+    },
     /// End of a list.
     End,
     /// The request failed; nothing changed.
@@ -287,6 +321,32 @@ impl Response {
                 | Self::TableEntries { .. }
         )
     }
+}
+
+/// Packets that rules have logged lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPage {
+    /// Number to ask for next.
+    pub next: u64,
+    /// Records before the first one that were not asked for in time, of every `pflogN`.
+    pub missed: u64,
+    /// Records that were never kept since the daemon's start, of every `pflogN`.
+    pub dropped: u64,
+    /// In the order in which they were logged.
+    pub records: Vec<LoggedPacket>,
+}
+
+/// A packet that rules have logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoggedPacket {
+    /// When, in microseconds since 1970.
+    pub time_us: u64,
+    /// Octets of header and whole packet.
+    pub len: u32,
+    /// Header of pflog and the packet's first octets, in hexadecimal.
+    pub octets: String,
 }
 
 /// Kinds of failure.
@@ -508,8 +568,11 @@ mod tests {
 
     #[test]
     fn messages_survive_json() {
-        let request =
-            Request::AddRules { ticket: 7, rules: vec![Rule::new(crate::ruleset::Action::Pass)] };
+        let request = Request::AddRules {
+            ticket: 7,
+            anchor: String::new(),
+            rules: vec![Rule::new(crate::ruleset::Action::Pass)],
+        };
         let text = serde_json::to_string(&request).unwrap();
         assert!(text.starts_with(r#"{"request":"add-rules","ticket":7,"#), "{text}");
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);

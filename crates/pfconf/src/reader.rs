@@ -39,6 +39,10 @@ use crate::tables::table;
 const QUIET: usize = 3;
 /// Most words that are taken away to find the part of a statement that makes sense.
 const FRONTS_MAX: usize = 6;
+/// Most `include` lines that are followed, in all files together.
+const INCLUDED_MAX: usize = 1_000;
+/// Most addresses in the tables of all files, counted where they are defined.
+const ENTRIES_MAX: usize = 10_000_000;
 /// Deepest nesting of included files.
 const INCLUDES_MAX: usize = 16;
 
@@ -53,6 +57,12 @@ pub(crate) struct Shared {
     pub(crate) optimize: Option<Level>,
     pub(crate) automatic: AutoTables,
     pub(crate) queues: Vec<QueueDef>,
+    /// Combinations of lists so far.
+    pub(crate) combinations: usize,
+    /// Addresses in tables so far.
+    pub(crate) entries: usize,
+    /// Files that were included.
+    pub(crate) included: usize,
     /// `set fingerprints` was given.
     pub(crate) fingerprints: bool,
 }
@@ -340,7 +350,14 @@ impl<'a> Reader<'a> {
     fn add_table(&mut self, statement: &Statement, found: TableDef, line: &str) {
         self.listing.push(line);
         let start = statement.locate(0, 0).span.start;
-        self.tables.push((Span::new(start.min(statement.end), statement.end), found));
+        let span = Span::new(start.min(statement.end), statement.end);
+        self.shared.entries += found.entries.as_ref().map_or(0, Vec::len);
+        self.tables.push((span, found));
+        if self.shared.entries > ENTRIES_MAX {
+            let text = format!("tables are defined with more than {ENTRIES_MAX} addresses");
+            let diagnostic = Diagnostic::fatal(Code::TooMany, text);
+            self.report(diagnostic.at_span(span, "too many with this one").line_at(statement.end));
+        }
     }
 
     /// A mistake that is no matter of grammar.
@@ -524,7 +541,12 @@ impl<'a> Reader<'a> {
         };
         let openbsd = self.world.dialect == Dialect::OpenBsd;
         let fingerprints = openbsd || self.shared.fingerprints;
-        let target = Target { rules, tables: &mut self.shared.automatic, fingerprints };
+        let target = Target {
+            rules,
+            tables: &mut self.shared.automatic,
+            looked_at: &mut self.shared.combinations,
+            fingerprints,
+        };
         let faults = expand(self.world, spec, target);
         let tables = self.shared.automatic.made[made..].iter().map(crate::print::table);
         self.listing.extend(tables);
@@ -583,6 +605,14 @@ impl<'a> Reader<'a> {
                     .at(&place(statement, word), "this file"),
             )
         };
+        self.shared.included += 1;
+        if self.shared.included > INCLUDED_MAX {
+            let text = format!("more than {INCLUDED_MAX} files are included");
+            return Err(Box::new(
+                Diagnostic::fatal(Code::Include, text)
+                    .at(&place(statement, word), "this is one more"),
+            ));
+        }
         if self.depth >= INCLUDES_MAX {
             return Err(failed("Too many open files"));
         }

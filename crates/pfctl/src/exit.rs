@@ -11,6 +11,8 @@ pub enum Exit {
     Failure,
     /// `-T test`: not all addresses are in the table.
     NoMatch,
+    /// No daemon answers a subcommand.
+    NoDaemon,
     /// Wrong use of a subcommand.
     Usage,
     /// The reader of standard output went away; as if SIGPIPE had ended pfctl.
@@ -28,6 +30,7 @@ impl Exit {
             Self::Failure => 1,
             Self::NoMatch | Self::Usage => 2,
             Self::ClosedPipe => 128 + 13,
+            Self::NoDaemon => 3,
             Self::TableFailure => 255,
         }
     }

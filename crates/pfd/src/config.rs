@@ -42,6 +42,8 @@ pub struct Config {
     pub fail: Fail,
     /// User whose rights the daemon keeps; `None` is `_pfd`, else `nobody`.
     pub user: Option<String>,
+    /// File of the packet log, that of pflog0; `None` writes none.
+    pub pflog: Option<PathBuf>,
     /// In the order of the file: an [`IfIndex`] is a position in this list.
     pub interfaces: Vec<Interface>,
     /// Configured routes, without the connected ones.

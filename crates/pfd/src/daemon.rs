@@ -24,6 +24,7 @@ use crate::exit::Exit;
 use crate::io::{DeviceCounters, IoLoop, IoOptions, Waker};
 use crate::log;
 use crate::notify::{READY, STOPPING, notify};
+use crate::pflog::{LogFileError, LogFiles, PacketLog, Recorder};
 use crate::privdrop::{self, Identity, UserError};
 use crate::router::{Counters, Router, RouterOptions};
 use crate::run::{self, Clock};
@@ -45,6 +46,9 @@ pub enum DaemonError {
     /// No device.
     #[error(transparent)]
     Device(#[from] TunError),
+    /// No file for the packet log.
+    #[error(transparent)]
+    PacketLog(#[from] LogFileError),
     /// No ruleset.
     #[error(
         "{0}\nthe ruleset does not load, so nothing would be filtered; `pfctl -nf FILE` says more; \
@@ -77,12 +81,17 @@ impl DaemonError {
                 Exit::Config
             }
             Self::Device(TunError::Permission { .. }) => Exit::Permission,
-            Self::Socket(SocketError::Step { source, .. }) | Self::Step { source, .. }
+            Self::Socket(SocketError::Step { source, .. })
+            | Self::PacketLog(LogFileError::System { source, .. })
+            | Self::Step { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Exit::Permission
             }
-            Self::Socket(_) | Self::Device(_) | Self::Step { .. } => Exit::System,
+            Self::PacketLog(LogFileError::Foreign(_)) => Exit::Config,
+            Self::PacketLog(_) | Self::Socket(_) | Self::Device(_) | Self::Step { .. } => {
+                Exit::System
+            }
             Self::Ruleset(_) => Exit::Ruleset,
             Self::Io(_) => Exit::Io,
             Self::Panicked => Exit::Software,
@@ -102,6 +111,7 @@ struct Daemon {
     engine: Arc<Engine>,
     clock: Clock,
     control: Control,
+    recorder: Recorder,
     stop: Arc<AtomicBool>,
     waker: Waker,
     counters: Arc<Counters>,
@@ -136,16 +146,20 @@ fn start(config: Config) -> Result<Daemon, DaemonError> {
     );
     engine.use_routes(Box::new(router.routes()));
     load_first(&config, &engine, clock, identity.as_ref())?;
+    let files = LogFiles::open(config.pflog.clone(), log_owner(identity.as_ref()))?;
     give_up_rights(&config, identity.as_ref())?;
 
+    let packet_log = PacketLog::new();
+    let recorder = packet_log.start(files).map_err(step("start a thread"))?;
     let (sender, events) = mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
     let waker = io.waker();
     let counters = Arc::clone(router.counters());
     let devices = io.counters().to_vec();
     watch_signals(sender.clone()).map_err(step("watch signals"))?;
-    spawn_engine(io, &engine, router, clock, &stop, sender).map_err(step("start a thread"))?;
-    let service = Service::new(Arc::clone(&engine), clock, access(identity.as_ref()));
+    let path = Path { io, router, clock, packet_log: packet_log.clone() };
+    spawn_engine(path, &engine, &stop, sender).map_err(step("start a thread"))?;
+    let service = Service::new(Arc::clone(&engine), clock, access(identity.as_ref()), packet_log);
     let control = Control::start(sockets, service).map_err(step("start a thread"))?;
     notify(READY);
     log::info(&format!(
@@ -153,7 +167,7 @@ fn start(config: Config) -> Result<Daemon, DaemonError> {
         config.interfaces.len(),
         config.socket.display()
     ));
-    Ok(Daemon { config, engine, clock, control, stop, waker, counters, devices, events })
+    Ok(Daemon { config, engine, clock, control, recorder, stop, waker, counters, devices, events })
 }
 
 impl Daemon {
@@ -161,7 +175,10 @@ impl Daemon {
     fn wait(self) -> Result<(), DaemonError> {
         let outcome = loop {
             match self.events.recv() {
-                Ok(Event::Signal(SIGHUP)) => self.reload(),
+                Ok(Event::Signal(SIGHUP)) => {
+                    self.recorder.reopen();
+                    self.reload();
+                }
                 Ok(Event::Signal(SIGUSR1)) => self.tell_counters(),
                 Ok(Event::Signal(_)) | Err(mpsc::RecvError) => {
                     self.stop.store(true, Relaxed);
@@ -176,6 +193,7 @@ impl Daemon {
         if let Err(error) = self.control.stop() {
             log::warn(&format!("{error}; the next start takes it over"));
         }
+        self.recorder.stop();
         log::info("stopped");
         outcome
     }
@@ -324,6 +342,12 @@ fn ownership(identity: Option<&Identity>) -> Ownership {
     }
 }
 
+/// Who may open the files of the packet log again after the rights are given up; a shared user may
+/// not, as the files hold what others send.
+fn log_owner(identity: Option<&Identity>) -> Option<(u32, u32)> {
+    identity.filter(|identity| !identity.is_shared()).map(Identity::ids)
+}
+
 fn access(identity: Option<&Identity>) -> Access {
     match identity {
         Some(identity) if identity.is_shared() => Access { uid: None, gid: 0 },
@@ -347,11 +371,17 @@ fn watch_signals(events: mpsc::Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-fn spawn_engine(
+/// What the engine thread takes with it.
+struct Path {
     io: IoLoop,
-    engine: &Arc<Engine>,
     router: Router,
     clock: Clock,
+    packet_log: PacketLog,
+}
+
+fn spawn_engine(
+    path: Path,
+    engine: &Arc<Engine>,
     stop: &Arc<AtomicBool>,
     events: mpsc::Sender<Event>,
 ) -> io::Result<()> {
@@ -359,8 +389,10 @@ fn spawn_engine(
     let stop = Arc::clone(stop);
     thread::Builder::new().name("engine".to_owned()).spawn(move || {
         // The devices go down with the loop, so a filter that failed forwards nothing.
-        let outcome =
-            panic::catch_unwind(AssertUnwindSafe(|| run::run(io, worker, router, clock, &stop)));
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            let Path { io, router, clock, packet_log } = path;
+            run::run(io, worker, router, clock, &packet_log, &stop)
+        }));
         let outcome = match outcome {
             Ok(outcome) => outcome.map_err(DaemonError::Io),
             Err(_) => Err(DaemonError::Panicked),

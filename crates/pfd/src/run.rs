@@ -15,6 +15,7 @@ use pfengine::{Batch, Gso, Offload, Output, Packet, Verdict, Worker};
 
 use crate::io::IoLoop;
 use crate::log;
+use crate::pflog::PacketLog;
 use crate::ports::Ports;
 use crate::router::{Event, FragmentError, Router, fragment, refragment};
 use crate::segment::Segmenter;
@@ -51,6 +52,7 @@ pub fn run(
     worker: Worker,
     router: Router,
     clock: Clock,
+    packet_log: &PacketLog,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<()> {
     let mut forwarder = Forwarder::new(worker, router);
@@ -59,6 +61,7 @@ pub fn run(
         let timeout = forwarder.timeout(clock.now());
         io.turn(&mut batch, Some(timeout))?;
         forwarder.turn(clock.now(), &mut batch, &mut io);
+        packet_log.take(&mut forwarder.worker);
     }
     Ok(())
 }

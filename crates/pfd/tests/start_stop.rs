@@ -139,7 +139,7 @@ fn check_says_what_is_wrong() {
              pfd: error: {file}:1: interface: there is no interface; add a section [[interface]] \
              with name and address\n\
              pfd: error: {file}:2: speed: unknown key; the keys here are ruleset, socket, fail, \
-             user, workers, interface, route\n"
+             user, workers, pflog, interface, route\n"
         )
     );
     assert_eq!(place.run(&[]).status.code(), Some(78));

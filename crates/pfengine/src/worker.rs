@@ -12,6 +12,7 @@ use crate::filter::{Arrival, Filter};
 use crate::output::{Event, Output};
 use crate::packet::{Batch, Packet, Verdict};
 use crate::packet_desc::PacketDesc;
+use crate::pflog::{LogBuffer, LogRecord};
 use crate::purge::{FlushJob, Purge};
 use crate::rng::Rng;
 use crate::rules::{MatchLists, Scratch};
@@ -46,6 +47,8 @@ pub(crate) struct Parts {
     /// Match rules that states share.
     pub match_lists: MatchLists,
     pub icmp_budget: IcmpBudget,
+    /// Packets that rules log.
+    pub log: LogBuffer,
 }
 
 /// The engine's snapshot as the cache of one worker reads it.
@@ -99,6 +102,7 @@ impl Worker {
                 flushes: VecDeque::new(),
                 match_lists: MatchLists::default(),
                 icmp_budget: IcmpBudget::default(),
+                log: LogBuffer::new(),
             },
             parsed: Vec::with_capacity(Batch::SIZE),
             purge: Purge::default(),
@@ -173,6 +177,19 @@ impl Worker {
     /// The next thing the caller must do; `None` when all is done.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.parts.outputs.pop_front()
+    }
+
+    /// Whether rules have logged packets that nobody has drained.
+    #[must_use]
+    pub const fn has_log(&self) -> bool {
+        !self.parts.log.is_empty()
+    }
+
+    /// Hands out the packets that rules have logged, in order, and says how many records were lost
+    /// since the last call because nobody drained them. Call it after each batch: the records of
+    /// one batch fit.
+    pub fn drain_log(&mut self, each: impl FnMut(LogRecord<'_>)) -> u64 {
+        self.parts.log.drain(each)
     }
 
     /// The engine this worker works for.

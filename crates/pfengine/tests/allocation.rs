@@ -9,7 +9,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Rig, Tcp, V4, V6, flags, ip, packet, proto, udp};
-use pfapi::ruleset::{Action, Anchor, BlockAnswer, Options, Rule, SyncookieMode, Syncookies};
+use pfapi::addr::Af;
+use pfapi::ruleset::{
+    Action, AddrMatch, Anchor, BlockAnswer, Options, Pool, PoolPorts, Rule, SyncookieMode,
+    Syncookies,
+};
 use pfapi::units::{Direction, IfIndex};
 use pfengine::{Batch, Verdict};
 
@@ -153,6 +157,20 @@ fn state_hits() {
     datagrams.allocations(&mut rig, is_pass);
     assert_eq!(datagrams.allocations(&mut rig, is_pass), 0, "datagrams");
     rig.engine.check_invariants().expect("the gauges agree");
+}
+
+fn translated_packets() {
+    let mut nat = Rule::new(Action::Pass);
+    nat.direction = Some(Direction::Out);
+    nat.af = Some(Af::Inet);
+    let mut pool = Pool::new(AddrMatch::Net("203.0.113.1".parse().expect("an address")));
+    pool.ports = Some(PoolPorts::NAT_DEFAULT);
+    nat.nat = Some(Box::new(pool));
+    let mut rig = Rig::new(Options::default(), vec![nat]);
+    let mut first = segments(Direction::Out, syn);
+    // The first chunk of slots is all that grows.
+    assert_eq!(first.allocations(&mut rig, is_pass), 3, "new translated states");
+    assert_eq!(first.allocations(&mut rig, is_pass), 0, "packets of translated states");
 }
 
 fn new_states() {

@@ -90,7 +90,7 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     }
     let Some(ruleset) = compiled.ruleset else { return Ok(not_loaded(session)) };
     if !flags.no_action {
-        load::transact(session.client()?, ruleset)?;
+        load::transact(session.client()?, ruleset, flags.anchor_path())?;
     }
     Ok(Exit::Success)
 }
@@ -102,16 +102,17 @@ fn running(session: &mut Session<'_, '_>) -> Vec<Counted> {
         return Vec::new();
     }
     let mut rules = Vec::new();
-    let asked = session.list(&Request::Rules, "rules", |_, _, response| {
-        let Response::Rules { rules: part } = response else {
-            return Err(Error::Unexpected("rules"));
-        };
-        rules.extend(part.into_iter().map(|report| Counted {
-            packets: report.packets[0].saturating_add(report.packets[1]),
-            rule: report.rule,
-        }));
-        Ok(())
-    });
+    let asked =
+        session.list(&Request::Rules { anchor: String::new() }, "rules", |_, _, response| {
+            let Response::Rules { rules: part } = response else {
+                return Err(Error::Unexpected("rules"));
+            };
+            rules.extend(part.into_iter().map(|report| Counted {
+                packets: report.packets[0].saturating_add(report.packets[1]),
+                rule: report.rule,
+            }));
+            Ok(())
+        });
     match asked {
         Ok(()) => rules,
         Err(error) => {

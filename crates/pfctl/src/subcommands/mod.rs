@@ -5,6 +5,7 @@
 mod completions;
 mod diff;
 mod fmt;
+mod log;
 mod replace;
 
 use std::ffi::OsString;
@@ -20,9 +21,10 @@ struct Subcommand {
     run: fn(&ArgMatches, &mut Console<'_>) -> Exit,
 }
 
-const SUBCOMMANDS: [Subcommand; 2] = [
+const SUBCOMMANDS: [Subcommand; 3] = [
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: fmt::command, run: fmt::run },
+    Subcommand { command: log::command, run: log::run },
 ];
 
 /// Definitions of all subcommands.
@@ -39,7 +41,7 @@ pub fn run(args: &[OsString], console: &mut Console<'_>) -> Exit {
         let known: Vec<String> = commands().map(|command| command.get_name().to_owned()).collect();
         console.warn(format_args!(
             "unknown subcommand '{name}': there are {}, and flags start with a dash",
-            known.join(" and ")
+            known.join(", ")
         ));
         return Exit::Usage;
     };

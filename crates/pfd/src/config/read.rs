@@ -20,7 +20,7 @@ use super::{Config, Fail, Interface, MTU_DEFAULT, MTU_MIN, Report, Route, SOCKET
 
 type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
-const TOP_KEYS: &str = "ruleset, socket, fail, user, workers, interface, route";
+const TOP_KEYS: &str = "ruleset, socket, fail, user, workers, pflog, interface, route";
 const INTERFACE_KEYS: &str = "name, address, peer, netns, groups, mtu, backend, queues";
 const ROUTE_KEYS: &str = "to, dev, via";
 
@@ -31,6 +31,7 @@ pub(super) fn file(text: &str, report: &mut Report<'_>) -> Config {
         socket: PathBuf::from(DEFAULT_SOCKET),
         fail: Fail::default(),
         user: None,
+        pflog: None,
         interfaces: Vec::new(),
         routes: Vec::new(),
     };
@@ -59,7 +60,8 @@ pub(super) fn file(text: &str, report: &mut Report<'_>) -> Config {
                 }
             }
             "route" => routes = Some(value),
-            later @ ("metrics" | "pflog" | "state_file" | "cluster_secret_file") => {
+            "pflog" => config.pflog = read(report, "pflog", value, log_file),
+            later @ ("metrics" | "state_file" | "cluster_secret_file") => {
                 report.add(&key.span(), later, "not supported by this version; remove the line");
             }
             unknown => unknown_key(report, &key.span(), unknown, TOP_KEYS),
@@ -262,6 +264,14 @@ fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
     } else {
         Err(format!("{:?} is no absolute path; begin it with /", path.display().to_string()))
     }
+}
+
+fn log_file(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let path = path(value)?;
+    if path.file_name().is_none() {
+        return Err("the path names no file; write one such as /var/log/pfd/pflog".to_owned());
+    }
+    Ok(path)
 }
 
 fn socket(value: &DeValue<'_>) -> Result<PathBuf, String> {

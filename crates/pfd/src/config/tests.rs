@@ -66,7 +66,7 @@ fn every_mistake_is_listed_in_order() {
         [
             "1: socket: expected a string, found integer; put it in quotes",
             "2: port: unknown key; the keys here are ruleset, socket, fail, user, workers, \
-             interface, route",
+             pflog, interface, route",
             "5: interface.mtu: 1 is outside 576 to 65535",
             "6: interface.colour: unknown key; the keys here are name, address, peer, netns, \
              groups, mtu, backend, queues",
@@ -76,7 +76,7 @@ fn every_mistake_is_listed_in_order() {
 
 #[test]
 fn keys_of_later_versions_are_refused() {
-    for key in ["metrics", "pflog", "state_file", "cluster_secret_file"] {
+    for key in ["metrics", "state_file", "cluster_secret_file"] {
         let text = format!("{key} = \"/x\"\n[[interface]]\nname = \"tun0\"\n");
         let want = format!("1: {key}: not supported by this version; remove the line");
         assert_eq!(mistakes(&text), [want]);

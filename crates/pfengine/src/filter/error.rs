@@ -59,8 +59,10 @@ impl Filter<'_> {
             seq = Some(known.0);
         }
         if desc.has_options {
+            self.log_known(packet, desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
         }
+        self.log_known(packet, desc, &state, None);
         state.count(forward, desc.total);
         if state.keys.changes_family() {
             let ids = [self.parts.rng.next_u16(), self.parts.rng.next_u16()];

@@ -59,6 +59,7 @@ impl Filter<'_> {
         let mut shares = translator.shares;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
+        self.log_decided(packet, &flow.desc, &found);
         match rule.rule.action {
             Action::Block(answer) => {
                 Self::count_stateless(&found, place.direction, flow.desc.total);
@@ -72,6 +73,7 @@ impl Filter<'_> {
             }
             Action::Pass | Action::Match => {
                 if flow.desc.has_options && !rule.rule.allow_opts {
+                    self.log_options(packet, &found);
                     return Err(Reason::IpOption);
                 }
                 if let (true, Some(key)) =

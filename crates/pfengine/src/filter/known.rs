@@ -78,9 +78,6 @@ impl<'a> Filter<'a> {
                     state.timeout = timeout;
                     state.last_used = self.now;
                 }
-                if flow.desc.has_options && !state.rule.rule.allow_opts {
-                    return Err(Reason::IpOption);
-                }
                 rewrite::translate(packet, flow.desc.l4, tcp, accepted.translation);
                 self.let_by(packet, flow, state, forward)
             }
@@ -159,6 +156,7 @@ impl<'a> Filter<'a> {
         forward: bool,
     ) -> Result<Verdict, Reason> {
         if flow.desc.has_options && !state.rule.rule.allow_opts {
+            self.log_known(packet, &flow.desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
         }
         if forward
@@ -169,6 +167,7 @@ impl<'a> Filter<'a> {
             return Err(Reason::Match);
         }
         state.count(forward, flow.desc.total);
+        self.log_known(packet, &flow.desc, &state, None);
         carry_out(packet, &flow.desc, &state.actions, &mut self.parts.rng);
         self.translate(packet, &flow.desc, &state.keys)?;
         packet.meta.next_hop = state.route.and_then(|route| route.of_packet(forward));
@@ -197,6 +196,8 @@ impl<'a> Filter<'a> {
         if keys.changes_family() {
             nat::change_family(packet, desc, &new, self.parts.rng.next_u16())?;
             packet.meta.unfiltered = true;
+            // The sender's fragments were of the other family.
+            packet.meta.refragment = None;
         } else {
             nat::rewrite(packet, desc, &new);
         }

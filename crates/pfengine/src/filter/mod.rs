@@ -11,6 +11,7 @@ mod fresh;
 mod handshake;
 mod known;
 mod limits;
+mod log;
 
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
@@ -156,7 +157,10 @@ impl<'a> Filter<'a> {
     pub fn decide(&mut self, packet: &mut Packet, arrival: &mut Arrival) -> Verdict {
         let verdict = match arrival {
             Arrival::Skipped => Ok(Verdict::Pass),
-            Arrival::Refused(reason) => Err(*reason),
+            Arrival::Refused(reason) => {
+                self.log_refused(packet, *reason);
+                Err(*reason)
+            }
             Arrival::Settled(verdict) => return *verdict,
             Arrival::Parsed(flow) => self.decide_flow(packet, flow, Origin::Real),
         };

@@ -11,13 +11,17 @@ use pfapi::ruleset::proto;
 use super::family_icmp;
 use super::rewrite::{ChecksumField, Rewrite, put16, write_fields};
 use crate::addr::Addr;
-use crate::packet::{Checksum, Packet};
+use crate::normalize::fragment::cut::Refragment;
+use crate::packet::{Checksum, Gso, Packet};
 use crate::packet_desc::{PacketDesc, Transport, u16_at};
 use crate::reply;
 use crate::wire::build::{Ipv4Fields, ipv4_header, ipv6_header};
 use crate::wire::checksum::{Delta, Sum};
 use crate::wire::ip::{IPV4_HEADER, IPV6_HEADER};
 
+/// Octets of a packet that every link of IPv6 carries: into such pieces go IPv4 packets that may be
+/// cut. RFC 7915 section 4.
+const IPV6_MTU_MIN: usize = 1280;
 /// Hop limit of a packet whose time to live was zero or greater than this.
 const HOP_LIMIT: u8 = 64;
 
@@ -53,20 +57,25 @@ pub struct Travel {
     pub class: u8,
     /// Time to live or hop limit.
     pub hops: u8,
+    /// Whether the packet must not be cut on its way.
+    pub dont_fragment: bool,
 }
 
 impl Travel {
     /// What the header in `data` says.
     pub fn of(data: &[u8], af: Af) -> Self {
         match af {
-            Af::Inet => Self { class: data[1], hops: data[8] },
-            Af::Inet6 => Self { class: data[0] << 4 | data[1] >> 4, hops: data[7] },
+            Af::Inet => Self { class: data[1], hops: data[8], dont_fragment: data[6] & 0x40 != 0 },
+            Af::Inet6 => {
+                let class = data[0] << 4 | data[1] >> 4;
+                Self { class, hops: data[7], dont_fragment: true }
+            }
         }
     }
 }
 
 /// Writes an IP header of family `af` in front of `payload` octets. `id` is the identification
-/// of IPv4, whose packets must not be fragmented.
+/// of IPv4.
 pub fn write_header(
     out: &mut [u8],
     af: Af,
@@ -82,7 +91,7 @@ pub fn write_header(
             let fields = Ipv4Fields {
                 tos: travel.class,
                 id,
-                dont_fragment: true,
+                dont_fragment: travel.dont_fragment,
                 ttl: travel.hops,
                 protocol: number,
             };
@@ -123,10 +132,21 @@ pub fn change_family(
         return Err(Reason::Short);
     }
     let (af, number) = (other(desc.af), protocol(desc.proto));
-    let travel = Travel::of(packet.data(), desc.af);
+    let mut travel = Travel::of(packet.data(), desc.af);
     let segment = desc.total - desc.l4;
     if segment + IPV4_HEADER > usize::from(u16::MAX) {
         return Err(Reason::Translate);
+    }
+    // What came in pieces, or may be cut by routers, may go on in pieces.
+    let cut = packet.meta.refragment.take();
+    match af {
+        Af::Inet => travel.dont_fragment = cut.is_none(),
+        Af::Inet6 => {
+            let whole = segment + IPV6_HEADER <= IPV6_MTU_MIN || travel.dont_fragment;
+            if !whole && packet.meta.offload.gso == Gso::None {
+                packet.meta.refragment = Refragment::for_link(IPV6_MTU_MIN, u32::from(id));
+            }
+        }
     }
     move_transport(packet, desc.l4, header_len(af))?;
     let partial = match packet.meta.offload.checksum {

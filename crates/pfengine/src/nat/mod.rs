@@ -17,6 +17,5 @@ pub use family::change_family;
 pub use family_icmp::change_error_family;
 pub use pool::{Asked, Named, Pool};
 pub use quote::rewrite_error;
-use rewrite::low32;
-pub use rewrite::{FieldKind, Rewrite, rewrite};
+pub use rewrite::{FieldKind, Rewrite, low32, rewrite};
 pub use translate::{PoolOf, Shares, Translator};

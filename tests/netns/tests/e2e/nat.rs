@@ -120,10 +120,10 @@ fn path_mtu_is_told_through_nat() {
                       [[route]]\nto = \"fd99::/64\"\ndev = \"tun2\"\n";
         let lab = lab_with(&Setup { rules: RULES, extra: routes, ..Setup::default() });
         let space = SERVER.namespace;
-        ip(&["-n", space, "link", "add", "far", "mtu", "1300", "type", "dummy"]);
-        ip(&["-n", space, "address", "add", "10.99.0.1/24", "dev", "far"]);
-        ip(&["-n", space, "address", "add", "fd99::1/64", "dev", "far", "nodad"]);
-        ip(&["-n", space, "link", "set", "far", "up"]);
+        let narrow = ["dev", SERVER.interface, "mtu", "lock", "1300"];
+        for (family, network) in [("-4", "10.99.0.0/24"), ("-6", "fd99::/64")] {
+            ip(&[&["-n", space, family, "route", "add", network][..], &narrow].concat());
+        }
         sysctl(&lab, SERVER, "ipv4/ip_forward", "1");
         sysctl(&lab, SERVER, "ipv6/conf/all/forwarding", "1");
         for (host, router) in [("10.99.0.9", SERVER.v4()), ("fd99::9", SERVER.v6())] {
