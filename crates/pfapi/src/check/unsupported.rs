@@ -48,8 +48,8 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     if !ruleset.queues().is_empty() {
         settings("queue");
     }
-    if !ruleset.anchors().is_empty() {
-        settings("load anchor");
+    if ruleset.anchors().iter().any(|anchor| !anchor.tables.is_empty()) {
+        settings("table in an anchor");
     }
     if ruleset.tables().any(|table| !table.weights.is_empty()) {
         settings("weight");
