@@ -51,7 +51,7 @@ install: build
 		install -m 644 "$$page" "$(DESTDIR)$(MANDIR)/man$$section" || exit 1; \
 	done
 	install -m 644 examples/* '$(DESTDIR)$(DOCDIR)/examples'
-	install -m 644 README.md CHANGELOG.md LICENSE docs/check.schema.json '$(DESTDIR)$(DOCDIR)'
+	install -m 644 README.md CHANGELOG.md LICENSE docs/*.schema.json '$(DESTDIR)$(DOCDIR)'
 
 # Reading pf.conf: needs no root.
 bench-reading:

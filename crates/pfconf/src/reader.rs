@@ -4,7 +4,7 @@
 //! when three words or newlines before it were understood. A mistake between the braces of an
 //! anchor leaves all open anchors. Source: OpenBSD sbin/pfctl/parse.y; yacc(1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pfapi::ruleset::{QueueDef, Rule as Finished, TableDef};
@@ -82,6 +82,7 @@ pub(crate) struct Found {
     pub(crate) loads: Vec<Load>,
     pub(crate) listing: Lines,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) unused: Vec<String>,
 }
 
 /// Everything that has been read so far.
@@ -97,6 +98,9 @@ pub(crate) struct Reader<'a> {
     /// Names given on the command line; the file cannot change them.
     fixed: BTreeSet<String>,
     macros: Macros,
+    /// Names of macros in the order of their last definitions, for who asks which was not used.
+    defined: BTreeMap<usize, String>,
+    places: BTreeMap<String, usize>,
     pub(crate) settings: Settings,
     tables: Vec<(Span, TableDef)>,
     pub(crate) rules: Vec<Finished>,
@@ -138,6 +142,8 @@ impl<'a> Reader<'a> {
             depth: 0,
             fixed: defines.iter().map(|(name, _)| name.clone()).collect(),
             macros: macros.collect(),
+            defined: BTreeMap::new(),
+            places: BTreeMap::new(),
             settings: Settings::default(),
             tables: Vec::new(),
             rules: Vec::new(),
@@ -155,8 +161,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Macros that no other line uses: those of the command line first, then those of the file.
+    fn unused(&self) -> Vec<String> {
+        let is_unused = |name: &&String| self.macros.get(*name).is_some_and(|found| !found.used);
+        self.fixed.iter().chain(self.defined.values()).filter(is_unused).cloned().collect()
+    }
+
     pub(crate) fn finish(self) -> Found {
         Found {
+            unused: self.unused(),
             settings: self.settings,
             tables: self.tables,
             rules: self.rules,
@@ -640,6 +653,11 @@ impl<'a> Reader<'a> {
         if !self.fixed.contains(&name) {
             let whole = statement.locate(0, statement.text.trim_end().len()).span;
             let span = Span::new(here.span.start, whole.end.max(here.span.end));
+            let next = self.defined.last_key_value().map_or(0, |(place, _)| place + 1);
+            if let Some(before) = self.places.insert(name.clone(), next) {
+                self.defined.remove(&before);
+            }
+            self.defined.insert(next, name.clone());
             self.macros.insert(name, Macro { value, definition: Some(span), used: false });
         }
         Ok(())

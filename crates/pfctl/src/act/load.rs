@@ -80,6 +80,11 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
     load::show(&compiled, &input, style(session), session.console);
+    if flags.verbosity > 1 {
+        for name in &compiled.unused {
+            session.console.note(format_args!("warning: macro '{name}' not used"));
+        }
+    }
     if flags.verbosity > 0 {
         print_listing(session, &compiled)?;
     }
