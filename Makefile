@@ -6,7 +6,7 @@ MANDIR  ?= $(PREFIX)/share/man
 DOCDIR  ?= $(PREFIX)/share/doc/pfd
 TARGET  := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help build demo test lint conformance bench install clean
+.PHONY: help build demo test lint conformance bench bench-reading install clean
 
 help:
 	@echo 'make demo     a SYN flood, and honest users who do not notice it (root; under a minute)'
@@ -14,6 +14,7 @@ help:
 	@echo 'make lint     the checks of make test that run no code'
 	@echo 'make conformance  pfctl against reference data beside the repository, case by case'
 	@echo 'make bench    the firewall against bare packet I/O (root; under four minutes)'
+	@echo 'make bench-reading  the language against bare parsing: time and memory (part of make bench)'
 	@echo 'make build    pfd and pfctl, in $(TARGET)/release'
 	@echo 'make install  to PREFIX ($(PREFIX)) below DESTDIR'
 	@echo 'make clean    removes what was built'
@@ -36,7 +37,7 @@ lint:
 conformance:
 	@cargo run --quiet -p pf-conformance -- $(ARGS)
 
-bench:
+bench: bench-reading
 	@tests/setup.sh bench
 	cargo build --release --quiet --workspace --bins
 	@$(TARGET)/release/pf-bench $(ARGS)
@@ -50,7 +51,11 @@ install: build
 		install -m 644 "$$page" "$(DESTDIR)$(MANDIR)/man$$section" || exit 1; \
 	done
 	install -m 644 examples/* '$(DESTDIR)$(DOCDIR)/examples'
-	install -m 644 README.md CHANGELOG.md LICENSE docs/check.schema.json '$(DESTDIR)$(DOCDIR)'
+	install -m 644 README.md CHANGELOG.md LICENSE docs/*.schema.json '$(DESTDIR)$(DOCDIR)'
+
+# Reading pf.conf: needs no root.
+bench-reading:
+	@cargo bench --quiet -p pfconf --bench reading -- --short
 
 clean:
 	cargo clean

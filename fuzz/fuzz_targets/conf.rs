@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pfapi::facts::Facts;
-use pfconf::{CompileOptions, Compiled, Input, Listing, NoSources, compile};
+use pfconf::{CompileOptions, Compiled, Input, Listing, NoSources, Optimization, compile};
 
 fn read(text: &str, facts: &Facts) -> Compiled {
     let options = CompileOptions {
@@ -14,6 +14,7 @@ fn read(text: &str, facts: &Facts) -> Compiled {
         numeric_only: true,
         dialect: pfconf::detect(text).0,
         listing: Listing::Rules,
+        optimize: Optimization::default(),
     };
     compile(&Input { name: "fuzz", text }, &options)
 }

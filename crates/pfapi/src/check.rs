@@ -35,8 +35,12 @@ pub const ANCHOR_PATH_MAX: usize = 1023;
 pub const ANCHOR_DEPTH_MAX: usize = 63;
 /// Highest routing table and domain (`RT_TABLEID_MAX`).
 pub const RTABLE_MAX: u32 = 255;
-/// Most rules in one ruleset; far above any real file, below any memory trouble.
-pub const RULES_MAX: usize = 1_000_000;
+/// Most rules in one ruleset; far above any real file, below any memory trouble: they take about
+/// 200 MB.
+pub const RULES_MAX: usize = 500_000;
+
+/// Rules of several rulesets by their paths.
+pub type Rulesets = Vec<(String, Vec<Rule>)>;
 
 /// Rules that passed every check of pf.conf(5). Only [`check`] makes one, so evaluation trusts it.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,12 +101,35 @@ impl CheckedRuleset {
         found
     }
 
-    /// Gives the parts up again, for sending. What [`unsupported`] names has no frame yet: who
-    /// sends a ruleset asks that function first.
+    /// Gives the parts up again, for sending: settings, tables, and the rules of every ruleset
+    /// with its path, bodies of inline anchors apart. What [`unsupported`] names has no frame yet:
+    /// who sends a ruleset asks that function first.
     #[must_use]
-    pub fn into_parts(self) -> (Options, Vec<TableDef>, Vec<Rule>) {
+    pub fn into_parts(self) -> (Options, Vec<TableDef>, Rulesets) {
         let tables = self.0.tables.into_iter().map(|((), table)| table).collect();
-        (self.0.options, tables, self.0.rules)
+        let mut rulesets = Vec::new();
+        take_apart(String::new(), self.0.rules, &mut rulesets);
+        for anchor in self.0.anchors {
+            take_apart(anchor.path, anchor.rules, &mut rulesets);
+        }
+        (self.0.options, tables, rulesets)
+    }
+}
+
+/// Adds rules and, behind them, the bodies of their inline anchors, which leave an empty one.
+fn take_apart(path: String, mut rules: Vec<Rule>, found: &mut Rulesets) {
+    let mut bodies = Vec::new();
+    for rule in &mut rules {
+        if let Some(anchor) = &mut rule.anchor
+            && let Some(body) = &mut anchor.rules
+            && let Called::One(inner) = resolve(&path, &anchor.path)
+        {
+            bodies.push((inner, core::mem::take(body)));
+        }
+    }
+    found.push((path, rules));
+    for (path, body) in bodies {
+        take_apart(path, body, found);
     }
 }
 

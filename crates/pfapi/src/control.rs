@@ -30,7 +30,11 @@ pub const DEFAULT_SOCKET: &str = "/run/pfd/pfd.sock";
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// Starts a load and ends any other that is open.
-    Begin,
+    Begin {
+        /// Path of the anchor that is loaded; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+    },
     /// Adds the settings to an open load.
     AddOptions {
         /// From [`Response::Ticket`].
@@ -50,6 +54,10 @@ pub enum Request {
     AddRules {
         /// From [`Response::Ticket`].
         ticket: u32,
+        /// Anchor that the rules are in, from the ruleset that is loaded; empty is that itself.
+        /// An inline anchor comes with an empty body, and its rules in parts of their own.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
         /// In evaluation order.
         rules: Vec<Rule>,
     },
@@ -72,7 +80,13 @@ pub enum Request {
     /// `pfctl -s info`
     Info,
     /// `pfctl -s rules`
-    Rules,
+    Rules {
+        /// Path of the anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+    },
+    /// `pfctl -s Anchors`
+    Anchors,
     /// `pfctl -s states`
     States {
         /// Only states bound to this interface.
@@ -144,8 +158,11 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flush {
-    /// All rules; the filter then passes by its default rule.
-    Rules,
+    /// All rules of a ruleset; without main rules the filter passes by its default rule.
+    Rules {
+        /// Path of the anchor; empty for the main ruleset.
+        anchor: String,
+    },
     /// All states, or those of one interface.
     States {
         /// Only states bound to this interface.
@@ -223,6 +240,11 @@ pub enum Response {
     Rules {
         /// In evaluation order.
         rules: Vec<RuleReport>,
+    },
+    /// Answer to [`Request::Anchors`].
+    Anchors {
+        /// Paths of all anchors, in their order.
+        paths: Vec<String>,
     },
     /// Part of a state list.
     States {
@@ -546,8 +568,11 @@ mod tests {
 
     #[test]
     fn messages_survive_json() {
-        let request =
-            Request::AddRules { ticket: 7, rules: vec![Rule::new(crate::ruleset::Action::Pass)] };
+        let request = Request::AddRules {
+            ticket: 7,
+            anchor: String::new(),
+            rules: vec![Rule::new(crate::ruleset::Action::Pass)],
+        };
         let text = serde_json::to_string(&request).unwrap();
         assert!(text.starts_with(r#"{"request":"add-rules","ticket":7,"#), "{text}");
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);

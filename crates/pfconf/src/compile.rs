@@ -71,6 +71,8 @@ pub struct Compiled {
     pub progress: Vec<String>,
     /// Errors and warnings in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// Macros that are defined and not used, which `pfctl -vv` tells.
+    pub unused: Vec<String>,
 }
 
 /// Reads a whole file, and those that it includes and loads.
@@ -94,6 +96,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         listing: std::mem::take(&mut main.listing),
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
+        unused: std::mem::take(&mut main.unused),
     };
     if has_errors(&compiled) {
         return compiled;
@@ -230,6 +233,7 @@ fn load_anchor(
     reader.file(file, &source.text, Some(&source));
     let mut found = reader.finish();
     compiled.listing.append(&found.listing);
+    compiled.unused.append(&mut found.unused);
     let failed = found.diagnostics.iter().any(|found| found.severity() == Severity::Error);
     compiled.diagnostics.append(&mut found.diagnostics);
     if failed {

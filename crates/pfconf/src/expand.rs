@@ -82,6 +82,9 @@ pub(crate) struct Target<'t> {
     /// The ruleset that the rule is in.
     pub(crate) rules: &'t mut Vec<Rule>,
     pub(crate) tables: &'t mut AutoTables,
+    /// Combinations so far, of all rulesets together: what they cost is bounded, whether they
+    /// become rules or not.
+    pub(crate) looked_at: &'t mut usize,
     /// Whether names of fingerprints are known.
     pub(crate) fingerprints: bool,
 }
@@ -91,8 +94,6 @@ struct Expander<'t, 's> {
     spec: &'s RuleSpec,
     target: Target<'t>,
     faults: Faults,
-    /// Combinations that may still be looked at.
-    budget: usize,
     /// Dynamic addresses that were in rules for IPv4: whether they are of the destination, and
     /// their place in the list.
     shortened: BTreeSet<(bool, usize)>,
@@ -120,13 +121,12 @@ pub(crate) fn expand(world: World, spec: &RuleSpec, target: Target) -> Faults {
     };
     let mut faults = Faults::default();
     let count = lists.lengths().into_iter().fold(1_usize, |n, len| n.saturating_mul(len.max(1)));
-    if count.saturating_add(target.rules.len()) > RULES_MAX {
-        faults.too_many(count, target.rules.len());
+    if count.saturating_add(*target.looked_at) > RULES_MAX {
+        faults.too_many(count, *target.looked_at);
         return faults;
     }
-    let budget = RULES_MAX;
     let shortened = BTreeSet::new();
-    let mut expander = Expander { world, spec, target, faults, budget, shortened };
+    let mut expander = Expander { world, spec, target, faults, shortened };
     expander.all(&spec.rule, lists, pools);
     expander.faults
 }
@@ -139,13 +139,15 @@ impl Expander<'_, '_> {
         let mut wrong = false;
         let mut added = false;
         loop {
-            if self.budget == 0 {
-                self.faults.too_many(RULES_MAX, self.target.rules.len());
+            if *self.target.looked_at >= RULES_MAX {
+                self.faults.too_many(RULES_MAX, *self.target.looked_at);
                 return;
             }
-            self.budget -= 1;
+            *self.target.looked_at += 1;
             self.one(template, lists, at, pools, &mut wrong, &mut added);
-            if self.faults.is_fatal() || !next(&mut at, lengths, order(self.world.dialect)) {
+            let full = self.target.tables.is_full();
+            let end = full || self.faults.is_fatal();
+            if end || !next(&mut at, lengths, order(self.world.dialect)) {
                 break;
             }
         }

@@ -32,6 +32,8 @@ mod label;
 mod lines;
 mod lookup;
 mod md5;
+#[doc(hidden)]
+pub mod measure;
 pub mod names;
 mod optimize;
 mod options;

@@ -4,7 +4,7 @@
 //! when three words or newlines before it were understood. A mistake between the braces of an
 //! anchor leaves all open anchors. Source: OpenBSD sbin/pfctl/parse.y; yacc(1).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pfapi::ruleset::{QueueDef, Rule as Finished, TableDef};
@@ -39,6 +39,10 @@ use crate::tables::table;
 const QUIET: usize = 3;
 /// Most words that are taken away to find the part of a statement that makes sense.
 const FRONTS_MAX: usize = 6;
+/// Most `include` lines that are followed, in all files together.
+const INCLUDED_MAX: usize = 1_000;
+/// Most addresses in the tables of all files, counted where they are defined.
+const ENTRIES_MAX: usize = 10_000_000;
 /// Deepest nesting of included files.
 const INCLUDES_MAX: usize = 16;
 
@@ -53,6 +57,12 @@ pub(crate) struct Shared {
     pub(crate) optimize: Option<Level>,
     pub(crate) automatic: AutoTables,
     pub(crate) queues: Vec<QueueDef>,
+    /// Combinations of lists so far.
+    pub(crate) combinations: usize,
+    /// Addresses in tables so far.
+    pub(crate) entries: usize,
+    /// Files that were included.
+    pub(crate) included: usize,
     /// `set fingerprints` was given.
     pub(crate) fingerprints: bool,
 }
@@ -72,6 +82,7 @@ pub(crate) struct Found {
     pub(crate) loads: Vec<Load>,
     pub(crate) listing: Lines,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) unused: Vec<String>,
 }
 
 /// Everything that has been read so far.
@@ -87,6 +98,9 @@ pub(crate) struct Reader<'a> {
     /// Names given on the command line; the file cannot change them.
     fixed: BTreeSet<String>,
     macros: Macros,
+    /// Names of macros in the order of their last definitions, for who asks which was not used.
+    defined: BTreeMap<usize, String>,
+    places: BTreeMap<String, usize>,
     pub(crate) settings: Settings,
     tables: Vec<(Span, TableDef)>,
     pub(crate) rules: Vec<Finished>,
@@ -128,6 +142,8 @@ impl<'a> Reader<'a> {
             depth: 0,
             fixed: defines.iter().map(|(name, _)| name.clone()).collect(),
             macros: macros.collect(),
+            defined: BTreeMap::new(),
+            places: BTreeMap::new(),
             settings: Settings::default(),
             tables: Vec::new(),
             rules: Vec::new(),
@@ -145,8 +161,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Macros that no other line uses: those of the command line first, then those of the file.
+    fn unused(&self) -> Vec<String> {
+        let is_unused = |name: &&String| self.macros.get(*name).is_some_and(|found| !found.used);
+        self.fixed.iter().chain(self.defined.values()).filter(is_unused).cloned().collect()
+    }
+
     pub(crate) fn finish(self) -> Found {
         Found {
+            unused: self.unused(),
             settings: self.settings,
             tables: self.tables,
             rules: self.rules,
@@ -327,7 +350,14 @@ impl<'a> Reader<'a> {
     fn add_table(&mut self, statement: &Statement, found: TableDef, line: &str) {
         self.listing.push(line);
         let start = statement.locate(0, 0).span.start;
-        self.tables.push((Span::new(start.min(statement.end), statement.end), found));
+        let span = Span::new(start.min(statement.end), statement.end);
+        self.shared.entries += found.entries.as_ref().map_or(0, Vec::len);
+        self.tables.push((span, found));
+        if self.shared.entries > ENTRIES_MAX {
+            let text = format!("tables are defined with more than {ENTRIES_MAX} addresses");
+            let diagnostic = Diagnostic::fatal(Code::TooMany, text);
+            self.report(diagnostic.at_span(span, "too many with this one").line_at(statement.end));
+        }
     }
 
     /// A mistake that is no matter of grammar.
@@ -511,7 +541,12 @@ impl<'a> Reader<'a> {
         };
         let openbsd = self.world.dialect == Dialect::OpenBsd;
         let fingerprints = openbsd || self.shared.fingerprints;
-        let target = Target { rules, tables: &mut self.shared.automatic, fingerprints };
+        let target = Target {
+            rules,
+            tables: &mut self.shared.automatic,
+            looked_at: &mut self.shared.combinations,
+            fingerprints,
+        };
         let faults = expand(self.world, spec, target);
         let tables = self.shared.automatic.made[made..].iter().map(crate::print::table);
         self.listing.extend(tables);
@@ -570,6 +605,14 @@ impl<'a> Reader<'a> {
                     .at(&place(statement, word), "this file"),
             )
         };
+        self.shared.included += 1;
+        if self.shared.included > INCLUDED_MAX {
+            let text = format!("more than {INCLUDED_MAX} files are included");
+            return Err(Box::new(
+                Diagnostic::fatal(Code::Include, text)
+                    .at(&place(statement, word), "this is one more"),
+            ));
+        }
         if self.depth >= INCLUDES_MAX {
             return Err(failed("Too many open files"));
         }
@@ -610,6 +653,11 @@ impl<'a> Reader<'a> {
         if !self.fixed.contains(&name) {
             let whole = statement.locate(0, statement.text.trim_end().len()).span;
             let span = Span::new(here.span.start, whole.end.max(here.span.end));
+            let next = self.defined.last_key_value().map_or(0, |(place, _)| place + 1);
+            if let Some(before) = self.places.insert(name.clone(), next) {
+                self.defined.remove(&before);
+            }
+            self.defined.insert(next, name.clone());
             self.macros.insert(name, Macro { value, definition: Some(span), used: false });
         }
         Ok(())

@@ -45,6 +45,8 @@ pub(crate) struct AutoTables {
     count: usize,
     /// For a load: what tells this ruleset from others, and how many tables there are.
     loaded: Option<(u32, usize)>,
+    /// Addresses in the tables of pools so far.
+    held: usize,
     /// How many more tables, and addresses in them, `set limit` leaves to the optimizer.
     room: Option<(usize, usize)>,
 }
@@ -161,6 +163,9 @@ const fn is_plain(host: &Host) -> bool {
     matches!(host.addr, AddrMatch::Net(_) | AddrMatch::Any)
 }
 
+/// Most addresses of all pools that become tables.
+const POOLS_MAX: usize = 2_000_000;
+
 impl AutoTables {
     /// `ruleset` tells it from others; `None` when it is not to be loaded.
     pub(crate) const fn new(ruleset: Option<u32>) -> Self {
@@ -168,7 +173,12 @@ impl AutoTables {
             Some(ruleset) => Some((ruleset, 0)),
             None => None,
         };
-        Self { made: Vec::new(), count: 0, loaded, room: None }
+        Self { made: Vec::new(), count: 0, loaded, held: 0, room: None }
+    }
+
+    /// Whether pools have had too many addresses: no further combination can do without.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.held > POOLS_MAX
     }
 
     /// Leaves room for `tables` more, with `addresses` in all of them.
@@ -222,6 +232,12 @@ impl AutoTables {
 
     /// A table with these addresses, and its name as an address.
     fn make(&mut self, hosts: &[&Host]) -> Result<AddrMatch, String> {
+        self.held += hosts.len();
+        if self.held > POOLS_MAX {
+            return Err(format!(
+                "pools of several addresses have more than {POOLS_MAX} in all combinations"
+            ));
+        }
         let number = self.reserve();
         let mut entries: Vec<TableEntry> = Vec::new();
         let mut weights = Vec::new();

@@ -21,7 +21,10 @@ pub(crate) use crate::statement::{
 /// Longest value of a macro in octets.
 pub(crate) const VALUE_MAX: usize = 64 * 1024;
 /// Most text that macros may add to one file, in octets.
-pub(crate) const EXPANSION_MAX: usize = 64 * 1024 * 1024;
+const EXPANSION_MAX: usize = 64 * 1024 * 1024;
+/// What a file of any size may add, and how many times its own length besides.
+const EXPANSION_FREE: usize = 2 * 1024 * 1024;
+const EXPANSION_FACTOR: usize = 32;
 /// Deepest nesting of braces.
 const DEPTH_MAX: usize = 16;
 
@@ -68,6 +71,8 @@ pub(crate) struct Scanner<'a> {
     /// Quotation marks of which no further one is in the file; keeps the scan linear.
     exhausted: Vec<char>,
     expanded: usize,
+    /// What macros may add at most.
+    expansion_max: usize,
 }
 
 /// Octets that are looked at one by one: signs of the scanner, and all but ASCII.
@@ -98,7 +103,9 @@ struct Inside {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, exhausted: Vec::new(), expanded: 0 }
+        let expansion_max =
+            EXPANSION_MAX.min(EXPANSION_FREE + text.len().saturating_mul(EXPANSION_FACTOR));
+        Self { text, at: 0, exhausted: Vec::new(), expanded: 0, expansion_max }
     }
 
     /// The next statement; `None` at the end of the file. Empty lines give empty statements.
@@ -370,10 +377,10 @@ impl<'a> Scanner<'a> {
             &found.value[..end]
         });
         self.expanded += value.len();
-        if self.expanded > EXPANSION_MAX {
+        if self.expanded > self.expansion_max {
             if !statement.failed {
                 statement.failed = true;
-                report(too_large(span));
+                report(too_large(span, self.expansion_max));
             }
             return;
         }
@@ -409,14 +416,17 @@ fn macro_name(text: &str) -> &str {
 
 /// Whether an `anchor` line ends here with the brace in front of its rules.
 fn opens_anchor(text: &str, depth: usize) -> bool {
-    let text = text.trim();
+    if depth != 1 {
+        return false;
+    }
+    // A brace in front of an earlier newline has been looked at there.
+    let text = text.trim_end_matches([' ', '\t', '\r']);
     let Some(before) = text.strip_suffix('{') else { return false };
     let last = before
         .rsplit(|c: char| c.is_whitespace() || "{}()<>!=/,".contains(c))
         .find(|word| !word.is_empty());
     let ends_in_word = before.trim_end().ends_with(is_word_char);
-    depth == 1
-        && first_word(text) == "anchor"
+    first_word(text) == "anchor"
         && !(ends_in_word && last.is_some_and(|last| LIST_WORDS.contains(&last)))
 }
 
@@ -457,8 +467,8 @@ fn undefined(name: &str, span: Span, macros: &Macros) -> Diagnostic {
     }
 }
 
-fn too_large(span: Span) -> Diagnostic {
-    let text = format!("macros expand to more than {EXPANSION_MAX} octets");
+fn too_large(span: Span, max: usize) -> Diagnostic {
+    let text = format!("macros expand to more than {max} octets");
     Diagnostic::error(Code::MacroTooLarge, text)
         .at_span(span, "the limit is reached here")
         .help("put long lists of addresses into a table")

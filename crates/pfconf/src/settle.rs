@@ -35,7 +35,8 @@ impl Settler<'_, '_> {
             rules.sort_by_key(|rule| rule.kind);
         }
         let others = rules.partition_point(|rule| !rule.kind.is_filter());
-        let filter = rules.split_off(others);
+        // Neither way copies the rules of a ruleset that only filters.
+        let filter = if others == 0 { std::mem::take(&mut rules) } else { rules.split_off(others) };
         for kind in rules.chunk_by_mut(|one, next| one.kind == next.kind) {
             self.each(kind, depth)?;
         }
@@ -45,6 +46,9 @@ impl Settler<'_, '_> {
             self.listing.extend(self.tables.made[made..].iter().map(print::table));
         }
         self.each(&mut filter, depth)?;
+        if rules.is_empty() {
+            return Ok(filter);
+        }
         rules.append(&mut filter);
         Ok(rules)
     }

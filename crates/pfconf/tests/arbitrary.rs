@@ -267,3 +267,27 @@ fn work_grows_linearly() {
         assert!(compiled.listing.iter().count() <= 100_000);
     }
 }
+
+/// What the fuzzers have found stays found: see `fuzz/README.md`.
+#[test]
+fn files_of_the_fuzzers_do_no_harm() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("tests/golden/fuzz")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for dialect in [Dialect::OpenBsd, Dialect::FreeBsd] {
+            renders_in(&text, dialect);
+            let options = pfconf::syntax::SyntaxOptions {
+                dialect,
+                sources: &pfconf::NoSources,
+                defines: &[],
+            };
+            let input = pfconf::Input { name: "stdin", text: &text };
+            if let Ok(once) = pfconf::format::format(&input, &options) {
+                let input = pfconf::Input { name: "stdin", text: &once };
+                assert_eq!(pfconf::format::format(&input, &options).unwrap(), once);
+            }
+        }
+        count += 1;
+    }
+    assert!(count >= 2, "only {count} files");
+}

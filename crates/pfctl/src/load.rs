@@ -118,15 +118,19 @@ pub fn defines(words: &[String], console: &mut Console<'_>) -> Vec<(String, Stri
 /// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
 /// bounds on names that `check` enforces that keeps it below the longest frame.
 pub fn frames(ruleset: CheckedRuleset, ticket: u32) -> Vec<Request> {
-    let (options, tables, rules) = ruleset.into_parts();
+    let (options, tables, rulesets) = ruleset.into_parts();
     let mut frames = vec![Request::AddOptions { ticket, options: Box::new(options) }];
     frames.extend(
         table_parts(tables).into_iter().map(|tables| Request::AddTables { ticket, tables }),
     );
-    let mut rules = rules.into_iter().peekable();
-    while rules.peek().is_some() {
-        let rules = rules.by_ref().take(ITEMS_PER_FRAME).collect();
-        frames.push(Request::AddRules { ticket, rules });
+    for (anchor, rules) in rulesets {
+        let mut rules = rules.into_iter().peekable();
+        // An anchor without rules comes too: it takes the place of what was there.
+        let mut first = !anchor.is_empty();
+        while core::mem::take(&mut first) || rules.peek().is_some() {
+            let rules = rules.by_ref().take(ITEMS_PER_FRAME).collect();
+            frames.push(Request::AddRules { ticket, anchor: anchor.clone(), rules });
+        }
     }
     frames
 }
@@ -174,13 +178,13 @@ pub fn refuse_unsupported(ruleset: &CheckedRuleset) -> Result<(), Error> {
     Err(Error::Plain(format!("rules not loaded: {}", lines.join("; "))))
 }
 
-/// Loads a ruleset: nothing is in force before the last step, and a failure leaves the old rules.
+/// Loads a ruleset into an anchor, or as the main one: nothing is in force before the last step, and a failure leaves the old rules.
 ///
 /// # Errors
 /// What the engine cannot evaluate, a broken connection, or the daemon's refusal.
-pub fn transact(client: &mut Client, ruleset: CheckedRuleset) -> Result<(), Error> {
+pub fn transact(client: &mut Client, ruleset: CheckedRuleset, anchor: &str) -> Result<(), Error> {
     refuse_unsupported(&ruleset)?;
-    let ticket = match client.call(&Request::Begin)? {
+    let ticket = match client.call(&Request::Begin { anchor: anchor.to_owned() })? {
         Response::Ticket { ticket } => ticket,
         other => return Err(Error::from_answer(other, "begin")),
     };

@@ -238,8 +238,8 @@ fn read_draft(stdout: impl Read) -> Result<DraftBuilder, String> {
         match serde_json::from_slice(&line).map_err(|error| error.to_string())? {
             Request::AddOptions { ticket: 0, options } => draft.set_options(*options),
             Request::AddTables { ticket: 0, tables } => draft.add_tables(tables),
-            Request::AddRules { ticket: 0, rules } => {
-                draft.add_rules(rules).map_err(|failure| failure.message)?;
+            Request::AddRules { ticket: 0, anchor, rules } => {
+                draft.add_rules(&anchor, rules).map_err(|failure| failure.message)?;
             }
             _ => return Err("a line is no part of a load".to_owned()),
         }

@@ -600,7 +600,7 @@ fn command(cursor: &mut Cursor) -> Result<Command, Fault> {
         "flush" => {
             let before = *cursor;
             Command::Flush(match cursor.word("what to flush")? {
-                "rules" => Flush::Rules,
+                "rules" => Flush::Rules { anchor: String::new() },
                 "states" => Flush::States { interface: None },
                 "info" => Flush::Info,
                 "tables" => Flush::Tables,

@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Rule, RuleKind};
+use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Pool, PoolPorts, Rule, RuleKind};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -48,8 +48,8 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     if !ruleset.queues().is_empty() {
         settings("queue");
     }
-    if !ruleset.anchors().is_empty() {
-        settings("load anchor");
+    if ruleset.anchors().iter().any(|anchor| !anchor.tables.is_empty()) {
+        settings("table in an anchor");
     }
     if ruleset.tables().any(|table| !table.weights.is_empty()) {
         settings("weight");
@@ -188,6 +188,39 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);
     }
+    for pool in rule.pools() {
+        freebsd_pool(pool, report);
+    }
+}
+
+/// What only pools of FreeBSD have.
+fn freebsd_pool(pool: &Pool, report: &mut impl FnMut(&str, Option<&'static str>)) {
+    let Pool {
+        addr: _,
+        via,
+        more,
+        ports,
+        kind: _,
+        sticky: _,
+        endpoint_independent,
+        prefer_ipv6_nexthop,
+    } = pool;
+    if !more.is_empty() {
+        report("{ address, address }", Some("put the addresses of a pool into a table"));
+    }
+    if via.is_some() {
+        let why = "the route to the next hop tells the interface; this is written \
+                   `route-to address` on OpenBSD";
+        report("route-to (interface address)", Some(why));
+    }
+    let given = [
+        (matches!(ports, Some(PoolPorts::MapE { .. })), "map-e-portset"),
+        (*endpoint_independent, "endpoint-independent"),
+        (*prefer_ipv6_nexthop, "prefer-ipv6-nexthop"),
+    ];
+    for (_, word) in given.into_iter().filter(|&(given, _)| given) {
+        report(word, None);
+    }
 }
 
 #[cfg(test)]
@@ -209,5 +242,24 @@ mod tests {
             texts,
             ["rule 1: `rtable` cannot be used: this router has one routing table, number 0",]
         );
+    }
+
+    #[test]
+    fn pools_that_only_freebsd_has_are_refused() {
+        use crate::ruleset::{AddrMatch, PoolMember, Rule, RuleKind};
+        let mut rule = Rule::new(Action::Pass);
+        rule.kind = RuleKind::Nat;
+        let mut pool = Pool::new(AddrMatch::Net("192.0.2.1".parse().unwrap()));
+        rule.nat = Some(Box::new(pool.clone()));
+        let words = |rule: &Rule| {
+            let mut found = Vec::new();
+            features(rule, &mut |word, _| found.push(word.to_owned()));
+            found
+        };
+        assert!(words(&rule).is_empty());
+        pool.more.push(PoolMember { addr: pool.addr.clone(), via: None });
+        pool.endpoint_independent = true;
+        rule.nat = Some(Box::new(pool));
+        assert_eq!(words(&rule), ["{ address, address }", "endpoint-independent"]);
     }
 }

@@ -15,16 +15,19 @@ use crate::session::Session;
 /// The connection's and the daemon's refusals.
 pub fn flush(session: &mut Session<'_, '_>, what: Clear) -> Result<(), Error> {
     let interface = session.flags.interface.clone();
+    let anchor = session.flags.anchor_path().to_owned();
     match what {
-        Clear::Rules => one(session, &Flush::Rules),
+        Clear::Rules => one(session, &Flush::Rules { anchor }),
         Clear::Sources => one(session, &Flush::Sources),
         Clear::States => one(session, &Flush::States { interface }),
         Clear::Info => one(session, &Flush::Info),
         Clear::Tables => one(session, &Flush::Tables),
         Clear::Reset => one(session, &Flush::Reset),
+        // Of an anchor there is nothing else to flush.
+        Clear::All if !anchor.is_empty() => one(session, &Flush::Rules { anchor }),
         Clear::All => [
             Flush::Tables,
-            Flush::Rules,
+            Flush::Rules { anchor },
             Flush::States { interface: None },
             Flush::Sources,
             Flush::Info,
@@ -42,7 +45,7 @@ fn one(session: &mut Session<'_, '_>, what: &Flush) -> Result<(), Error> {
         other => return Err(Error::from_answer(other, "flush")),
     };
     match what {
-        Flush::Rules => session.tell("rules cleared"),
+        Flush::Rules { .. } => session.tell("rules cleared"),
         Flush::States { .. } => session.tell(format_args!("{count} states cleared")),
         Flush::Sources => session.tell("source tracking entries cleared"),
         Flush::Info => session.tell("pf: statistics cleared"),

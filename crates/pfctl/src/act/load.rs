@@ -80,12 +80,17 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
     load::show(&compiled, &input, style(session), session.console);
+    if flags.verbosity > 1 {
+        for name in &compiled.unused {
+            session.console.note(format_args!("warning: macro '{name}' not used"));
+        }
+    }
     if flags.verbosity > 0 {
         print_listing(session, &compiled)?;
     }
     let Some(ruleset) = compiled.ruleset else { return Ok(not_loaded(session)) };
     if !flags.no_action {
-        load::transact(session.client()?, ruleset)?;
+        load::transact(session.client()?, ruleset, flags.anchor_path())?;
     }
     Ok(Exit::Success)
 }
@@ -97,16 +102,17 @@ fn running(session: &mut Session<'_, '_>) -> Vec<Counted> {
         return Vec::new();
     }
     let mut rules = Vec::new();
-    let asked = session.list(&Request::Rules, "rules", |_, _, response| {
-        let Response::Rules { rules: part } = response else {
-            return Err(Error::Unexpected("rules"));
-        };
-        rules.extend(part.into_iter().map(|report| Counted {
-            packets: report.packets[0].saturating_add(report.packets[1]),
-            rule: report.rule,
-        }));
-        Ok(())
-    });
+    let asked =
+        session.list(&Request::Rules { anchor: String::new() }, "rules", |_, _, response| {
+            let Response::Rules { rules: part } = response else {
+                return Err(Error::Unexpected("rules"));
+            };
+            rules.extend(part.into_iter().map(|report| Counted {
+                packets: report.packets[0].saturating_add(report.packets[1]),
+                rule: report.rule,
+            }));
+            Ok(())
+        });
     match asked {
         Ok(()) => rules,
         Err(error) => {

@@ -4,10 +4,12 @@
 
 use std::io::Write;
 
-use pfapi::control::{Request, Response, TableReport};
+use pfapi::anchor::{Called, is_below, is_child, resolve};
+use pfapi::control::{Request, Response, RuleReport, TableReport};
 use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
 
+use crate::console::printable;
 use crate::error::Error;
 use crate::flags::words::Show;
 use crate::session::Session;
@@ -45,6 +47,7 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
     let titles = &mut titles;
     match what {
         Show::Rules => show_rules(session, titles),
+        Show::Anchors => show_anchors(session),
         Show::States => show_states(session, titles),
         Show::Sources => show_sources(session, titles),
         Show::Info => show_info(session, titles),
@@ -79,18 +82,104 @@ fn show_rules(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), 
     };
     let ports = session.flags.port_names.then(|| SystemSources::new(false, Dialect::OpenBsd));
     let style = rules::Style { verbosity, sizes: &sizes, ports: ports.as_ref() };
-    session.list(&Request::Rules, "rules", |console, _, response| {
-        let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };
-        for report in rules.iter().filter(|report| wanted.is_none_or(|id| report.number == id)) {
-            rules::print(console.out, report, &style)?;
+    let recursive = session.flags.anchor.as_deref().is_some_and(|anchor| anchor.ends_with('*'));
+    let path = session.flags.anchor_path().trim_end_matches('*').trim_end_matches('/').to_owned();
+    let paths = if recursive { anchor_paths(session)? } else { Vec::new() };
+    let tree = Tree { paths: &paths, recursive, wanted, style: &style };
+    show_ruleset(session, &path, 0, &tree)
+}
+
+/// How rulesets are shown.
+struct Tree<'a> {
+    /// Paths of all anchors, with `-a '*'`.
+    paths: &'a [String],
+    /// Whether the rules of every anchor follow it.
+    recursive: bool,
+    /// `-R`
+    wanted: Option<u32>,
+    style: &'a rules::Style<'a>,
+}
+
+/// Shows the rules of one path, with those of inline anchors between braces. Source: OpenBSD
+/// sbin/pfctl/pfctl.c `pfctl_show_rules`.
+fn show_ruleset(
+    session: &mut Session<'_, '_>,
+    path: &str,
+    depth: usize,
+    tree: &Tree<'_>,
+) -> Result<(), Error> {
+    let indent = if tree.style.verbosity > 0 { String::new() } else { "  ".repeat(depth) };
+    for report in rules_of(session, path)? {
+        if tree.wanted.is_some_and(|id| report.number != id) {
+            continue;
         }
+        let called = report.rule.anchor.as_ref().map(|anchor| resolve(path, &anchor.path));
+        let below: Vec<String> = match &called {
+            Some(Called::One(inner)) if tree.recursive || is_unnamed(inner) => vec![inner.clone()],
+            Some(Called::Below(parent)) if tree.recursive => {
+                tree.paths.iter().filter(|path| is_child(parent, path)).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        let inline = matches!(called, Some(Called::One(_))) && !below.is_empty();
+        rules::print(session.console.out, &report, tree.style, &indent, inline)?;
+        for inner in below {
+            if !inline {
+                let name = inner.rsplit('/').next().unwrap_or_default();
+                writeln!(session.console.out, "{indent}anchor \"{}\" all {{", printable(name))?;
+            }
+            if depth < DEPTH_MAX {
+                show_ruleset(session, &inner, depth + 1, tree)?;
+            }
+            writeln!(session.console.out, "{indent}}}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Deepest nesting that is shown: that of evaluation.
+const DEPTH_MAX: usize = 64;
+
+/// Whether an anchor has a name that pfctl made.
+fn is_unnamed(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| name.starts_with('_'))
+}
+
+fn rules_of(session: &mut Session<'_, '_>, path: &str) -> Result<Vec<RuleReport>, Error> {
+    let mut all = Vec::new();
+    let request = Request::Rules { anchor: path.to_owned() };
+    session.list(&request, "rules", |_, _, response| {
+        let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };
+        all.extend(rules);
         Ok(())
-    })
+    })?;
+    Ok(all)
+}
+
+fn anchor_paths(session: &mut Session<'_, '_>) -> Result<Vec<String>, Error> {
+    match session.call(&Request::Anchors)? {
+        Response::Anchors { paths } => Ok(paths),
+        other => Err(Error::from_answer(other, "anchors")),
+    }
+}
+
+/// Lists the anchors below that of `-a`; those without a name with `-v` only.
+fn show_anchors(session: &mut Session<'_, '_>) -> Result<(), Error> {
+    let top = session.flags.anchor_path().to_owned();
+    let all = session.flags.verbosity > 0;
+    for path in anchor_paths(session)? {
+        let reserved = path.starts_with('_') || path.contains("/_");
+        if is_below(&top, &path) && (all || !reserved) {
+            writeln!(session.console.out, "  {}", printable(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn show_labels(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
     let mut titled = false;
-    session.list(&Request::Rules, "rules", |console, _, response| {
+    let request = Request::Rules { anchor: session.flags.anchor_path().to_owned() };
+    session.list(&request, "rules", |console, _, response| {
         let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };
         for report in rules.iter().filter(|report| report.rule.label.is_some()) {
             if !titled {

@@ -192,6 +192,14 @@ fn texts(matches: &ArgMatches, id: &str) -> Vec<String> {
     matches.get_many::<String>(id).into_iter().flatten().cloned().collect()
 }
 
+impl Classic {
+    /// The anchor of `-a` without slashes around it; empty for the main ruleset.
+    #[must_use]
+    pub fn anchor_path(&self) -> &str {
+        self.anchor.as_deref().unwrap_or_default().trim_matches('/')
+    }
+}
+
 fn refuse_missing(matches: &ArgMatches) -> Result<(), FlagError> {
     for flag in FLAGS {
         let Support::Refused(missing) = flag.support else { continue };
@@ -273,8 +281,17 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
         if anchor.is_empty() {
             return plain("anchor name must not be empty");
         }
-        if !classic.no_action {
-            return plain("-a: not supported without -n, there are no anchors");
+        let reserved = anchor.starts_with('_') || anchor.contains("/_");
+        if reserved && (classic.file.is_some() || classic.clear.is_some()) {
+            return plain(
+                "anchor names beginning with '_' cannot be modified from the command line",
+            );
+        }
+        if !classic.no_action && (classic.table.is_some() || classic.show == Some(Show::Tables)) {
+            return plain("-a: not supported with tables, anchors have none of their own");
+        }
+        if anchor.ends_with('*') && (classic.file.is_some() || classic.clear.is_some()) {
+            return plain("anchor names ending in '*' are for showing rules");
         }
     }
     if classic.env.is_some() && !classic.no_action {
@@ -427,7 +444,11 @@ mod tests {
         }
         for (line, text) in [
             ("-N -r -s states", "-N and -r are mutually exclusive"),
-            ("-a x -s rules", "-a: not supported without -n, there are no anchors"),
+            ("-a x -s Tables", "-a: not supported with tables, anchors have none of their own"),
+            (
+                "-a x/_1 -F rules",
+                "anchor names beginning with '_' cannot be modified from the command line",
+            ),
             ("-n -a= -f x", "anchor name must not be empty"),
             ("--env x -f y", "--env needs -n: rules for another machine are not loaded"),
             (

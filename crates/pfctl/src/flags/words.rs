@@ -54,6 +54,8 @@ fn look_up<T: Copy>(
 pub enum Show {
     /// The rules in force.
     Rules,
+    /// Paths of anchors.
+    Anchors,
     /// Source nodes.
     Sources,
     /// The state table.
@@ -81,7 +83,7 @@ impl Show {
         const LIST: &[Entry<Show>] = &[
             ("queue", Err("there are no queues")),
             ("rules", Ok(Show::Rules)),
-            ("Anchors", Err("there are no anchors")),
+            ("Anchors", Ok(Show::Anchors)),
             ("Sources", Ok(Show::Sources)),
             ("states", Ok(Show::States)),
             ("info", Ok(Show::Info)),
@@ -216,7 +218,7 @@ mod tests {
         assert_eq!(text("statesx"), "Unknown show modifier 'statesx'");
         assert_eq!(text("RULES"), "Unknown show modifier 'RULES'");
         assert_eq!(Show::parse("So"), Ok(Show::Sources));
-        assert_eq!(text("A"), "-s Anchors: not supported, there are no anchors");
+        assert_eq!(Show::parse("A"), Ok(Show::Anchors));
         assert_eq!(Clear::parse("x").unwrap_err().to_string(), "Unknown flush modifier 'x'");
         assert_eq!(TableCommand::parse("x").unwrap_err().to_string(), "Unknown table command 'x'");
         assert_eq!(optimization("x").unwrap_err().to_string(), "Unknown optimization 'x'");

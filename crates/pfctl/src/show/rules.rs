@@ -105,11 +105,17 @@ pub struct Style<'a> {
     pub ports: Option<&'a SystemSources>,
 }
 
-/// Prints one rule.
+/// Prints one rule behind `indent`; `opens` when the rules of its anchor follow between braces.
 ///
 /// # Errors
 /// Failures of `out`.
-pub fn print(out: &mut dyn Write, report: &RuleReport, style: &Style<'_>) -> io::Result<()> {
+pub fn print(
+    out: &mut dyn Write,
+    report: &RuleReport,
+    style: &Style<'_>,
+    indent: &str,
+    opens: bool,
+) -> io::Result<()> {
     let mut rule = if style.verbosity > 1 {
         format!("@{} {}", report.number, pfconf::print::rule(&style.sizes.annotate(&report.rule)))
     } else {
@@ -124,7 +130,8 @@ pub fn print(out: &mut dyn Write, report: &RuleReport, style: &Style<'_>) -> io:
         }
         rule.push_str(" # expired");
     }
-    writeln!(out, "{}", printable(&rule))?;
+    let brace = if opens { " {" } else { "" };
+    writeln!(out, "{indent}{}{brace}", printable(&rule))?;
     if style.verbosity > 0 {
         print_counters(out, report)?;
     }
@@ -187,7 +194,7 @@ mod tests {
 
     fn text(report: &RuleReport, verbosity: u8, sizes: &Sizes) -> String {
         let mut out = Vec::new();
-        print(&mut out, report, &Style { verbosity, sizes, ports: None }).unwrap();
+        print(&mut out, report, &Style { verbosity, sizes, ports: None }, "", false).unwrap();
         String::from_utf8(out).unwrap()
     }
 

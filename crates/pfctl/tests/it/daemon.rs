@@ -17,10 +17,13 @@ fn failed(kind: FailureKind, message: &str) -> Reply {
 /// Answers loads and everything else that needs no contents.
 fn good(request: &Request) -> Reply {
     match request {
-        Request::Begin => Response::Ticket { ticket: 5 },
+        Request::Begin { .. } => Response::Ticket { ticket: 5 },
         Request::Facts => Response::Facts { facts: Facts::default() },
         Request::Flush { .. } | Request::KillStates { .. } => Response::Count { count: 3 },
-        Request::Rules | Request::States { .. } => Response::End,
+        Request::Rules { .. } | Request::States { .. } | Request::Sources => Response::End,
+        Request::Anchors => {
+            Response::Anchors { paths: vec!["a".into(), "a/b".into(), "c/_1".into()] }
+        }
         _ => Response::Done,
     }
     .into()
@@ -35,10 +38,10 @@ fn load_is_one_transaction() {
         requests.as_slice(),
         [
             Request::Facts,
-            Request::Begin,
+            Request::Begin { .. },
             Request::AddOptions { ticket: 5, .. },
-            Request::AddRules { ticket: 5, rules: first },
-            Request::AddRules { ticket: 5, rules: second },
+            Request::AddRules { ticket: 5, rules: first, .. },
+            Request::AddRules { ticket: 5, rules: second, .. },
             Request::Commit { ticket: 5 },
         ] if first.len() == ITEMS_PER_FRAME && second.len() == 1
     ));
@@ -119,7 +122,7 @@ fn profile_puts_busy_rules_first() {
         }
     };
     let answer = move |request: &Request| match request {
-        Request::Rules => Reply::Frames(vec![
+        Request::Rules { .. } => Reply::Frames(vec![
             Response::Rules { rules: vec![report(0, 1, 5), report(1, 2, 50)] },
             Response::End,
         ]),
@@ -129,7 +132,7 @@ fn profile_puts_busy_rules_first() {
         let args = [args, &["-vf", "-"]].concat();
         let (outcome, requests) = Daemon::start(answer).run(&args, rules);
         assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
-        (outcome.out, requests.contains(&Request::Rules))
+        (outcome.out, requests.contains(&Request::Rules { anchor: String::new() }))
     };
     let one = "pass quick proto tcp from any to any port = 1 flags S/SA\n";
     let two = "pass quick proto tcp from any to any port = 2 flags S/SA\n";
@@ -181,12 +184,12 @@ fn actions_have_a_fixed_order() {
         .collect();
     assert_eq!(
         names.join(" "),
-        "disable rules clear-rule-counters flush flush flush flush flush kill-states facts begin \
-         add-options add-rules commit enable"
+        "disable rules clear-rule-counters flush flush flush flush flush flush kill-states facts \
+         begin add-options add-rules commit enable"
     );
     assert_eq!(
         outcome.err,
-        "pf disabled\n3 tables deleted.\nrules cleared\n3 states cleared\n\
+        "pf disabled\n3 tables deleted.\nrules cleared\n3 states cleared\nsource tracking entries cleared\n\
          pf: statistics cleared\npf: interface flags reset\n\
          killed 3 states from 1 sources and 0 destinations\npf enabled\n"
     );
@@ -254,7 +257,7 @@ fn lists_come_in_parts() {
         pid: 1,
     };
     let answer = move |request: &Request| match request {
-        Request::Rules => Reply::Frames(vec![
+        Request::Rules { .. } => Reply::Frames(vec![
             Response::Rules { rules: vec![report(0), report(1)] },
             Response::Rules { rules: vec![report(2)] },
             Response::End,
@@ -271,6 +274,66 @@ fn lists_come_in_parts() {
          [ Evaluations: 0         Packets: 0         Bytes: 0           States: 0     ]\n  \
          [ Inserted: uid 0 pid 1 State Creations: 0     ]\n"
     );
+}
+
+#[test]
+fn anchors_are_shown_loaded_and_flushed() {
+    let inner = |path: &str| pfapi::ruleset::Anchor { path: path.to_owned(), rules: None };
+    let report = move |number, rule| RuleReport {
+        number,
+        rule,
+        expired: false,
+        evaluations: 0,
+        packets: [0; 2],
+        bytes: [0; 2],
+        states: 0,
+        states_total: 0,
+        uid: 0,
+        pid: 1,
+    };
+    let block = || Rule::new(Action::Block(pfapi::ruleset::BlockAnswer::Drop));
+    let anchor =
+        move |path: &str| Rule { anchor: Some(Box::new(inner(path))), ..Rule::new(Action::Pass) };
+    let answer = move |request: &Request| match request {
+        Request::Rules { anchor: path } => {
+            let rules = match path.as_str() {
+                "" => vec![report(0, anchor("_1")), report(1, anchor("a"))],
+                "_1" | "a/b" => vec![report(0, block())],
+                "a" => vec![report(0, anchor("*"))],
+                _ => return failed(FailureKind::NotFound, "Anchor does not exist"),
+            };
+            Reply::Frames(vec![Response::Rules { rules }, Response::End])
+        }
+        other => good(other),
+    };
+    let shown = |args: &[&str]| Daemon::start(answer).run(args, "").0.out;
+    // Bodies without a name are shown where they stand, others only when asked for.
+    assert_eq!(shown(&["-sr"]), "anchor all {\n  block drop all\n}\nanchor \"a\" all\n");
+    assert_eq!(shown(&["-a", "a/b", "-sr"]), "block drop all\n");
+    assert_eq!(
+        shown(&["-a", "*", "-sr"]),
+        "anchor all {\n  block drop all\n}\nanchor \"a\" all {\n  anchor \"*\" all\n  \
+         anchor \"b\" all {\n    block drop all\n  }\n}\n"
+    );
+    assert_eq!(shown(&["-sA"]), "  a\n  a/b\n");
+    assert_eq!(shown(&["-vsA"]), "  a\n  a/b\n  c/_1\n");
+    assert_eq!(shown(&["-a", "a", "-sA"]), "  a/b\n");
+    let (outcome, _) = Daemon::start(answer).run(&["-a", "none", "-sr"], "");
+    assert_eq!((outcome.code, outcome.err.as_str()), (1, "pfctl: Anchor does not exist\n"));
+    let rules = "anchor in {\n block\n}\n";
+    let (outcome, requests) = Daemon::start(answer).run(&["-a", "x/y", "-f", "-"], rules);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    assert!(requests.contains(&Request::Begin { anchor: "x/y".into() }), "{requests:?}");
+    let paths: Vec<_> = requests
+        .iter()
+        .filter_map(|request| match request {
+            Request::AddRules { anchor, rules, .. } => Some((anchor.as_str(), rules.len())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(paths, [("", 1), ("_1", 1)]);
+    let (_, requests) = Daemon::start(answer).run(&["-a", "x", "-F", "rules"], "");
+    assert_eq!(requests, [Request::Flush { what: Flush::Rules { anchor: "x".into() } }]);
 }
 
 #[test]

@@ -30,8 +30,8 @@ fn help_and_version_go_to_standard_output() {
 
 #[test]
 fn refused_and_ambiguous_words_have_no_usage_behind_them() {
-    let refused = pfctl(&["-a", "x", "-s", "rules"], "");
-    assert_eq!(refused.err, "pfctl: -a: not supported without -n, there are no anchors\n");
+    let refused = pfctl(&["-s", "queue"], "");
+    assert_eq!(refused.err, "pfctl: -s queue: not supported, there are no queues\n");
     let ambiguous = pfctl(&["-s", ""], "");
     assert_eq!(ambiguous.err, "pfctl:  is ambigious\n");
     assert_eq!((refused.code, ambiguous.code), (1, 1));
@@ -112,7 +112,7 @@ fn compile_writes_the_requests_of_a_load() {
     assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
     let requests: Vec<Request> =
         outcome.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [Request::AddOptions { ticket: 0, .. }, Request::AddRules { ticket: 0, rules }] =
+    let [Request::AddOptions { ticket: 0, .. }, Request::AddRules { ticket: 0, rules, .. }] =
         requests.as_slice()
     else {
         panic!("{requests:?}");

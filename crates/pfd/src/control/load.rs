@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pfapi::check::{self, CheckedRuleset, Place, RULES_MAX};
 use pfapi::control::FailureKind;
-use pfapi::ruleset::{Draft, Options, Rule, TableDef};
+use pfapi::ruleset::{AnchorRuleset, Draft, Options, Rule, TableDef};
 
 /// Octets of JSON that make up a draft at most: room for a million rules, and a bound on memory.
 pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
@@ -33,6 +33,7 @@ pub struct DraftBuilder {
     tables: Vec<TableDef>,
     by_name: BTreeMap<String, usize>,
     rules: Vec<Rule>,
+    anchors: Vec<AnchorRuleset>,
     octets: usize,
 }
 
@@ -72,17 +73,25 @@ impl DraftBuilder {
         }
     }
 
-    /// Adds rules behind those that are there.
+    /// Adds rules behind those that are there, to an anchor or, without a path, to the main ones.
     ///
     /// # Errors
     /// When there are too many.
-    pub fn add_rules(&mut self, rules: Vec<Rule>) -> Result<(), LoadFailure> {
-        let count = self.rules.len() + rules.len();
+    pub fn add_rules(&mut self, anchor: &str, rules: Vec<Rule>) -> Result<(), LoadFailure> {
+        let anchored: usize = self.anchors.iter().map(|anchor| anchor.rules.len()).sum();
+        let count = self.rules.len() + anchored + rules.len();
         if count > RULES_MAX {
             let message = check::Mistake::TooManyRules { count }.to_string();
             return Err(LoadFailure::new(FailureKind::Limit, message));
         }
-        self.rules.extend(rules);
+        if anchor.is_empty() {
+            self.rules.extend(rules);
+        } else if let Some(open) = self.anchors.last_mut().filter(|open| open.path == anchor) {
+            open.rules.extend(rules);
+        } else {
+            let path = anchor.to_owned();
+            self.anchors.push(AnchorRuleset { path, tables: Vec::new(), rules });
+        }
         Ok(())
     }
 
@@ -95,6 +104,7 @@ impl DraftBuilder {
             options: self.options,
             tables: self.tables.into_iter().map(|table| (table.name.clone(), table)).collect(),
             rules: self.rules,
+            anchors: self.anchors,
             ..Draft::default()
         };
         let checked = check::check(draft).map_err(|errors| {
@@ -135,15 +145,17 @@ pub struct Loads {
 struct OpenLoad {
     /// Connection that began it; when it closes, the load is given up.
     connection: u64,
+    /// Path that it replaces; empty for the main ruleset.
+    anchor: String,
     draft: DraftBuilder,
 }
 
 impl Loads {
     /// Begins a load and ends any other; gives the ticket.
-    pub fn begin(&mut self, connection: u64) -> u32 {
+    pub fn begin(&mut self, connection: u64, anchor: String) -> u32 {
         // Zero is the ticket of the compiler at start and never valid here.
         self.last_ticket = self.last_ticket.checked_add(1).unwrap_or(1);
-        self.open = Some(OpenLoad { connection, draft: DraftBuilder::default() });
+        self.open = Some(OpenLoad { connection, anchor, draft: DraftBuilder::default() });
         self.last_ticket
     }
 
@@ -159,13 +171,13 @@ impl Loads {
             .ok_or_else(|| LoadFailure::new(FailureKind::Busy, "the load has ended"))
     }
 
-    /// Takes the draft of this ticket out; the load has ended.
+    /// Takes the draft of this ticket out, with the path that it is for; the load has ended.
     ///
     /// # Errors
     /// As [`Self::draft`].
-    pub fn take(&mut self, ticket: u32) -> Result<DraftBuilder, LoadFailure> {
+    pub fn take(&mut self, ticket: u32) -> Result<(String, DraftBuilder), LoadFailure> {
         self.draft(ticket)?;
-        Ok(self.open.take().map(|open| open.draft).unwrap_or_default())
+        Ok(self.open.take().map(|open| (open.anchor, open.draft)).unwrap_or_default())
     }
 
     /// Gives the load of this ticket up; nothing happens when it is not open.
@@ -225,18 +237,18 @@ mod tests {
     #[test]
     fn begin_overtakes() {
         let mut loads = Loads::default();
-        let first = loads.begin(1);
-        loads.draft(first).unwrap().add_rules(vec![Rule::new(Action::Pass)]).unwrap();
-        let second = loads.begin(2);
+        let first = loads.begin(1, String::new());
+        loads.draft(first).unwrap().add_rules("", vec![Rule::new(Action::Pass)]).unwrap();
+        let second = loads.begin(2, String::new());
         assert_eq!(loads.take(first).unwrap_err().kind, FailureKind::Busy);
-        assert_eq!(loads.take(second).unwrap().check().unwrap().rules().len(), 0);
+        assert_eq!(loads.take(second).unwrap().1.check().unwrap().rules().len(), 0);
         assert_eq!(loads.take(second).unwrap_err().message, "the load has ended");
     }
 
     #[test]
     fn closed_connection_gives_its_load_up() {
         let mut loads = Loads::default();
-        let ticket = loads.begin(1);
+        let ticket = loads.begin(1, String::new());
         loads.connection_closed(2);
         assert!(loads.draft(ticket).is_ok());
         loads.connection_closed(1);
@@ -256,7 +268,7 @@ mod tests {
         let mut draft = DraftBuilder::default();
         let mut rule = Rule::new(Action::Pass);
         rule.label = Some(String::new());
-        draft.add_rules(vec![Rule::new(Action::Pass), rule]).unwrap();
+        draft.add_rules("", vec![Rule::new(Action::Pass), rule]).unwrap();
         draft.add_tables(vec![table("", &[])]);
         let failure = draft.check().unwrap_err();
         assert_eq!(failure.kind, FailureKind::Invalid);

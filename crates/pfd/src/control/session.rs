@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pfapi::check::TABLE_NAME_MAX;
+use pfapi::check::{ANCHOR_PATH_MAX, TABLE_NAME_MAX};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfengine::{Engine, LoadError, Loader, TableError};
 
@@ -77,7 +77,7 @@ impl Service {
             }
         }
         match request {
-            Request::Rules => self.list_rules(sink),
+            Request::Rules { anchor } => self.list_rules(&anchor, sink),
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
             Request::Sources => self.list_sources(sink),
             Request::TableShow { table } => self.list_entries(&table, sink),
@@ -98,7 +98,10 @@ impl Service {
         let engine = &*self.engine;
         let now = self.clock.now();
         Ok(match request {
-            Request::Begin => Response::Ticket { ticket: self.loads().begin(asker.connection) },
+            Request::Begin { anchor } => {
+                check_anchor_path(&anchor)?;
+                Response::Ticket { ticket: self.loads().begin(asker.connection, anchor) }
+            }
             Request::AddOptions { ticket, options } => {
                 let mut loads = self.loads();
                 let draft = loads.draft(ticket)?;
@@ -113,11 +116,11 @@ impl Service {
                 draft.add_tables(tables);
                 Response::Done
             }
-            Request::AddRules { ticket, rules } => {
+            Request::AddRules { ticket, anchor, rules } => {
                 let mut loads = self.loads();
                 let draft = loads.draft(ticket)?;
                 draft.grow(octets)?;
-                draft.add_rules(rules)?;
+                draft.add_rules(&anchor, rules)?;
                 Response::Done
             }
             Request::Commit { ticket } => self.commit(asker, ticket)?,
@@ -129,6 +132,7 @@ impl Service {
             Request::Disable => changed(engine.set_enabled(false, now), "pf not enabled")?,
             Request::Facts => Response::Facts { facts: engine.facts().as_ref().clone() },
             Request::Info => Response::Info { info: Box::new(engine.info(now)) },
+            Request::Anchors => Response::Anchors { paths: engine.anchors() },
             Request::Timeouts => Response::Timeouts { timeouts: engine.timeouts() },
             Request::Limits => Response::Limits { limits: engine.limits() },
             Request::Tables => Response::Tables { tables: engine.tables(now) },
@@ -158,7 +162,7 @@ impl Service {
             Request::Log { interface, from } => {
                 Response::Log { page: self.log.ring().page(interface, from) }
             }
-            Request::Rules
+            Request::Rules { .. }
             | Request::States { .. }
             | Request::Sources
             | Request::TableShow { .. } => Response::End,
@@ -168,16 +172,20 @@ impl Service {
     fn commit(&self, asker: Asker, ticket: u32) -> Result<Response, LoadFailure> {
         // Checked and put in force under the lock: no other load can come between.
         let mut loads = self.loads();
-        let ruleset = loads.take(ticket)?.check()?;
+        let (anchor, draft) = loads.take(ticket)?;
+        let ruleset = draft.check()?;
         let loader = Loader { uid: asker.peer.uid, pid: asker.peer.pid };
-        self.engine.load(&ruleset, loader, self.clock.now())?;
+        self.engine.load_at(&anchor, &ruleset, loader, self.clock.now())?;
         Ok(Response::Done)
     }
 
-    fn list_rules(&self, sink: Sink<'_>) -> io::Result<()> {
+    fn list_rules(&self, anchor: &str, sink: Sink<'_>) -> io::Result<()> {
+        if !self.engine.has_anchor(anchor) {
+            return sink(&failed(FailureKind::NotFound, "Anchor does not exist"));
+        }
         let mut first = 0;
         loop {
-            let rules = self.engine.rules(first, ITEMS_PER_FRAME);
+            let rules = self.engine.rules_of(anchor, first, ITEMS_PER_FRAME);
             if rules.is_empty() {
                 return sink(&Response::End);
             }
@@ -233,7 +241,7 @@ impl Service {
 /// a new one must be judged.
 const fn is_reserved(request: &Request) -> bool {
     match request {
-        Request::Begin
+        Request::Begin { .. }
         | Request::AddOptions { .. }
         | Request::AddTables { .. }
         | Request::AddRules { .. }
@@ -250,7 +258,8 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Log { .. } => true,
         Request::Facts
         | Request::Info
-        | Request::Rules
+        | Request::Rules { .. }
+        | Request::Anchors
         | Request::States { .. }
         | Request::Sources
         | Request::Timeouts
@@ -267,6 +276,17 @@ fn changed(changed: bool, otherwise: &str) -> Result<Response, LoadFailure> {
     } else {
         Err(LoadFailure::new(FailureKind::Unchanged, otherwise))
     }
+}
+
+fn check_anchor_path(path: &str) -> Result<(), LoadFailure> {
+    let printable = path.bytes().all(|octet| octet.is_ascii_graphic() || octet >= 0x80);
+    let plain = path.is_empty()
+        || path.split('/').all(|name| !name.is_empty() && name != ".." && !name.contains('*'));
+    if path.len() > ANCHOR_PATH_MAX || !printable || !plain {
+        let message = format!("anchor path {path:?} must be names between slashes");
+        return Err(LoadFailure::new(FailureKind::Invalid, message));
+    }
+    Ok(())
 }
 
 fn check_table_name(name: &str) -> Result<(), LoadFailure> {
@@ -297,7 +317,9 @@ impl From<TableError> for LoadFailure {
 impl From<LoadError> for LoadFailure {
     fn from(error: LoadError) -> Self {
         let kind = match error {
-            LoadError::LimitInUse { .. } | LoadError::TooManyTags { .. } => FailureKind::Limit,
+            LoadError::LimitInUse { .. }
+            | LoadError::TooManyTags { .. }
+            | LoadError::TooManyAnchors { .. } => FailureKind::Limit,
             LoadError::Unsupported(_) => FailureKind::Invalid,
         };
         Self::new(kind, error.to_string())

@@ -86,7 +86,7 @@ impl Client {
     }
 
     fn begin(&mut self) -> u32 {
-        match self.ask(&Request::Begin) {
+        match self.ask(&Request::Begin { anchor: String::new() }) {
             Response::Ticket { ticket } => ticket,
             other => panic!("{other:?}"),
         }
@@ -109,7 +109,7 @@ fn load_goes_through() {
     for request in [
         Request::AddOptions { ticket, options: Box::new(Options::default()) },
         Request::AddTables { ticket, tables: Vec::new() },
-        Request::AddRules { ticket, rules },
+        Request::AddRules { ticket, anchor: String::new(), rules },
         Request::Commit { ticket },
     ] {
         assert_eq!(client.ask(&request), Response::Done, "{request:?}");
@@ -135,7 +135,7 @@ fn wrong_tickets_are_refused() {
     let fixture = Fixture::new();
     let mut client = fixture.client("pfd.sock");
     for ticket in [0, 1, 77, u32::MAX] {
-        let request = Request::AddRules { ticket, rules: Vec::new() };
+        let request = Request::AddRules { ticket, anchor: String::new(), rules: Vec::new() };
         assert_eq!(kind(&client.ask(&request)), Some(FailureKind::Busy), "{ticket}");
         assert_eq!(kind(&client.ask(&Request::Commit { ticket })), Some(FailureKind::Busy));
     }
@@ -148,7 +148,7 @@ fn drafts_are_checked_again() {
     let ticket = client.begin();
     let mut rule = Rule::new(Action::Pass);
     rule.to.port = Some(pfapi::port::PortMatch::Range(9, 1));
-    client.ask(&Request::AddRules { ticket, rules: vec![rule] });
+    client.ask(&Request::AddRules { ticket, anchor: String::new(), rules: vec![rule] });
     let Response::Failed { kind, message } = client.ask(&Request::Commit { ticket }) else {
         panic!("accepted");
     };
@@ -164,7 +164,8 @@ fn connection_that_goes_leaves_no_load() {
     drop(first);
     let mut second = fixture.client("pfd.sock");
     for _ in 0..100 {
-        let answer = second.ask(&Request::AddRules { ticket, rules: Vec::new() });
+        let answer =
+            second.ask(&Request::AddRules { ticket, anchor: String::new(), rules: Vec::new() });
         if kind(&answer) == Some(FailureKind::Busy) {
             return;
         }
@@ -181,14 +182,14 @@ fn read_only_socket_answers_but_changes_nothing() {
     assert_eq!(facts, testing::config().facts());
     let table = || "t".to_owned();
     for request in [
-        Request::Begin,
+        Request::Begin { anchor: String::new() },
         Request::Commit { ticket: 1 },
         Request::Rollback { ticket: 1 },
         Request::Enable,
         Request::Disable,
         Request::TableAdd { table: table(), entries: Vec::new() },
         Request::TableDelete { table: table(), entries: Vec::new() },
-        Request::Flush { what: pfapi::control::Flush::Rules },
+        Request::Flush { what: pfapi::control::Flush::Rules { anchor: String::new() } },
         Request::KillStates { filter: pfapi::control::KillFilter::Label { label: table() } },
         Request::ClearRuleCounters,
     ] {

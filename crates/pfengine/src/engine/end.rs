@@ -12,7 +12,7 @@ use pfapi::units::Uptime;
 
 use super::{Engine, Snapshot};
 use crate::fault::{self, Fault};
-use crate::rules::{LoadedRules, Tables, add_named_tables, skipped};
+use crate::rules::{LoadedRules, Tables, add_named_tables, settle_anchors, skipped};
 use crate::state::entry::State;
 use crate::state::key::Side;
 
@@ -24,13 +24,21 @@ impl Engine {
     #[must_use]
     pub fn flush(&self, what: &Flush, now: Uptime) -> u64 {
         match what {
-            Flush::Rules => {
+            Flush::Rules { anchor } => {
                 let mut control = self.control();
                 control.epoch += 1;
                 let epoch = control.epoch;
                 self.change(&control, |old| {
                     let mut parts = old.rules.parts();
-                    parts.rulesets.extend(LoadedRules::empty(&old.facts, epoch).rulesets);
+                    let unnamed =
+                        if anchor.is_empty() { "_".to_owned() } else { format!("{anchor}/_") };
+                    parts.rulesets.retain(|path, _| {
+                        !path.starts_with(&unnamed) && (path.is_empty() || path != anchor)
+                    });
+                    if anchor.is_empty() {
+                        parts.rulesets.extend(LoadedRules::empty(&old.facts, epoch).rulesets);
+                    }
+                    settle_anchors(&mut parts.rulesets);
                     parts.tables.retain(|_, table| table.is_defined());
                     let rules = parts.rulesets.values().flat_map(|set| &set.rules);
                     add_named_tables(&mut parts.tables, rules.map(|rule| &rule.rule));

@@ -24,7 +24,9 @@ use crate::fault::{self, Fault};
 use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
 use crate::rng::Rng;
-use crate::rules::{LoadedRules, Parts, Ruleset, Tag, Tags, add_named_tables, skipped};
+use crate::rules::{
+    LoadedRules, Parts, Ruleset, Rulesets, Tag, Tags, add_named_tables, settle_anchors, skipped,
+};
 use crate::source::SourceNodes;
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
@@ -72,6 +74,14 @@ pub enum LoadError {
         /// The tag that has none.
         name: String,
     },
+    /// `set limit anchors` would be exceeded.
+    #[error("{count} anchors exceed the anchors limit {limit}")]
+    TooManyAnchors {
+        /// How many there would be.
+        count: usize,
+        /// The limit.
+        limit: u32,
+    },
     /// The ruleset has what this engine cannot evaluate as written.
     #[error("{0}")]
     Unsupported(Unsupported),
@@ -113,6 +123,15 @@ impl Snapshot {
     pub fn share(&self) -> Self {
         Self { rules: self.rules.share(), facts: Arc::clone(&self.facts), ..*self }
     }
+}
+
+/// Whether so many anchors may exist; the main ruleset is none.
+fn check_anchors(rulesets: &Rulesets, limit: u32) -> Result<(), LoadError> {
+    let count = rulesets.len() - 1;
+    if u32::try_from(count).unwrap_or(u32::MAX) > limit {
+        return Err(LoadError::TooManyAnchors { count, limit });
+    }
+    Ok(())
 }
 
 /// The filter that all threads share.
@@ -260,9 +279,90 @@ impl Engine {
         loader: Loader,
         now: Uptime,
     ) -> Result<(), LoadError> {
+        self.load_at("", ruleset, loader, now)
+    }
+
+    /// Puts a ruleset in force as one step, in the place of the anchor `root` and of the anchors
+    /// below it that the ruleset fills or that have no name; an empty path is the main ruleset.
+    /// Settings are those of the main ruleset alone.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_at(
+        &self,
+        root: &str,
+        ruleset: &CheckedRuleset,
+        loader: Loader,
+        now: Uptime,
+    ) -> Result<(), LoadError> {
         if let Some(feature) = unsupported(ruleset).into_iter().next() {
             return Err(LoadError::Unsupported(feature));
         }
+        if root.is_empty() {
+            self.load_main(ruleset, loader, now)
+        } else {
+            self.load_anchor(root, ruleset, loader)
+        }
+    }
+
+    fn load_anchor(
+        &self,
+        root: &str,
+        ruleset: &CheckedRuleset,
+        loader: Loader,
+    ) -> Result<(), LoadError> {
+        let mut control = self.control();
+        let old = self.snapshot.load_full();
+        control.epoch += 1;
+        let limit = old.limits.get(Limit::Anchors);
+        let mut parts = old.rules.parts();
+        parts.tags =
+            self.place(&old.rules, &mut parts.rulesets, (root, ruleset), control.epoch, loader)?;
+        check_anchors(&parts.rulesets, limit)?;
+        let rules = parts.rulesets.values().flat_map(|set| &set.rules);
+        add_named_tables(&mut parts.tables, rules.map(|rule| &rule.rule));
+        let rules = LoadedRules::new(parts, &old.facts, control.epoch);
+        self.change(&control, |old| Snapshot { rules, ..old.share() });
+        Ok(())
+    }
+
+    /// Puts the rules of a load into their places below `root`; gives the numbers of all tags.
+    fn place(
+        &self,
+        old: &LoadedRules,
+        rulesets: &mut Rulesets,
+        (root, ruleset): (&str, &CheckedRuleset),
+        epoch: u64,
+        loader: Loader,
+    ) -> Result<Tags, LoadError> {
+        let parts = ruleset.rulesets();
+        let tags = self.tags(old, parts.iter().flat_map(|(_, rules)| rules.iter().copied()))?;
+        // Bodies without a name belong to their ruleset alone.
+        let unnamed = if root.is_empty() { "_".to_owned() } else { format!("{root}/_") };
+        rulesets.retain(|path, _| !path.starts_with(&unnamed));
+        let mut contents: BTreeMap<String, Vec<&Rule>> = BTreeMap::new();
+        for (path, rules) in &parts {
+            let path = match (root.is_empty(), path.is_empty()) {
+                (true, _) => path.clone(),
+                (false, true) => root.to_owned(),
+                (false, false) => format!("{root}/{path}"),
+            };
+            contents.entry(path).or_default().extend(rules);
+        }
+        for (path, rules) in contents {
+            let ruleset = Ruleset::new(&path, rules, epoch, loader, &tags);
+            rulesets.insert(path, Arc::new(ruleset));
+        }
+        settle_anchors(rulesets);
+        Ok(tags)
+    }
+
+    fn load_main(
+        &self,
+        ruleset: &CheckedRuleset,
+        loader: Loader,
+        now: Uptime,
+    ) -> Result<(), LoadError> {
         let mut control = self.control();
         let old = self.snapshot.load_full();
         let options = ruleset.options();
@@ -285,21 +385,10 @@ impl Engine {
             let before = old.rules.tables.get(&definition.name).map(Arc::as_ref);
             tables.insert(definition.name.clone(), Arc::new(Table::new(definition, before, now)));
         }
-        let parts = ruleset.rulesets();
-        let rules = || parts.iter().flat_map(|(_, rules)| rules.iter().copied());
         control.epoch += 1;
-        let tags = self.tags(&old.rules, rules())?;
         let mut rulesets = old.rules.rulesets.clone();
-        // Bodies without a name belong to the main ruleset alone.
-        rulesets.retain(|path, _| !path.starts_with('_'));
-        let mut contents: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
-        for (path, rules) in &parts {
-            contents.entry(path).or_default().extend(rules);
-        }
-        for (path, rules) in contents {
-            let ruleset = Ruleset::new(path, rules, control.epoch, loader, &tags);
-            rulesets.insert(path.to_owned(), Arc::new(ruleset));
-        }
+        let tags = self.place(&old.rules, &mut rulesets, ("", ruleset), control.epoch, loader)?;
+        check_anchors(&rulesets, options.limits.get(Limit::Anchors))?;
         // A table lives while rules name it, or by `persist`.
         let in_force = || rulesets.values().flat_map(|ruleset| &ruleset.rules);
         let named: BTreeSet<&str> = in_force().flat_map(|rule| rule.rule.tables()).collect();

@@ -72,8 +72,27 @@ impl Engine {
     /// Rules `first..` of the main ruleset with their counters, at most `most`.
     #[must_use]
     pub fn rules(&self, first: usize, most: usize) -> Vec<RuleReport> {
+        self.rules_of("", first, most)
+    }
+
+    /// Whether an anchor with this path exists; the empty path always does.
+    #[must_use]
+    pub fn has_anchor(&self, path: &str) -> bool {
+        self.snapshot.load().rules.rulesets.contains_key(path)
+    }
+
+    /// Paths of all anchors, each behind those that it lies in.
+    #[must_use]
+    pub fn anchors(&self) -> Vec<String> {
         let snapshot = self.snapshot.load();
-        let Some(ruleset) = snapshot.rules.rulesets.get("") else { return Vec::new() };
+        snapshot.rules.rulesets.keys().filter(|path| !path.is_empty()).cloned().collect()
+    }
+
+    /// Rules `first..` of the ruleset `path` with their counters, at most `most`.
+    #[must_use]
+    pub fn rules_of(&self, path: &str, first: usize, most: usize) -> Vec<RuleReport> {
+        let snapshot = self.snapshot.load();
+        let Some(ruleset) = snapshot.rules.rulesets.get(path) else { return Vec::new() };
         let wanted = first..first.saturating_add(most).min(ruleset.rules.len());
         let mut live = vec![Live::default(); wanted.len()];
         let place = |rule: &LoadedRule| {

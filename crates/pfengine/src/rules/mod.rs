@@ -23,6 +23,7 @@ pub use compile::Tables;
 pub use load::{LoadedRules, Parts, add_named_tables, skipped};
 pub use match_list::{MatchList, MatchLists};
 pub use matcher::{PacketView, Surroundings};
+pub use program::{Rulesets, settle_anchors};
 pub use rule::{Live, LoadedRule};
 pub use ruleset::Ruleset;
 pub use tag::{Tag, Tags};

@@ -1,6 +1,6 @@
 //! All rulesets as one list of steps, with anchors resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,9 +10,32 @@ use pfapi::ruleset::{Endpoint, Rule, RuleKind};
 use super::compile::{CompiledRule, Names};
 use super::rule::LoadedRule;
 use super::ruleset::Ruleset;
+use super::tag::Tags;
+use crate::engine::Loader;
 
 /// Rulesets by path; the main ruleset has the empty path and comes first.
 pub type Rulesets = BTreeMap<String, Arc<Ruleset>>;
+
+/// Makes the anchors that rules call and nobody has filled, empty, and drops empty ones that no
+/// rule calls. Source: OpenBSD sys/net/pf_ruleset.c `pf_anchor_setup`, `pf_remove_if_empty_ruleset`.
+pub fn settle_anchors(rulesets: &mut Rulesets) {
+    let mut called = BTreeSet::new();
+    for rule in rulesets.values().flat_map(|set| &set.rules) {
+        if let Some(anchor) = &rule.rule.anchor
+            && let Called::One(path) = resolve(&rule.path, &anchor.path)
+        {
+            called.insert(path);
+        }
+    }
+    rulesets.retain(|path, set| {
+        path.is_empty() || !set.rules.is_empty() || called.contains(path.as_str())
+    });
+    for path in called {
+        rulesets.entry(path).or_insert_with_key(|path| {
+            Arc::new(Ruleset::new(path, [], 0, Loader::default(), &Tags::default()))
+        });
+    }
+}
 
 /// All rulesets as one list of steps.
 #[derive(Debug, Default)]
