@@ -36,7 +36,9 @@ fn check(value: &Value, schema: &Value, all: &Value, seen: &mut BTreeSet<String>
             "object"
         }
         Value::Array(items) => {
-            items.iter().for_each(|item| check(item, &schema["items"], all, seen));
+            for item in items {
+                check(item, &schema["items"], all, seen);
+            }
             "array"
         }
         Value::Number(_) => "integer",

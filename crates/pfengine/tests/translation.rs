@@ -111,7 +111,7 @@ proptest! {
 fn a_state_that_ends_gives_its_port_back() {
     let mut rig = Rig::new(Options::default(), nat("203.0.113.1", 50_001, 50_001));
     let segment = |client: u32, flags: u8, seq: u32| {
-        Tcp { flags, seq, ..Tcp::default() }.packet(V4.client(client))
+        Tcp { seq, flags, ..Tcp::default() }.packet(V4.client(client))
     };
     assert_eq!(rig.send(Direction::Out, &segment(1, flags::SYN, 1)).verdict, Verdict::Pass);
     let other = segment(2, flags::SYN, 1);

@@ -62,7 +62,8 @@ fn large_files_arrive_whole_through_nat_redirection_and_cookies() {
 fn a_second_connection_to_a_range_of_ports_carries_the_file() {
     in_lab(test_path!(), &[], || {
         let _lab = lab(RULES);
-        let file: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 31 >> 3) as u8).collect();
+        let file: Vec<u8> =
+            (0..3_000_000_u32).map(|at| (at.wrapping_mul(31) >> 3).to_le_bytes()[0]).collect();
         let (control, data) = at(SERVER, || {
             (TcpListener::bind("0.0.0.0:21").unwrap(), TcpListener::bind("0.0.0.0:32007").unwrap())
         });
