@@ -6,8 +6,12 @@
 use crate::anchor::{Called, resolve};
 use crate::dialect::Dialect;
 use crate::limit::Limit;
-use crate::ruleset::{Anchor, AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
+use crate::ruleset::{
+    Altq, Anchor, AnchorRuleset, Draft, EtherRule, Options, QueueDef, Rule, SourceLimiter,
+    StateLimiter, TableDef,
+};
 
+mod ether;
 mod freebsd;
 mod mistake;
 mod rule;
@@ -81,6 +85,30 @@ impl CheckedRuleset {
     #[must_use]
     pub fn anchors(&self) -> &[AnchorRuleset] {
         &self.0.anchors
+    }
+
+    /// FreeBSD's queues, by interface.
+    #[must_use]
+    pub fn altq(&self) -> &[Altq] {
+        &self.0.altq
+    }
+
+    /// Rules for Ethernet frames in evaluation order.
+    #[must_use]
+    pub fn ether(&self) -> &[EtherRule] {
+        &self.0.ether
+    }
+
+    /// `state limiter` lines.
+    #[must_use]
+    pub fn state_limiters(&self) -> &[StateLimiter] {
+        &self.0.state_limiters
+    }
+
+    /// `source limiter` lines.
+    #[must_use]
+    pub fn source_limiters(&self) -> &[SourceLimiter] {
+        &self.0.source_limiters
     }
 
     /// Every ruleset with its path from this one, which comes first under the empty path: anchors
@@ -181,7 +209,12 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
         for rule in &anchor.rules {
             check_tree(rule, draft.dialect, 0, &mut report);
         }
+        ether::check_rules(&anchor.ether, 0, &mut report);
     }
+    let mut report = |mistake| errors.push(RuleError { at: None, mistake });
+    ether::check_rules(&draft.ether, 0, &mut report);
+    ether::check_queues(&draft.altq, &mut report);
+    ether::check_limiters(&draft.state_limiters, &draft.source_limiters, &mut report);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -190,6 +223,10 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
         options: draft.options,
         queues: draft.queues,
         anchors: draft.anchors,
+        altq: draft.altq,
+        ether: draft.ether,
+        state_limiters: draft.state_limiters,
+        source_limiters: draft.source_limiters,
         tables: draft.tables.into_iter().map(|(_, table)| ((), table)).collect(),
         rules: draft.rules,
     }))

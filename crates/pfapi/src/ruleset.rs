@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::dialect::Dialect;
 
 mod address;
+mod altq;
 mod criteria;
+mod ether;
+mod limiter;
 mod options;
 mod pool;
 mod queue;
@@ -18,8 +21,17 @@ mod state;
 mod table;
 
 pub use address::{AddrMatch, DynamicAddr, DynamicPart, Endpoint};
+pub use altq::{
+    ALTQ_PRIORITY_DEFAULT, ALTQ_QLIMIT_DEFAULT, Altq, AltqCurve, AltqQueue, QueueFlag, Scheduler,
+    SchedulerOptions,
+};
 pub use criteria::{
     IcmpMatch, Id, IdMatch, InterfaceMatch, Rate, RdomainMatch, TagMatch, TcpFlagsMatch,
+};
+pub use ether::{Dummynet, DummynetKind, EtherAction, EtherAnchor, EtherRule, MacMatch};
+pub use limiter::{
+    LIMITER_ID_MAX, LIMITER_NAME_MAX, LimiterTable, LimiterUse, STATE_LIMITER_MAX, SourceLimiter,
+    StateLimiter,
 };
 pub use options::{
     DebugLevel, LogInterface, Options, Reassemble, SyncookieMode, Syncookies, Watermarks,
@@ -67,6 +79,18 @@ pub struct Draft<At> {
     /// Contents of anchors, in the order of `load anchor`.
     #[serde(default = "Vec::new")]
     pub anchors: Vec<AnchorRuleset>,
+    /// FreeBSD's queues, by interface.
+    #[serde(default = "Vec::new")]
+    pub altq: Vec<Altq>,
+    /// Rules for Ethernet frames, which are evaluated before all others.
+    #[serde(default = "Vec::new")]
+    pub ether: Vec<EtherRule>,
+    /// `state limiter` lines.
+    #[serde(default = "Vec::new")]
+    pub state_limiters: Vec<StateLimiter>,
+    /// `source limiter` lines.
+    #[serde(default = "Vec::new")]
+    pub source_limiters: Vec<SourceLimiter>,
 }
 
 impl<At> Default for Draft<At> {
@@ -78,6 +102,10 @@ impl<At> Default for Draft<At> {
             tables: Vec::new(),
             rules: Vec::new(),
             anchors: Vec::new(),
+            altq: Vec::new(),
+            ether: Vec::new(),
+            state_limiters: Vec::new(),
+            source_limiters: Vec::new(),
         }
     }
 }
@@ -92,4 +120,7 @@ pub struct AnchorRuleset {
     pub tables: Vec<TableDef>,
     /// Its rules in evaluation order.
     pub rules: Vec<Rule>,
+    /// Its rules for Ethernet frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ether: Vec<EtherRule>,
 }

@@ -66,6 +66,7 @@ pub(crate) fn anchor(reader: &mut Reader, statement: &Statement, parts: &[Pair])
         block_returns: false,
         reassembles: reader.settings.reassembles(),
         queues: &reader.shared.queues,
+        limiters: &reader.shared.limiters,
     };
     let mut spec = rule(context, statement, parts)?;
     if parts.iter().any(|part| part.as_rule() == Rule::anchor_open) {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use pfapi::check::{CheckedRuleset, Mistake, Place, check};
 use pfapi::facts::Facts;
 use pfapi::limit::Limit;
-use pfapi::ruleset::{AnchorRuleset, Draft, Options, Rule, TableDef};
+use pfapi::ruleset::{AnchorRuleset, Draft, EtherRule, Options, Rule, TableDef};
 
 use crate::Input;
 use crate::address::World;
@@ -113,10 +113,17 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     leave_room(&mut shared.automatic, &settings, &tables);
     let level = shared.optimize.unwrap_or_default();
     let mut optimizer = Optimizer::new(level, options);
-    let Some(rules) = compiled.rules(main.rules, &mut optimizer, &mut shared.automatic, options)
+    let unsettled = Unsettled { rules: main.rules, ether: &main.ether };
+    let Some(rules) = compiled.rules(unsettled, &mut optimizer, &mut shared.automatic, options)
     else {
         return compiled;
     };
+    for trouble in shared.altq.check() {
+        compiled.diagnostics.push(trouble.diagnostic());
+    }
+    if has_errors(&compiled) {
+        return compiled;
+    }
     let automatic = std::mem::take(&mut shared.automatic.made);
     let mut anchors = Vec::new();
     for load in main.loads.iter().take(LOADS_MAX) {
@@ -139,6 +146,10 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
             .collect(),
         rules,
         anchors,
+        altq: shared.altq.finish(),
+        ether: main.ether,
+        state_limiters: shared.limiters.states,
+        source_limiters: shared.limiters.sources,
     };
     let last_table = draft.tables.last().map(|&(span, _)| span);
     match check(draft) {
@@ -239,11 +250,12 @@ fn load_anchor(
     if failed {
         return None;
     }
-    let rules = compiled.rules(found.rules, optimizer, &mut shared.automatic, options)?;
+    let unsettled = Unsettled { rules: found.rules, ether: &found.ether };
+    let rules = compiled.rules(unsettled, optimizer, &mut shared.automatic, options)?;
     let mut tables: Vec<TableDef> =
         unique(found.tables).into_iter().map(|(_, table)| table).collect();
     tables.append(&mut shared.automatic.made);
-    Some(AnchorRuleset { path: load.anchor.clone(), tables, rules })
+    Some(AnchorRuleset { path: load.anchor.clone(), tables, rules, ether: found.ether })
 }
 
 impl<'a> CompileOptions<'a> {
@@ -257,11 +269,17 @@ impl<'a> CompileOptions<'a> {
     }
 }
 
+/// Rules of one ruleset as they were read.
+struct Unsettled<'a> {
+    rules: Vec<Rule>,
+    ether: &'a [EtherRule],
+}
+
 impl Compiled {
     /// Settles and lists a ruleset; `None` when a name is too long, which is told.
     fn rules(
         &mut self,
-        rules: Vec<Rule>,
+        unsettled: Unsettled,
         optimizer: &mut Optimizer,
         tables: &mut AutoTables,
         options: &CompileOptions,
@@ -277,7 +295,8 @@ impl Compiled {
             protocols: Some(&protocols),
             counts,
         });
-        let mut settler = Settler { optimizer, tables, listing: &mut self.listing, form };
+        let Unsettled { rules, ether } = unsettled;
+        let mut settler = Settler { optimizer, tables, ether, listing: &mut self.listing, form };
         match settler.settle(rules, 0) {
             Ok(rules) => Some(rules),
             Err(diagnostic) => {

@@ -195,10 +195,13 @@ codes! {
     Action = "PF0050";
     /// A statement that comes too late for the order that FreeBSD wants.
     Order = "PF0051";
+    /// A limiter that cannot be, or does not exist.
+    Limiter = "PF0052";
 }
 
 /// One message about a file.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact about the message of its own")]
 pub struct Diagnostic {
     severity: Severity,
     code: Code,
@@ -223,6 +226,8 @@ pub struct Diagnostic {
     line_at: Option<usize>,
     /// Message of the program as a whole, without a position.
     program: bool,
+    /// The text is the whole line: pfctl writes it without a position and goes on.
+    bare: bool,
     /// The name that it is about.
     subject: Option<String>,
     /// It only follows from another message.
@@ -275,6 +280,7 @@ impl Diagnostic {
             in_macro: false,
             line_at: None,
             program: false,
+            bare: false,
             subject: None,
             consequence: false,
             source: None,
@@ -284,6 +290,11 @@ impl Diagnostic {
     /// A message that pfctl writes without a position before it gives up.
     pub(crate) fn fatal(code: Code, text: impl Into<String>) -> Self {
         Self { program: true, ..Self::new(Severity::Error, code, text) }
+    }
+
+    /// A line that pfctl writes without a position, and goes on.
+    pub(crate) fn bare(severity: Severity, code: Code, line: impl Into<String>) -> Self {
+        Self { bare: true, ..Self::new(severity, code, line) }
     }
 
     pub(crate) fn error(code: Code, text: impl Into<String>) -> Self {
@@ -519,7 +530,9 @@ impl Diagnostic {
         let warning = if self.severity == Severity::Warning { "warning: " } else { "" };
         let mut lines = self.before.clone();
         for text in std::iter::once(&self.text).chain(&self.after) {
-            if self.program {
+            if self.bare {
+                lines.push(text.clone());
+            } else if self.program {
                 lines.push(format!("pfctl: {text}"));
             } else if self.line == 0 {
                 lines.push(format!("{}: {warning}{text}", self.file));

@@ -20,13 +20,16 @@ const FREEBSD_STATEMENTS: [&str; 10] = [
 /// macOS has these besides; its language is FreeBSD's.
 const MACOS_STATEMENTS: [&str; 2] = ["scrub-anchor", "dummynet-anchor"];
 /// Words of rules that FreeBSD alone has, in any place.
-const FREEBSD_WORDS: [&str; 6] = [
+const FREEBSD_WORDS: [&str; 9] = [
     "require-order",
     "fail-policy",
     "keepcounters",
     "endpoint-independent",
     "map-e-portset",
     "ridentifier",
+    "limiter",
+    "dnpipe",
+    "dnqueue",
 ];
 /// Words of rules that OpenBSD has, and FreeBSD only in its newest releases.
 const OPENBSD_WORDS: [&str; 9] = [

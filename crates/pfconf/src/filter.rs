@@ -3,12 +3,13 @@
 //! Source: pf.conf(5) "PARAMETERS"; OpenBSD sbin/pfctl/parse.y `filter_opt`, `scrub_opt`,
 //! `filter_set`, `map_tos`.
 
-use pfapi::check::RTABLE_MAX;
+use pfapi::check::{QUEUE_NAME_MAX, RTABLE_MAX};
 use pfapi::ruleset::{Rate, StatePolicy, TagMatch};
 
 use crate::address::World;
 use crate::criteria::{Owner, c_number, flags, icmp, number_of, owners};
 use crate::diag::{Code, Diagnostic};
+use crate::ether::dummynet;
 use crate::freebsd;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::rules::{Context, On, RuleSpec, interface};
@@ -164,6 +165,21 @@ pub(crate) fn option(
             }
             rule.max_pkt_rate = Some(Rate { limit, seconds }).filter(|rate| rate.limit > 0);
         }
+        Rule::dummynet => {
+            if let Some(dummynet) = dummynet(statement, pair)? {
+                spec.rule.freebsd.dummynet = Some(dummynet);
+            }
+        }
+        Rule::limiter_use => {
+            let (source, used) = context.limiters.using(statement, pair)?;
+            if source {
+                once(spec, "source limiter", "source limiter cannot be redefined", here)?;
+                spec.rule.freebsd.source_limiter = Some(used);
+            } else {
+                once(spec, "state limiter", "state limiter cannot be redefined", here)?;
+                spec.rule.freebsd.state_limiter = Some(used);
+            }
+        }
         Rule::set_actions => {
             for action in pair.clone().into_inner().filter(|p| p.as_rule() == Rule::set_action) {
                 for part in action.into_inner() {
@@ -311,8 +327,14 @@ fn queue(
     for word in words {
         let name = string(&word);
         let known = || context.queues.iter().filter(|queue| queue.parent.is_some());
-        let is_freebsd = context.world.dialect.is_freebsd();
-        if !is_freebsd && !known().any(|queue| queue.name == name) {
+        if context.world.dialect.is_freebsd() {
+            // FreeBSD's pfctl leaves it to the kernel whether there is such a queue.
+            if name.len() > QUEUE_NAME_MAX {
+                let text = format!("rule qname too long (max {QUEUE_NAME_MAX} chars)");
+                let label = format!("{} octets", name.len());
+                return Err(Box::new(Diagnostic::error(Code::Queue, text).at(&here, label)));
+            }
+        } else if !known().any(|queue| queue.name == name) {
             let diagnostic = Diagnostic::error(Code::Queue, format!("queue {name} is not defined"))
                 .about(&name)
                 .at(&place(statement, &word), "no queue of this name has a parent");

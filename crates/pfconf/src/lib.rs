@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod altq;
 mod anchors;
 mod antispoof;
 mod compile;
@@ -19,6 +20,7 @@ mod diag;
 mod dialect;
 mod digits;
 pub mod env;
+mod ether;
 mod expand;
 mod explain;
 mod faults;
@@ -29,6 +31,7 @@ pub mod format;
 mod freebsd;
 mod keywords;
 mod label;
+mod limiters;
 mod lines;
 mod lookup;
 mod md5;

@@ -16,6 +16,9 @@ use crate::tree::Tree;
 #[derive(pest_derive::Parser)]
 #[grammar = "pf.pest"]
 #[grammar = "freebsd.pest"]
+#[grammar = "altq.pest"]
+#[grammar = "ether.pest"]
+#[grammar = "limiters.pest"]
 struct Grammar;
 
 pub(crate) use crate::tree::Pair;
@@ -77,7 +80,12 @@ fn freebsd_kind(word: &str, rest: &str) -> Option<Kind> {
         "nat" | "rdr" => Rule::nat_rule,
         "binat" => Rule::binat_rule,
         "nat-anchor" | "rdr-anchor" | "binat-anchor" => Rule::translation_anchor,
-        "queue" => return Some(Kind::Unknown),
+        "altq" => Rule::altq,
+        "queue" => Rule::altq_queue,
+        "ether" if first_word(rest) == "anchor" => Rule::ether_anchor,
+        "ether" => Rule::ether_rule,
+        "state" if first_word(rest) == "limiter" => Rule::state_limiter,
+        "source" if first_word(rest) == "limiter" => Rule::source_limiter,
         _ => return None,
     }))
 }

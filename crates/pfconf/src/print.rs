@@ -113,7 +113,7 @@ pub(crate) fn closing(text: &mut String, depth: usize) {
     text.push_str("}\n");
 }
 
-fn indent(text: &mut String, depth: usize) {
+pub(crate) fn indent(text: &mut String, depth: usize) {
     text.extend(std::iter::repeat_n("  ", depth));
 }
 

@@ -109,8 +109,17 @@ fn set_actions(line: &mut String, rule: &Rule) {
     }
 }
 
-/// State, probability, and the options of the state.
+/// Limiters, state, probability, and the options of the state.
 fn state(line: &mut String, rule: &Rule) {
+    let limiters =
+        [("state", &rule.freebsd.state_limiter), ("source", &rule.freebsd.source_limiter)];
+    for (kind, used) in limiters {
+        if let Some(used) = used {
+            put(line, format_args!(" {kind} limiter "));
+            put_quoted(line, &used.name);
+            line.push_str(if used.block { "" } else { " (no-match)" });
+        }
+    }
     if rule.kind.is_filter() {
         match rule.state {
             StatePolicy::None if rule.action == Action::Pass && rule.anchor.is_none() => {
@@ -171,6 +180,9 @@ fn names(line: &mut String, rule: &Rule) {
     }
     if rule.once {
         line.push_str(" once");
+    }
+    if let Some(dummynet) = rule.freebsd.dummynet {
+        put(line, format_args!(" {dummynet}"));
     }
     match &rule.set.queue {
         None => {}

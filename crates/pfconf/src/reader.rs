@@ -7,17 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use pfapi::ruleset::{QueueDef, Rule as Finished, TableDef};
+use pfapi::ruleset::{EtherRule, QueueDef, Rule as Finished, TableDef};
 
 use crate::address::World;
+use crate::altq;
 use crate::anchors::{self, Frame};
 use crate::antispoof::antispoof;
-use crate::diag::{Code, Diagnostic, SourceText};
+use crate::diag::{Code, Diagnostic, Severity, SourceText};
 use crate::dialect::Dialect;
+use crate::ether::{self, EtherFrame};
 use crate::expand::{Target, expand};
 use crate::explain::unknown_statement;
 use crate::finish::{StateDefaults, complete};
 use crate::freebsd::{self, Order, Section};
+use crate::limiters::Limiters;
 use crate::lines::Lines;
 use crate::optimize::Level;
 use crate::options::Settings;
@@ -57,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) optimize: Option<Level>,
     pub(crate) automatic: AutoTables,
     pub(crate) queues: Vec<QueueDef>,
+    pub(crate) altq: altq::Plan,
+    pub(crate) limiters: Limiters,
     /// Combinations of lists so far.
     pub(crate) combinations: usize,
     /// Addresses in tables so far.
@@ -79,6 +84,7 @@ pub(crate) struct Found {
     pub(crate) settings: Settings,
     pub(crate) tables: Vec<(Span, TableDef)>,
     pub(crate) rules: Vec<Finished>,
+    pub(crate) ether: Vec<EtherRule>,
     pub(crate) loads: Vec<Load>,
     pub(crate) listing: Lines,
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -110,6 +116,12 @@ pub(crate) struct Reader<'a> {
     pub(crate) anchors: usize,
     /// Names of inline anchors of the main ruleset.
     pub(crate) inline: BTreeSet<String>,
+    /// Rules for Ethernet frames.
+    ether: Vec<EtherRule>,
+    /// Open inline anchors for frames; while there are some, there are no others.
+    pub(crate) ether_frames: Vec<EtherFrame>,
+    /// Names of inline anchors for frames of the main ruleset.
+    pub(crate) ether_inline: BTreeSet<String>,
     loads: Vec<Load>,
     listing: Lines,
     diagnostics: Vec<Diagnostic>,
@@ -150,6 +162,9 @@ impl<'a> Reader<'a> {
             frames: Vec::new(),
             anchors: 0,
             inline: BTreeSet::new(),
+            ether: Vec::new(),
+            ether_frames: Vec::new(),
+            ether_inline: BTreeSet::new(),
             loads: Vec::new(),
             listing: Lines::default(),
             diagnostics: Vec::new(),
@@ -173,6 +188,7 @@ impl<'a> Reader<'a> {
             settings: self.settings,
             tables: self.tables,
             rules: self.rules,
+            ether: self.ether,
             loads: self.loads,
             listing: self.listing,
             diagnostics: self.diagnostics,
@@ -220,7 +236,8 @@ impl<'a> Reader<'a> {
             }
         }
         self.recovery.leave(recovery);
-        if self.depth == 0 && !self.frames.is_empty() && !self.stopped {
+        let open = !self.frames.is_empty() || !self.ether_frames.is_empty();
+        if self.depth == 0 && open && !self.stopped {
             self.unclosed(text);
         }
         (self.name, self.lines, self.source) = before;
@@ -228,8 +245,10 @@ impl<'a> Reader<'a> {
 
     /// The file ends between the braces of an anchor.
     fn unclosed(&mut self, text: &str) {
-        let span = self.frames.last().map(|frame| frame.span);
+        let ether = self.ether_frames.last().map(|frame| frame.span);
+        let span = self.frames.last().map(|frame| frame.span).or(ether);
         self.frames.clear();
+        self.ether_frames.clear();
         if self.quiet > 0 {
             return;
         }
@@ -255,8 +274,9 @@ impl<'a> Reader<'a> {
     /// After a mistake: quiet for a while, and out of all anchors. The newline counts already.
     fn mistake(&mut self, statement: &Statement) {
         self.quiet = QUIET - 1;
-        self.recovery.lost(statement, self.frames.len());
+        self.recovery.lost(statement, self.frames.len() + self.ether_frames.len());
         self.frames.clear();
+        self.ether_frames.clear();
     }
 
     /// Reads a statement. After a mistake, where in the file the rest of the line is to be
@@ -278,10 +298,12 @@ impl<'a> Reader<'a> {
                 return Some(self.misfit(statement, misfit));
             }
         };
+        let in_ether = !self.ether_frames.is_empty();
         let fits_here = match entry {
-            Rule::filter | Rule::anchor | Rule::include => true,
-            Rule::closing => !self.frames.is_empty(),
-            _ => self.frames.is_empty(),
+            Rule::filter | Rule::anchor | Rule::include => !in_ether,
+            Rule::ether_rule | Rule::ether_anchor => self.frames.is_empty(),
+            Rule::closing => in_ether || !self.frames.is_empty(),
+            _ => !in_ether && self.frames.is_empty(),
         };
         if !fits_here {
             let start = statement.text.len() - statement.text.trim_start().len();
@@ -428,7 +450,9 @@ impl<'a> Reader<'a> {
         }
         let section = match entry {
             Rule::filter | Rule::anchor | Rule::antispoof => Section::Filtering,
+            Rule::ether_rule | Rule::ether_anchor => Section::Ethernet,
             Rule::scrub_rule => Section::Normalization,
+            Rule::altq | Rule::altq_queue => Section::Queueing,
             Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => Section::Translation,
             Rule::setting => {
                 for part in parts {
@@ -466,6 +490,7 @@ impl<'a> Reader<'a> {
             block_returns: self.settings.block_returns,
             reassembles: self.settings.reassembles(),
             queues: &self.shared.queues,
+            limiters: &self.shared.limiters,
         }
     }
 
@@ -480,7 +505,16 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             Rule::anchor => anchors::anchor(self, statement, parts),
+            Rule::closing if !self.ether_frames.is_empty() => ether::close(self, statement),
             Rule::closing => anchors::close(self, statement),
+            Rule::ether_anchor => ether::anchor(self, statement, parts),
+            Rule::ether_rule => self.ether_rule(statement, parts),
+            Rule::altq | Rule::altq_queue => self.altq(statement, entry, parts),
+            Rule::state_limiter | Rule::source_limiter => {
+                let line = self.shared.limiters.add(statement, parts)?;
+                self.listing.push(line);
+                Ok(())
+            }
             Rule::load => self.load(statement, parts),
             Rule::include => self.include(statement, parts),
             Rule::antispoof => {
@@ -530,6 +564,49 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Rules for frames in the ruleset at hand.
+    pub(crate) fn ether_rules(&mut self) -> &mut Vec<EtherRule> {
+        match self.ether_frames.last_mut() {
+            Some(frame) => &mut frame.rules,
+            None => &mut self.ether,
+        }
+    }
+
+    fn ether_rule(&mut self, statement: &Statement, parts: &[Pair]) -> Fallible<()> {
+        let spec = ether::spec(self.world, statement, parts)?;
+        let known = self.ether_rules().len();
+        let rules = ether::expand(statement, &spec, known)?;
+        if let Some(warning) = spec.warning {
+            self.report(*warning);
+        }
+        self.ether_rules().extend(rules);
+        Ok(())
+    }
+
+    fn altq(&mut self, statement: &Statement, entry: Rule, parts: &[Pair]) -> Fallible<()> {
+        let mut lines = Vec::new();
+        let troubles = if entry == Rule::altq {
+            let spec = altq::read_altq(statement, parts)?;
+            self.shared.altq.altq(self.world.facts, &spec, &mut lines)
+        } else {
+            let spec = altq::read_queue(statement, parts)?;
+            self.shared.altq.queue(&spec, &mut lines)
+        };
+        self.listing.extend(lines);
+        let whole = statement.locate(0, statement.text.trim_end().len());
+        let mut troubles = troubles.into_iter().peekable();
+        while let Some(trouble) = troubles.next() {
+            let diagnostic = trouble.diagnostic().at(&whole, "this line").line_at(statement.end);
+            // The last error is told by who skips the rest of the line.
+            let more = troubles.peek().is_some_and(altq::Trouble::is_error);
+            if diagnostic.severity() == Severity::Error && !more {
+                return Err(Box::new(diagnostic));
+            }
+            self.report(diagnostic);
+        }
+        Ok(())
     }
 
     /// Appends the rules of `spec` to the ruleset at hand, and reports what is wrong with them.

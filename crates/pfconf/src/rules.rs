@@ -16,6 +16,7 @@ use crate::address::{Host, World, hosts};
 use crate::criteria::{Flags, answer_code, number_of, port, protocol};
 use crate::diag::{Code, Diagnostic};
 use crate::filter::option;
+use crate::limiters::Limiters;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::pool::PoolSpec;
 use crate::scan::{Place, Statement};
@@ -139,6 +140,7 @@ pub(crate) struct Context<'a> {
     pub(crate) reassembles: bool,
     /// Names of queues that packets can be put into.
     pub(crate) queues: &'a [pfapi::ruleset::QueueDef],
+    pub(crate) limiters: &'a Limiters,
 }
 
 /// Reads the parts of a `filter` or `anchor` node.

@@ -426,8 +426,10 @@ fn opens_anchor(text: &str, depth: usize) -> bool {
         .rsplit(|c: char| c.is_whitespace() || "{}()<>!=/,".contains(c))
         .find(|word| !word.is_empty());
     let ends_in_word = before.trim_end().ends_with(is_word_char);
-    first_word(text) == "anchor"
-        && !(ends_in_word && last.is_some_and(|last| LIST_WORDS.contains(&last)))
+    let first = first_word(text);
+    let is_anchor =
+        first == "anchor" || first == "ether" && first_word(&text.trim_start()[5..]) == "anchor";
+    is_anchor && !(ends_in_word && last.is_some_and(|last| LIST_WORDS.contains(&last)))
 }
 
 /// Braces outside quotes.

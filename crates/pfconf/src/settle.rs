@@ -4,9 +4,10 @@
 //! tables and of the listing. Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_load_ruleset`,
 //! sbin/pfctl/parse.y `pfctl_expand_label_nr`.
 
-use pfapi::ruleset::Rule;
+use pfapi::ruleset::{EtherRule, Rule, RuleKind};
 
 use crate::diag::{Code, Diagnostic};
+use crate::ether;
 use crate::label;
 use crate::lines::Lines;
 use crate::optimize::Optimizer;
@@ -18,6 +19,8 @@ use crate::redirect::AutoTables;
 pub(crate) struct Settler<'a, 'o> {
     pub(crate) optimizer: &'a mut Optimizer<'o>,
     pub(crate) tables: &'a mut AutoTables,
+    /// Rules for frames of the outermost ruleset; they are listed behind those that clean.
+    pub(crate) ether: &'a [EtherRule],
     pub(crate) listing: &'a mut Lines,
     /// `None`: rules are not listed.
     pub(crate) form: Option<print::Form<'a>>,
@@ -37,7 +40,17 @@ impl Settler<'_, '_> {
         let others = rules.partition_point(|rule| !rule.kind.is_filter());
         // Neither way copies the rules of a ruleset that only filters.
         let filter = if others == 0 { std::mem::take(&mut rules) } else { rules.split_off(others) };
-        for kind in rules.chunk_by_mut(|one, next| one.kind == next.kind) {
+        let scrub = rules.partition_point(|rule| rule.kind == RuleKind::Scrub);
+        let (scrub, translation) = rules.split_at_mut(scrub);
+        self.each(scrub, depth)?;
+        if depth == 0
+            && let Some(form) = self.form
+        {
+            for (number, rule) in self.ether.iter().enumerate() {
+                ether::tree(self.listing.text(), rule, (number, 0), form);
+            }
+        }
+        for kind in translation.chunk_by_mut(|one, next| one.kind == next.kind) {
             self.each(kind, depth)?;
         }
         let made = self.tables.made.len();

@@ -29,7 +29,13 @@ const NUMBER: u8 = 0xfe;
 const QUOTED: u8 = 0xfd;
 const BLANK: u8 = 0xfc;
 
-const GRAMMARS: [&str; 2] = [include_str!("pf.pest"), include_str!("freebsd.pest")];
+const GRAMMARS: [&str; 5] = [
+    include_str!("pf.pest"),
+    include_str!("freebsd.pest"),
+    include_str!("altq.pest"),
+    include_str!("ether.pest"),
+    include_str!("limiters.pest"),
+];
 
 /// Words that the grammar names.
 static NAMED: LazyLock<WordSet> =

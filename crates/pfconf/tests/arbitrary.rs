@@ -101,7 +101,7 @@ const ONE_WAY: [&str; 7] =
     ["state-policy", "state-defaults", "anchor", "include", "-to", "/0", "reassemble"];
 
 /// Words of the FreeBSD dialect besides those of [`WORDS`].
-const FREEBSD_WORDS: [&str; 24] = [
+const FREEBSD_WORDS: [&str; 48] = [
     "nat",
     "rdr",
     "binat",
@@ -126,6 +126,30 @@ const FREEBSD_WORDS: [&str; 24] = [
     "divert-to",
     "require-order",
     "fail-policy",
+    "altq",
+    "on tun0",
+    "queue",
+    "{ a b }",
+    "cbq",
+    "priq",
+    "hfsc",
+    "fairq",
+    "codelq",
+    "(default)",
+    "bandwidth",
+    "10%",
+    "2Mb",
+    "tbrsize",
+    "linkshare",
+    "ether",
+    "anchor",
+    "l3",
+    "00:00:5e:00:53:01",
+    "/24",
+    "dnpipe",
+    "dnqueue",
+    "limiter \"a\"",
+    "id 1",
 ];
 
 fn everything_renders(text: &str) {
@@ -221,7 +245,7 @@ proptest! {
         inserted in prop_oneof![
             Just(String::new()),
             select(&WORDS[..]).prop_map(str::to_owned),
-            select(&["nat", "rdr", "->", "binat", "scrub", "no", "fragment"][..])
+            select(&FREEBSD_WORDS[..])
                 .prop_map(|word| format!(" {word} ")),
             "[ -~]{0,3}",
         ],

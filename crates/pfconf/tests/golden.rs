@@ -76,7 +76,12 @@ fn check_accepted(dialect: Dialect, path: &Path, ok: &Path, failures: &mut Vec<S
         ));
     }
     let same = again.ruleset.is_some_and(|again| {
-        again.rules().eq(ruleset.rules()) && again.options() == ruleset.options()
+        again.rules().eq(ruleset.rules())
+            && again.options() == ruleset.options()
+            && again.altq() == ruleset.altq()
+            && again.ether() == ruleset.ether()
+            && again.state_limiters() == ruleset.state_limiters()
+            && again.source_limiters() == ruleset.source_limiters()
     });
     if !same && !SAME_TEXT_ONLY.iter().any(|name| path.ends_with(name)) {
         failures.push(format!("{}: the listing means another ruleset", path.display()));

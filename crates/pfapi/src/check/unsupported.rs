@@ -48,6 +48,15 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     if !ruleset.queues().is_empty() {
         settings("queue");
     }
+    let freebsd = [
+        (!ruleset.altq().is_empty(), "altq"),
+        (!ruleset.ether().is_empty(), "ether"),
+        (!ruleset.state_limiters().is_empty(), "state limiter"),
+        (!ruleset.source_limiters().is_empty(), "source limiter"),
+    ];
+    for (_, word) in freebsd.into_iter().filter(|&(given, _)| given) {
+        settings(word);
+    }
     if ruleset.anchors().iter().any(|anchor| !anchor.tables.is_empty()) {
         settings("table in an anchor");
     }
@@ -139,9 +148,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         rdr: _,
         route: _,
     } = rule;
-    // Labels and numbers are for other programs only.
-    let FreeBsdWords { except: _, translate_pass: _, max_pkt_size, more_labels: _, ridentifier: _ } =
-        &**freebsd;
     for addr in [&from.addr, &to.addr] {
         match addr {
             AddrMatch::Any
@@ -183,13 +189,37 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         (set.queue.is_some(), "set queue"),
         (set.delay.is_some(), "set delay"),
         (sctp_ports, "proto sctp port"),
-        (max_pkt_size.is_some(), "max-pkt-size"),
     ];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);
     }
+    freebsd_features(freebsd, report);
     for pool in rule.pools() {
         freebsd_pool(pool, report);
+    }
+}
+
+/// Names what only FreeBSD's rules can say.
+fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&'static str>)) {
+    // Labels and numbers are for other programs only.
+    let FreeBsdWords {
+        except: _,
+        translate_pass: _,
+        max_pkt_size,
+        more_labels: _,
+        ridentifier: _,
+        dummynet,
+        state_limiter,
+        source_limiter,
+    } = words;
+    let given = [
+        (max_pkt_size.is_some(), "max-pkt-size"),
+        (dummynet.is_some(), "dnpipe, dnqueue"),
+        (state_limiter.is_some(), "state limiter"),
+        (source_limiter.is_some(), "source limiter"),
+    ];
+    for (_, word) in given.into_iter().filter(|&(given, _)| given) {
+        report(word, None);
     }
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AddrMatch, Divert, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, Pool, Rate, RdomainMatch,
-    Route, StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
+    AddrMatch, Divert, Dummynet, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, LimiterUse, Pool,
+    Rate, RdomainMatch, Route, StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
 };
 use crate::addr::Af;
 use crate::rare::{Rare, Usual};
@@ -158,6 +158,12 @@ pub struct FreeBsdWords {
     pub more_labels: Vec<String>,
     /// `ridentifier`: a number that other programs know the rule by; never zero.
     pub ridentifier: Option<u32>,
+    /// `dnpipe`, `dnqueue`
+    pub dummynet: Option<Dummynet>,
+    /// `state limiter`
+    pub state_limiter: Option<LimiterUse>,
+    /// `source limiter`
+    pub source_limiter: Option<LimiterUse>,
 }
 
 impl Usual for FreeBsdWords {
@@ -168,6 +174,9 @@ impl Usual for FreeBsdWords {
             max_pkt_size: None,
             more_labels: Vec::new(),
             ridentifier: None,
+            dummynet: None,
+            state_limiter: None,
+            source_limiter: None,
         };
         &USUAL
     }

@@ -12,10 +12,8 @@ pub(crate) enum Section {
     #[default]
     Start,
     Options,
-    #[expect(dead_code, reason = "rules about frames have their place in the order")]
     Ethernet,
     Normalization,
-    #[expect(dead_code, reason = "queues have their place in the order")]
     Queueing,
     Translation,
     Filtering,

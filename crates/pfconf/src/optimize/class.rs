@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use pfapi::addr::Af;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, BlockAnswer, Divert, Endpoint, Flush, FreeBsdWords, IcmpMatch, IdMatch, InterfaceMatch,
-    Log, Pool, Rate, RdomainMatch, Route, Rule, RuleKind, Scrub, SetActions, SourceTrack,
-    StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
+    Action, BlockAnswer, Divert, Dummynet, Endpoint, Flush, FreeBsdWords, IcmpMatch, IdMatch,
+    InterfaceMatch, LimiterUse, Log, Pool, Rate, RdomainMatch, Route, Rule, RuleKind, Scrub,
+    SetActions, SourceTrack, StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -90,6 +90,9 @@ pub(super) struct Unlisted<'r> {
     divert: Option<Divert>,
     max_pkt_size: Option<u16>,
     ridentifier: Option<u32>,
+    dummynet: Option<Dummynet>,
+    state_limiter: Option<&'r LimiterUse>,
+    source_limiter: Option<&'r LimiterUse>,
 }
 
 /// These are the same in a superblock (class BREAK): what happens to a packet.
@@ -242,8 +245,16 @@ impl<'r> Fields<'r> {
             timeouts,
             allow_related,
         } = &**state_options;
-        let FreeBsdWords { except, translate_pass: _, max_pkt_size, more_labels, ridentifier } =
-            &**freebsd;
+        let FreeBsdWords {
+            except,
+            translate_pass: _,
+            max_pkt_size,
+            more_labels,
+            ridentifier,
+            dummynet,
+            state_limiter,
+            source_limiter,
+        } = &**freebsd;
         Self {
             alone: Alone {
                 label: label.as_deref(),
@@ -270,6 +281,9 @@ impl<'r> Fields<'r> {
                 divert: *divert,
                 max_pkt_size: *max_pkt_size,
                 ridentifier: *ridentifier,
+                dummynet: *dummynet,
+                state_limiter: state_limiter.as_ref(),
+                source_limiter: source_limiter.as_ref(),
             },
             shared: Shared {
                 list: *list,

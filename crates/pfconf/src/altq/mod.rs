@@ -1,0 +1,11 @@
+//! FreeBSD's ALTQ: `altq` lines and the queues below them.
+
+mod bandwidth;
+mod curves;
+mod given;
+mod plan;
+mod read;
+mod show;
+
+pub(crate) use plan::{Plan, Trouble};
+pub(crate) use read::{altq as read_altq, queue as read_queue};
