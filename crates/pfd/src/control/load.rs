@@ -90,7 +90,7 @@ impl DraftBuilder {
             open.rules.extend(rules);
         } else {
             let path = anchor.to_owned();
-            self.anchors.push(AnchorRuleset { path, tables: Vec::new(), rules });
+            self.anchors.push(AnchorRuleset { path, tables: Vec::new(), rules, ether: Vec::new() });
         }
         Ok(())
     }
