@@ -59,7 +59,8 @@ fn addresses(count: usize) -> String {
 
 #[test]
 fn combinations_of_all_anchors_count_together() {
-    let ports: String = (1..=500).map(|port| format!(" {port}")).collect();
+    let ports: Vec<String> = (1..=500).map(|port| port.to_string()).collect();
+    let ports = ports.join(" ");
     let large = format!("pass proto tcp from {{{} }} port {{{ports} }}\n", addresses(1_000));
     let compiled = read(&format!("anchor a {{\npass\n}}\nanchor b {{\n{large}}}\n"), "");
     let wanted = format!(

@@ -107,6 +107,7 @@ fn packets_allocate_nothing() {
     new_states();
     match_rules_and_anchors();
     blocked_packets();
+    translated_packets();
     flood_and_cookies();
 }
 

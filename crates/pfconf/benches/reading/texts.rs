@@ -169,7 +169,7 @@ pub fn freebsd(len: usize) -> String {
         let [a, b] = [(); 2].map(|()| numbers.next(256));
         match numbers.next(2) {
             0 => {
-                add(text, format_args!("nat on em0 inet from 10.{a}.0.0/16 to any -> 192.0.2.{b}"))
+                add(text, format_args!("nat on em0 inet from 10.{a}.0.0/16 to any -> 192.0.2.{b}"));
             }
             _ => add(
                 text,
