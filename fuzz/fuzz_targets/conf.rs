@@ -4,17 +4,17 @@
 
 use libfuzzer_sys::fuzz_target;
 use pfapi::facts::Facts;
-use pfconf::{CompileOptions, Compiled, Input, Listing, NoSources, Optimization, compile};
+use pfconf::{BuiltinSources, CompileOptions, Compiled, Input, Listing, NoSources, Optimization, compile};
 
 fn read(text: &str, facts: &Facts) -> Compiled {
     let options = CompileOptions {
         facts,
-        sources: &NoSources,
+        sources: &BuiltinSources,
         defines: &[],
         numeric_only: true,
         dialect: pfconf::detect(text).0,
         listing: Listing::Rules,
-        optimize: Optimization::default(),
+        optimize: Optimization { level: Some(Level::None), ..Default::default() },
     };
     compile(&Input { name: "fuzz", text }, &options)
 }
@@ -33,8 +33,16 @@ fuzz_target!(|text: &str| {
     let print = |rules: &pfapi::check::CheckedRuleset| {
         rules.rules().map(|rule| pfconf::print::rule(rule) + "\n").collect::<String>()
     };
+    // What `divert-packet` adds to a rule hangs on `set reassemble`, which rules do not show.
+    if text.contains("divert-packet") {
+        return;
+    }
     // Names of tables in rules need no definition, so the rules stand alone.
     let printed = print(&ruleset);
+    // pfctl prints a network of length zero behind `!` so, and reads it nowhere.
+    if printed.contains("! any") {
+        return;
+    }
     let again = read(&printed, &facts);
     let reread = again.ruleset.unwrap_or_else(|| panic!("its own print is refused:\n{printed}"));
     assert_eq!(print(&reread), printed);
