@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pfapi::facts::Facts;
-use pfconf::{BuiltinSources, CompileOptions, Compiled, Input, Listing, NoSources, Optimization, compile};
+use pfconf::{BuiltinSources, CompileOptions, Compiled, Input, Level, Listing, Optimization, compile};
 
 fn read(text: &str, facts: &Facts) -> Compiled {
     let options = CompileOptions {
@@ -33,8 +33,9 @@ fuzz_target!(|text: &str| {
     let print = |rules: &pfapi::check::CheckedRuleset| {
         rules.rules().map(|rule| pfconf::print::rule(rule) + "\n").collect::<String>()
     };
-    // What `divert-packet` adds to a rule hangs on `set reassemble`, which rules do not show.
-    if text.contains("divert-packet") {
+    // What `divert-packet` adds to a rule hangs on `set reassemble`, which rules do not show, and
+    // inline anchors are more than their first line.
+    if text.contains("divert-packet") || ruleset.rules().any(|rule| rule.anchor.is_some()) {
         return;
     }
     // Names of tables in rules need no definition, so the rules stand alone.

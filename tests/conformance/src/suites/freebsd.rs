@@ -20,6 +20,13 @@ const INTERFACES: &[(&str, &str)] = &[
         "vlan1061 index 20 flags UP,BROADCAST,RUNNING,MULTICAST groups vlan mtu 1500 \
          inet 203.0.113.5/24 inet6 2001:db8::cb00:7105/64\n",
     ),
+    // Shares of the bandwidth of cards that the file's author had.
+    (
+        "faq-example3",
+        "fxp0 index 20 flags UP,BROADCAST,RUNNING mtu 1500 baud 100000000 inet 203.0.113.7/24\n\
+         fxp1 index 21 flags UP,BROADCAST,RUNNING mtu 1500 baud 100000000 inet 10.0.0.1/24\n\
+         dc0 index 22 flags UP,BROADCAST,RUNNING mtu 1500 baud 100000000 inet 192.168.0.1/24\n",
+    ),
     ("pf1063", "vlan1063 index 20 flags UP,BROADCAST,RUNNING,MULTICAST groups vlan mtu 1500\n"),
 ];
 const ARGS: [&str; 5] = ["--dialect", "freebsd", "-o", "none", "-nvf"];
@@ -64,7 +71,8 @@ pub fn add(root: &Path, cases: &mut Vec<Case>) -> Result<(), String> {
     files.sort();
     for file in files {
         let args = [&ARGS[..], &[file.as_str()]].concat();
-        cases.push(case("freebsd/examples", &file, call(&folder, &env, &args, Wanted::Success)));
+        let call = call(&folder, &with(&env, &file), &args, Wanted::Success);
+        cases.push(case("freebsd/examples", &file, call));
     }
     Ok(())
 }
