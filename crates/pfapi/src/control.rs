@@ -524,6 +524,23 @@ pub enum MappedUse {
     Route,
 }
 
+/// Names of TCP levels by number. Source: OpenBSD sys/netinet/tcp_fsm.h.
+pub const TCP_LEVELS: [&str; 11] = [
+    "CLOSED",
+    "LISTEN",
+    "SYN_SENT",
+    "SYN_RCVD",
+    "ESTABLISHED",
+    "CLOSE_WAIT",
+    "FIN_WAIT_1",
+    "CLOSING",
+    "LAST_ACK",
+    "FIN_WAIT_2",
+    "TIME_WAIT",
+];
+/// Names of the levels of all other protocols but ICMP.
+pub const OTHER_LEVELS: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
+
 /// One end of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerReport {

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use pfapi::control::{Info, StateReport};
+use pfapi::control::{Info, OTHER_LEVELS, StateReport, TCP_LEVELS};
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::ruleset::proto;
 use pfapi::units::Direction;
@@ -14,23 +14,8 @@ use crate::scenario::{Counter, Expect, Gauge, RuleCounter, StateNumber, StateWan
 /// States and rules that are read at a time.
 const READ_MAX: usize = 1_000_000;
 
-/// Names of TCP levels by number. Source: OpenBSD sys/netinet/tcp_fsm.h; the last two are pf's.
-const TCP_LEVELS: [&str; 13] = [
-    "CLOSED",
-    "LISTEN",
-    "SYN_SENT",
-    "SYN_RCVD",
-    "ESTABLISHED",
-    "CLOSE_WAIT",
-    "FIN_WAIT_1",
-    "CLOSING",
-    "LAST_ACK",
-    "FIN_WAIT_2",
-    "TIME_WAIT",
-    "PROXY_SRC",
-    "PROXY_DST",
-];
-const OTHER_LEVELS: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
+/// Levels of the end that the handshake proxy speaks for. Source: OpenBSD sys/net/pfvar.h.
+const PROXY_LEVELS: [(u8, &str); 2] = [(11, "PROXY_SRC"), (12, "PROXY_DST")];
 
 fn must<T: Copy + PartialEq + core::fmt::Display>(
     what: &str,
@@ -234,9 +219,13 @@ fn levels(state: &StateReport) -> String {
         proto::ICMP | proto::ICMPV6 => &[],
         _ => &OTHER_LEVELS,
     };
-    let name = |level: u8| match names.get(usize::from(level)) {
-        Some(name) => (*name).to_owned(),
-        None => level.to_string(),
+    let name = |level: u8| {
+        let proxy =
+            PROXY_LEVELS.iter().find(|(number, _)| *number == level && state.proto == proto::TCP);
+        match names.get(usize::from(level)).or(proxy.map(|(_, name)| name)) {
+            Some(name) => (*name).to_owned(),
+            None => level.to_string(),
+        }
     };
     format!("{}:{}", name(state.src.level), name(state.dst.level))
 }

@@ -5,34 +5,17 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use pfapi::control::{PeerReport, StateReport};
+use pfapi::control::{OTHER_LEVELS, PeerReport, StateReport, TCP_LEVELS};
 use pfapi::ruleset::proto;
 use pfapi::units::Direction;
 
 use super::names::{HostNames, protocol};
 use crate::console::printable;
 
-/// Names of TCP levels by number. Source: OpenBSD sys/netinet/tcp_fsm.h.
-const TCP_LEVELS: [&str; 11] = [
-    "CLOSED",
-    "LISTEN",
-    "SYN_SENT",
-    "SYN_RCVD",
-    "ESTABLISHED",
-    "CLOSE_WAIT",
-    "FIN_WAIT_1",
-    "CLOSING",
-    "LAST_ACK",
-    "FIN_WAIT_2",
-    "TIME_WAIT",
-];
 /// Level while pf answers the initiator for the other end.
 const PROXY_SRC: u8 = 11;
 /// Level while pf connects to the other end.
 const PROXY_DST: u8 = 12;
-/// Names of the levels of all other protocols but ICMP.
-const OTHER_LEVELS: [&str; 3] = ["NO_TRAFFIC", "SINGLE", "MULTIPLE"];
-
 /// Prints one state; `verbosity` is how often `-v` was given.
 ///
 /// # Errors
