@@ -14,8 +14,7 @@ use pfapi::units::Direction;
 use pfengine::Loader;
 
 fuzz_target!(|input: &[u8]| {
-    let mut draft: Draft<()> =
-        Draft { options: Options::default(), tables: Vec::new(), rules: Vec::new() };
+    let mut draft: Draft<()> = Draft::default();
     for line in input.split(|&octet| octet == b'\n') {
         match serde_json::from_slice(line) {
             Ok(Request::AddOptions { options, .. }) => draft.options = *options,
@@ -23,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
                 draft.tables.extend(tables.into_iter().map(|table| ((), table)));
             }
             Ok(Request::AddRules { rules, .. }) => {
-                draft.rules.extend(rules.into_iter().map(|rule| ((), rule)));
+                draft.rules.extend(rules);
             }
             _ => {}
         }
