@@ -17,7 +17,8 @@ use crate::scan::Statement;
 /// Most queues below all interfaces together; a loop of parents would have no end.
 const MATCHES_MAX: usize = 10_000;
 
-fn wrong(
+/// The message about a part of a queue that cannot be.
+pub(crate) fn wrong(
     statement: &Statement,
     pair: &Pair,
     text: impl Into<String>,

@@ -10,12 +10,13 @@ use pfapi::facts::Facts;
 use pfapi::reason::{LimitCounter, Reason};
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfconf::{BuiltinSources, CompileOptions, Input, OsMatch, Sources};
-use pfengine::{Batch, Engine, EngineConfig, Loader, Output, Packet as Buffer, Verdict, Worker};
+use pfengine::{
+    Batch, Engine, EngineConfig, Loader, Output, Packet as Buffer, Verdict, Way, Worker,
+};
 
 use crate::files::Files;
 use crate::packet::{Packet, Variables, dissect};
 use crate::scenario::{Action, Command, Counter, Outcome, RulesetSource, Scenario, Step};
-use crate::world::Way;
 
 /// Room in front of a packet, and for it.
 const HEADROOM: usize = 128;
@@ -307,29 +308,22 @@ impl<'a> Play<'a> {
         outcome: Option<&Outcome>,
     ) -> Result<(), String> {
         let octets = packet.build(&self.variables).map_err(|error| error.to_string())?;
-        let mut buffer = self.buffer(&octets);
+        let mut arriving = buffer(&octets);
         match direction {
             Direction::In => {
                 let world = &self.scenario.world;
                 let link = world.index(interface).ok_or("no such interface")?;
-                buffer.meta.interface = link;
-                buffer.meta.direction = Direction::In;
-                self.filter(buffer)?;
+                arriving.meta.interface = link;
+                arriving.meta.direction = Direction::In;
+                self.filter(arriving)?;
             }
-            Direction::Out => self.leave_host(buffer)?,
+            Direction::Out => self.leave_host(arriving)?,
         }
         self.outputs()?;
         match outcome {
             Some(outcome) => self.outcome(outcome, &octets, direction),
             None => Ok(()),
         }
-    }
-
-    #[expect(clippy::unused_self, reason = "buffers may come from a pool one day")]
-    fn buffer(&self, octets: &[u8]) -> Buffer {
-        let mut buffer = Buffer::new(HEADROOM, CAPACITY);
-        buffer.fill(octets);
-        buffer
     }
 
     /// One packet through the filter, and on its way.
@@ -356,7 +350,7 @@ impl<'a> Play<'a> {
 
     /// A copy that `dup-to` sends to another router.
     fn send_copy(&mut self, packet: &Buffer, hop: IpAddr) -> Result<(), String> {
-        let Way::Link(link) = self.scenario.world.way(hop) else {
+        let Way::Interface(link) = self.scenario.world.way(hop) else {
             return Err(format!("there is no route to {hop}"));
         };
         let octets = packet.data().to_vec();
@@ -369,7 +363,7 @@ impl<'a> Play<'a> {
         match packet.meta.next_hop {
             Some(hop) if hop.copy => self.send_copy(packet, hop.addr)?,
             Some(hop) => {
-                let Way::Link(link) = self.scenario.world.way(hop.addr) else {
+                let Way::Interface(link) = self.scenario.world.way(hop.addr) else {
                     return Err(format!("there is no route to {}", hop.addr));
                 };
                 return self.send_off(packet, link);
@@ -389,7 +383,7 @@ impl<'a> Play<'a> {
         };
         let mut done = 0;
         while !cut.is_done(packet.data(), done) {
-            let mut piece = self.buffer(&[]);
+            let mut piece = buffer(&[]);
             let next = cut.write(packet.data(), done, &mut piece);
             done = next.ok_or("the packet cannot be cut into fragments again")?;
             let octets = piece.data().to_vec();
@@ -409,13 +403,13 @@ impl<'a> Play<'a> {
         }
         let target = hop.filter(|hop| !hop.copy).map_or(dst, |hop| hop.addr);
         match self.scenario.world.way(target) {
-            Way::Host => {
+            Way::Here => {
                 let octets = packet.data().to_vec();
                 self.departures.push_back(Departure { link: None, octets });
                 Ok(())
             }
             Way::None => Err(format!("there is no route to {target}")),
-            Way::Link(link) => {
+            Way::Interface(link) => {
                 if !take_hop(packet.data_mut()) {
                     return Err("the time to live of the packet ends at the router".to_owned());
                 }
@@ -430,12 +424,12 @@ impl<'a> Play<'a> {
     fn leave_host(&mut self, mut packet: Buffer) -> Result<(), String> {
         let dst = destination(packet.data()).ok_or("this is no IP packet")?;
         match self.scenario.world.way(dst) {
-            Way::Link(link) => {
+            Way::Interface(link) => {
                 packet.meta.interface = link;
                 packet.meta.direction = Direction::Out;
                 self.filter(packet)
             }
-            Way::Host | Way::None => Err(format!("there is no route to {dst}")),
+            Way::Here | Way::None => Err(format!("there is no route to {dst}")),
         }
     }
 
@@ -443,8 +437,8 @@ impl<'a> Play<'a> {
     fn depart(&mut self, octets: &[u8]) {
         let way = destination(octets).map_or(Way::None, |dst| self.scenario.world.way(dst));
         let link = match way {
-            Way::Link(link) => Some(link),
-            Way::Host | Way::None => None,
+            Way::Interface(link) => Some(link),
+            Way::Here | Way::None => None,
         };
         self.departures.push_back(Departure { link, octets: octets.to_vec() });
     }
@@ -457,7 +451,7 @@ impl<'a> Play<'a> {
                 match output {
                     Output::Send { packet, filtered: false } => self.depart(packet.data()),
                     Output::Send { packet, filtered: true } => {
-                        filtered.push(self.buffer(packet.data()));
+                        filtered.push(buffer(packet.data()));
                     }
                     Output::Event(event) => self.events.push_back(event.to_string()),
                 }
@@ -564,6 +558,13 @@ impl<'a> Play<'a> {
             }
         }
     }
+}
+
+/// A buffer that holds a packet.
+fn buffer(octets: &[u8]) -> Buffer {
+    let mut buffer = Buffer::new(HEADROOM, CAPACITY);
+    buffer.fill(octets);
+    buffer
 }
 
 impl Accounted {

@@ -107,11 +107,9 @@ impl Script<'_> {
                 self.push(number, Action::Load { source, refused: Some(words) });
                 return Ok(());
             }
-            "at" => self.moment(number, &mut cursor, Action::At)?,
-            "wait" => self.moment(number, &mut cursor, Action::Wait)?,
-            "in" | "out" => self.send(word, &mut cursor)?,
-            "expect" => Action::Expect(self.expect(&mut cursor)?),
-            "do" => Action::Do(command(&mut cursor)?),
+            "at" => Action::At(cursor.time()?),
+            "wait" => Action::Wait(cursor.time()?),
+            "in" | "out" | "expect" | "do" => self.event(word, &mut cursor)?,
             _ => {
                 return Err(before.fault(format!(
                     "`{word}` is no statement: interface, route, seed, file, config, ruleset, \
@@ -124,38 +122,32 @@ impl Script<'_> {
             && !cursor.is_done()
         {
             self.push(number, action);
-            return self.line_from(number, cursor);
+            let before = cursor;
+            let word = cursor.word("a statement")?;
+            if !matches!(word, "in" | "out" | "expect" | "do") {
+                return Err(before.fault("after a time may follow: in, out, expect or do"));
+            }
+            let action = self.event(word, &mut cursor)?;
+            end(&cursor)?;
+            self.push(number, action);
+            return Ok(());
         }
         end(&cursor)?;
         self.push(number, action);
         Ok(())
     }
 
-    fn line_from(&mut self, number: usize, mut cursor: Cursor) -> Result<(), Fault> {
-        let before = cursor;
-        let action = match cursor.word("a statement")? {
-            word @ ("in" | "out") => self.send(word, &mut cursor)?,
-            "expect" => Action::Expect(self.expect(&mut cursor)?),
-            "do" => Action::Do(command(&mut cursor)?),
-            _ => return Err(before.fault("after a time may follow: in, out, expect or do")),
-        };
-        end(&cursor)?;
-        self.push(number, action);
-        Ok(())
+    /// What happens, or must be so, at one moment.
+    fn event(&self, word: &str, cursor: &mut Cursor) -> Result<Action, Fault> {
+        Ok(match word {
+            "expect" => Action::Expect(self.expect(cursor)?),
+            "do" => Action::Do(command(cursor)?),
+            _ => self.send(word, cursor)?,
+        })
     }
 
     fn push(&mut self, line: usize, action: Action) {
         self.scenario.steps.push(Step { line, action });
-    }
-
-    #[expect(clippy::unused_self, reason = "reads like the other statements")]
-    fn moment(
-        &mut self,
-        _number: usize,
-        cursor: &mut Cursor,
-        action: impl Fn(u64) -> Action,
-    ) -> Result<Action, Fault> {
-        cursor.time().map(action)
     }
 
     fn flush_config(&mut self) {
@@ -392,21 +384,16 @@ fn packets(cursor: &mut Cursor) -> Result<Vec<Packet>, Fault> {
         return Ok(vec![packet; times]);
     }
     let mut packets = Vec::new();
+    let mut left = 0;
     for at in 0..count {
         let line = substitute(text, &ranges, at);
         let mut one = Cursor::new(&line);
         packets.push(packet::packet(&mut one).map_err(|fault| cursor.fault(fault.message))?);
+        left = one.rest().len();
     }
-    // The line itself is read once more, to find where the packet ends.
-    let mut plain = *cursor;
-    let first = substitute(text, &ranges, 0);
-    let mut one = Cursor::new(&first);
-    packet::packet(&mut one).map_err(|fault| cursor.fault(fault.message))?;
-    let left = one.rest().len();
-    plain.skip_to(left);
-    *cursor = plain;
-    let whole: Vec<Packet> = (0..times).flat_map(|_| packets.iter().cloned()).collect();
-    Ok(whole)
+    // What follows the packet has no ranges, so it is as long here as in each line.
+    cursor.skip_to(left);
+    Ok((0..times).flat_map(|_| packets.iter().cloned()).collect())
 }
 
 /// Ranges `{A..B}` of a text: first and last octet, first and last number.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use pfapi::addr::Prefix;
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag};
 use pfapi::units::IfIndex;
+use pfengine::{Routes, Way};
 
 /// Interfaces and routes.
 #[derive(Clone, Debug)]
@@ -13,17 +14,6 @@ pub struct World {
     pub facts: Facts,
     /// Routes besides those to the networks of the interfaces.
     pub routes: Vec<(Prefix, IfIndex)>,
-}
-
-/// Where a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// To the router's own host.
-    Host,
-    /// Out by an interface.
-    Link(IfIndex),
-    /// Nowhere.
-    None,
 }
 
 /// Interfaces of a scenario that names none: clients, servers, everybody else, the host.
@@ -92,7 +82,7 @@ impl World {
         let interfaces = &self.facts.interfaces;
         let mut own = interfaces.iter().flat_map(|interface| &interface.addresses);
         if own.any(|address| address.addr == dst) {
-            return Way::Host;
+            return Way::Here;
         }
         let connected = (0..).zip(interfaces).flat_map(|(at, interface)| {
             interface.addresses.iter().map(move |address| (address.network(), IfIndex(at)))
@@ -101,16 +91,12 @@ impl World {
             .chain(self.routes.iter().copied())
             .filter(|(net, _)| net.contains(dst))
             .max_by_key(|(net, _)| net.len())
-            .map_or(Way::None, |(_, link)| Way::Link(link))
+            .map_or(Way::None, |(_, link)| Way::Interface(link))
     }
 }
 
-impl pfengine::Routes for World {
-    fn way_to(&self, addr: IpAddr) -> pfengine::Way {
-        match self.way(addr) {
-            Way::Host => pfengine::Way::Here,
-            Way::Link(link) => pfengine::Way::Interface(link),
-            Way::None => pfengine::Way::None,
-        }
+impl Routes for World {
+    fn way_to(&self, addr: IpAddr) -> Way {
+        self.way(addr)
     }
 }

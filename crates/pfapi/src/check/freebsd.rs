@@ -4,9 +4,9 @@
 //! `nat` and `binat` there is nothing to check.
 
 use super::Mistake;
-use crate::addr::Af;
+use super::rule::{both_dialects, icmp_type};
 use crate::port::PortMatch;
-use crate::ruleset::{Action, BlockAnswer, Rule, RuleKind, SourceTrack, StatePolicy, proto};
+use crate::ruleset::{Action, Rule, RuleKind, SourceTrack, StatePolicy, proto};
 
 /// Conditions and options that exclude each other.
 pub(super) fn check_consistent(rule: &Rule, report: &mut impl FnMut(Mistake)) {
@@ -26,42 +26,9 @@ fn filter(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     if ports && !has_ports(rule) {
         report(Mistake::PortWithoutProtoOrSctp);
     }
-    if rule.icmp.is_some() {
-        if !matches!(rule.proto, Some(proto::ICMP | proto::ICMPV6)) {
-            report(Mistake::IcmpTypeWithoutIcmp);
-        }
-        if rule.af.is_none() {
-            report(Mistake::IcmpTypeWithoutAf);
-        }
-    }
+    icmp_type(rule, report);
+    both_dialects(rule, report);
     let options = &rule.state_options;
-    if options.overload.is_some()
-        && options.max_src_conn.is_none()
-        && options.max_src_conn_rate.is_none()
-    {
-        report(Mistake::OverloadWithoutLimit);
-    }
-    match (rule.proto, rule.af) {
-        (Some(proto::ICMP), Some(af @ Af::Inet6)) => {
-            report(Mistake::IcmpFamily { proto: "icmp", af });
-        }
-        (Some(proto::ICMPV6), Some(af @ Af::Inet)) => {
-            report(Mistake::IcmpFamily { proto: "icmp6", af });
-        }
-        _ => {}
-    }
-    if rule.allow_opts && rule.action != Action::Pass {
-        report(Mistake::AllowOptsWithoutPass);
-    }
-    let flags = rule.flags.is_some_and(|flags| flags.mask != 0);
-    if rule.fragment && (ports || rule.icmp.is_some() || flags) {
-        report(Mistake::FragmentFields);
-    }
-    if matches!(rule.action, Action::Block(BlockAnswer::ReturnRst { .. }))
-        && rule.proto != Some(proto::TCP)
-    {
-        report(Mistake::ReturnRstWithoutTcp);
-    }
     if options.max_src_nodes.is_some() && options.source_track != Some(SourceTrack::Rule) {
         report(Mistake::SourceNodesGlobal);
     }

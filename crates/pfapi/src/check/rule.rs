@@ -69,17 +69,28 @@ fn check_fields(rule: &Rule, report: &mut impl FnMut(Mistake)) {
             report(Mistake::FlagsAlwaysFalse);
         }
     }
-    if rule.icmp.is_some() {
-        if !is(proto::ICMP) && !is(proto::ICMPV6) {
-            report(Mistake::IcmpTypeWithoutIcmp);
-        }
-        if rule.af.is_none() {
-            report(Mistake::IcmpTypeWithoutAf);
-        }
-    }
+    icmp_type(rule, report);
     if rule.af_to.is_some() && rule.af == rule.af_to {
         report(Mistake::AfToSameFamily);
     }
+    both_dialects(rule, report);
+}
+
+/// What `icmp-type` needs, in both dialects.
+pub(super) fn icmp_type(rule: &Rule, report: &mut impl FnMut(Mistake)) {
+    if rule.icmp.is_none() {
+        return;
+    }
+    if !matches!(rule.proto, Some(proto::ICMP | proto::ICMPV6)) {
+        report(Mistake::IcmpTypeWithoutIcmp);
+    }
+    if rule.af.is_none() {
+        report(Mistake::IcmpTypeWithoutAf);
+    }
+}
+
+/// Conditions that both dialects ask for in this order.
+pub(super) fn both_dialects(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     let options = &rule.state_options;
     if options.overload.is_some()
         && options.max_src_conn.is_none()
@@ -99,10 +110,13 @@ fn check_fields(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     if rule.allow_opts && rule.action != Action::Pass {
         report(Mistake::AllowOptsWithoutPass);
     }
+    let ports = rule.from.port.is_some() || rule.to.port.is_some();
     if rule.fragment && (ports || rule.icmp.is_some() || has_flag_mask(rule)) {
         report(Mistake::FragmentFields);
     }
-    if matches!(rule.action, Action::Block(BlockAnswer::ReturnRst { .. })) && !is(proto::TCP) {
+    if matches!(rule.action, Action::Block(BlockAnswer::ReturnRst { .. }))
+        && rule.proto != Some(proto::TCP)
+    {
         report(Mistake::ReturnRstWithoutTcp);
     }
 }

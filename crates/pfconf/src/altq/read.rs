@@ -10,19 +10,11 @@ use super::bandwidth::{Bandwidth, BandwidthError};
 use super::given::{AltqSpec, Curve, Given, Interface, Options, QueueSpec};
 use crate::criteria::{c_number, number_of};
 use crate::diag::{Code, Diagnostic};
-use crate::parser::{Fallible, Pair, Rule, place, string};
+use crate::parser::{Fallible, Pair, Rule, string};
+use crate::queues::wrong;
 use crate::rules::{On, interfaces};
 use crate::scan::Statement;
 use crate::span::Span;
-
-fn wrong(
-    statement: &Statement,
-    pair: &Pair,
-    text: impl Into<String>,
-    label: &str,
-) -> Box<Diagnostic> {
-    Box::new(Diagnostic::error(Code::Queue, text).at(&place(statement, pair), label))
-}
 
 /// What an `altq` line says.
 ///

@@ -1,7 +1,6 @@
 //! What a scenario expects against what came.
 
 use core::fmt;
-use core::net::IpAddr;
 
 use super::{
     End, Field, Host, Kind, Number, Packet, TcpOption, Value, Variables, checksums_are_right,
@@ -126,7 +125,7 @@ fn compare_end(
     match (&wanted.host, variables.host(&wanted.host)) {
         (_, Some(addr)) if addr == found => {}
         (_, Some(addr)) => return differs(what, addr, found),
-        (Host::Variable(name), None) => learn(variables, name, found),
+        (Host::Variable(name), None) => variables.learn_host(name, found),
         (Host::Addr(_), None) => {}
     }
     match (&wanted.port, &got.port) {
@@ -135,10 +134,6 @@ fn compare_end(
         }
         _ => Ok(()),
     }
-}
-
-fn learn(variables: &mut Variables, name: &str, addr: IpAddr) {
-    variables.learn_host(name, addr);
 }
 
 fn compare_number(
