@@ -73,6 +73,8 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
     pub unused: Vec<String>,
+    /// Lines of the database of `set fingerprints` that were left out, as pfctl tells them.
+    pub fingerprint_mistakes: Vec<String>,
 }
 
 /// Reads a whole file, and those that it includes and loads.
@@ -97,6 +99,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
         unused: std::mem::take(&mut main.unused),
+        fingerprint_mistakes: std::mem::take(&mut shared.fingerprint_mistakes),
     };
     if has_errors(&compiled) {
         return compiled;
@@ -136,8 +139,11 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         };
         anchors.push(found);
     }
+    let database = shared.fingerprints.as_ref().or(options.sources.fingerprints());
+    let database = database.map(|known| known.entries().to_vec());
     let draft = Draft {
         dialect: options.dialect,
+        fingerprints: database.filter(|entries| !entries.is_empty()),
         options: settings,
         queues: shared.queues,
         tables: tables

@@ -40,10 +40,13 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
     let input = Input { name, text: &text };
     let compiled = load::compile(&input, &setting);
     let style = Style { form: ErrorForm::Classic, color: false };
+    for mistake in &compiled.fingerprint_mistakes {
+        console.note(crate::console::printable(mistake));
+    }
     load::show(&compiled, &input, style, console);
     let Some(ruleset) = compiled.ruleset else { return Ok(Exit::Failure) };
     load::refuse_unsupported(&ruleset)?;
-    for frame in load::frames(ruleset, 0) {
+    for frame in load::frames(ruleset.into_parts(), 0) {
         serde_json::to_writer(&mut *console.out, &frame).map_err(std::io::Error::from)?;
         writeln!(console.out)?;
     }

@@ -2,10 +2,12 @@
 //!
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`; the frames are those of `pfapi::control`.
 
-use pfapi::check::{CheckedRuleset, unsupported};
+use std::collections::BTreeMap;
+
+use pfapi::check::{CheckedRuleset, LoadParts, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
-use pfapi::ruleset::TableDef;
+use pfapi::ruleset::{Rule, TableDef, TableEntry};
 use pfconf::{
     CompileOptions, Compiled, Diagnostic, Dialect, Input, Listing, Optimization, Sources,
 };
@@ -117,12 +119,17 @@ pub fn defines(words: &[String], console: &mut Console<'_>) -> Vec<(String, Stri
 ///
 /// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
 /// bounds on names that `check` enforces that keeps it below the longest frame.
-pub fn frames(ruleset: CheckedRuleset, ticket: u32) -> Vec<Request> {
-    let (options, tables, rulesets) = ruleset.into_parts();
+pub fn frames(parts: LoadParts, ticket: u32) -> Vec<Request> {
+    let LoadParts { options, tables, rulesets, fingerprints } = parts;
     let mut frames = vec![Request::AddOptions { ticket, options: Box::new(options) }];
-    frames.extend(
-        table_parts(tables).into_iter().map(|tables| Request::AddTables { ticket, tables }),
-    );
+    for (anchor, tables) in tables {
+        for tables in table_parts(tables) {
+            frames.push(Request::AddTables { ticket, anchor: anchor.clone(), tables });
+        }
+    }
+    for part in fingerprints.iter().flat_map(|all| all.chunks(ITEMS_PER_FRAME)) {
+        frames.push(Request::AddFingerprints { ticket, fingerprints: part.to_vec() });
+    }
     for (anchor, rules) in rulesets {
         let mut rules = rules.into_iter().peekable();
         // An anchor without rules comes too: it takes the place of what was there.
@@ -151,9 +158,14 @@ fn table_parts(tables: Vec<TableDef>) -> Vec<Vec<TableDef>> {
     };
     for mut table in tables {
         let mut entries = table.entries.take().map(|entries| entries.into_iter().peekable());
+        let weights: BTreeMap<_, _> = std::mem::take(&mut table.weights).into_iter().collect();
         loop {
             let part = entries.as_mut().map(|rest| rest.by_ref().take(ITEMS_PER_FRAME - 1));
-            add(TableDef { entries: part.map(Iterator::collect), ..table.clone() });
+            let part: Option<Vec<TableEntry>> = part.map(Iterator::collect);
+            // Weights go with their addresses.
+            let of = |entry: &TableEntry| Some((entry.prefix, *weights.get(&entry.prefix)?));
+            let weights = part.iter().flatten().filter_map(of).collect();
+            add(TableDef { entries: part, weights, ..table.clone() });
             if entries.as_mut().and_then(|rest| rest.peek()).is_none() {
                 break;
             }
@@ -184,11 +196,18 @@ pub fn refuse_unsupported(ruleset: &CheckedRuleset) -> Result<(), Error> {
 /// What the engine cannot evaluate, a broken connection, or the daemon's refusal.
 pub fn transact(client: &mut Client, ruleset: CheckedRuleset, anchor: &str) -> Result<(), Error> {
     refuse_unsupported(&ruleset)?;
+    let mut parts = ruleset.into_parts();
+    let names_systems = |rule: &Rule| rule.os.is_some();
+    let asks = parts.rulesets.iter().flat_map(|(_, rules)| rules).any(names_systems);
+    if !anchor.is_empty() && !asks {
+        // The database belongs to the main ruleset, unless this one must have it.
+        parts.fingerprints = None;
+    }
     let ticket = match client.call(&Request::Begin { anchor: anchor.to_owned() })? {
         Response::Ticket { ticket } => ticket,
         other => return Err(Error::from_answer(other, "begin")),
     };
-    for frame in frames(ruleset, ticket) {
+    for frame in frames(parts, ticket) {
         match client.call(&frame)? {
             Response::Done => {}
             other => {
@@ -266,7 +285,7 @@ mod tests {
             table("small", Some(3)),
         ];
         let rules = vec![Rule::new(Action::Pass); 1025];
-        let frames = frames(ruleset(tables.clone(), rules), 9);
+        let frames = frames(ruleset(tables.clone(), rules).into_parts(), 9);
         let mut seen: Vec<TableDef> = Vec::new();
         let mut rule_counts = Vec::new();
         for frame in &frames {
@@ -296,7 +315,7 @@ mod tests {
 
     #[test]
     fn empty_ruleset_is_its_options() {
-        assert_eq!(frames(ruleset(vec![], vec![]), 0).len(), 1);
+        assert_eq!(frames(ruleset(vec![], vec![]).into_parts(), 0).len(), 1);
     }
 
     #[test]
@@ -308,7 +327,7 @@ mod tests {
         let high = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
         rule.from.addr = AddrMatch::Range(low, high);
         rule.to.addr = AddrMatch::Table("\\".repeat(31));
-        for frame in frames(ruleset(vec![], vec![rule; ITEMS_PER_FRAME]), u32::MAX) {
+        for frame in frames(ruleset(vec![], vec![rule; ITEMS_PER_FRAME]).into_parts(), u32::MAX) {
             assert!(serde_json::to_vec(&frame).unwrap().len() < FRAME_MAX);
         }
     }

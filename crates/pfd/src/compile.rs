@@ -237,7 +237,10 @@ fn read_draft(stdout: impl Read) -> Result<DraftBuilder, String> {
         draft.grow(len).map_err(|failure| failure.message)?;
         match serde_json::from_slice(&line).map_err(|error| error.to_string())? {
             Request::AddOptions { ticket: 0, options } => draft.set_options(*options),
-            Request::AddTables { ticket: 0, tables } => draft.add_tables(tables),
+            Request::AddTables { ticket: 0, anchor, tables } => draft.add_tables(&anchor, tables),
+            Request::AddFingerprints { ticket: 0, fingerprints } => {
+                draft.add_fingerprints(fingerprints).map_err(|failure| failure.message)?;
+            }
             Request::AddRules { ticket: 0, anchor, rules } => {
                 draft.add_rules(&anchor, rules).map_err(|failure| failure.message)?;
             }

@@ -70,6 +70,8 @@ pub enum Show {
     Memory,
     /// Tables without their contents.
     Tables,
+    /// Systems whose fingerprints are known.
+    Fingerprints,
     /// All of these.
     All,
 }
@@ -92,7 +94,7 @@ impl Show {
             ("timeouts", Ok(Show::Timeouts)),
             ("memory", Ok(Show::Memory)),
             ("Tables", Ok(Show::Tables)),
-            ("osfp", Err("there are no fingerprints")),
+            ("osfp", Ok(Show::Fingerprints)),
             ("all", Ok(Show::All)),
         ];
         look_up("-s", "show modifier", LIST, word)
@@ -112,6 +114,8 @@ pub enum Clear {
     Info,
     /// All tables.
     Tables,
+    /// The fingerprint database.
+    Fingerprints,
     /// Options back to their defaults.
     Reset,
     /// All of these.
@@ -130,7 +134,7 @@ impl Clear {
             ("states", Ok(Clear::States)),
             ("info", Ok(Clear::Info)),
             ("Tables", Ok(Clear::Tables)),
-            ("osfp", Err("there are no fingerprints")),
+            ("osfp", Ok(Clear::Fingerprints)),
             ("Reset", Ok(Clear::Reset)),
             ("all", Ok(Clear::All)),
         ];
@@ -153,6 +157,12 @@ pub enum TableCommand {
     Show,
     /// Looks addresses up.
     Test,
+    /// Deletes the table.
+    Kill,
+    /// Zeroes counters.
+    Zero,
+    /// Removes addresses by their age.
+    Expire,
 }
 
 impl TableCommand {
@@ -162,15 +172,15 @@ impl TableCommand {
     /// Unknown, ambiguous or refused words.
     pub fn parse(word: &str) -> Result<Self, WordError> {
         const LIST: &[Entry<TableCommand>] = &[
-            ("kill", Err("remove the table from the rules and use -T flush")),
+            ("kill", Ok(TableCommand::Kill)),
             ("flush", Ok(TableCommand::Flush)),
             ("add", Ok(TableCommand::Add)),
             ("delete", Ok(TableCommand::Delete)),
             ("replace", Ok(TableCommand::Replace)),
             ("show", Ok(TableCommand::Show)),
             ("test", Ok(TableCommand::Test)),
-            ("zero", Err("addresses have no counters")),
-            ("expire", Err("addresses have no counters")),
+            ("zero", Ok(TableCommand::Zero)),
+            ("expire", Ok(TableCommand::Expire)),
         ];
         look_up("-T", "table command", LIST, word)
     }

@@ -62,7 +62,7 @@ impl Filter<'_> {
         self.log_decided(packet, &flow.desc, &found);
         match rule.rule.action {
             Action::Block(answer) => {
-                Self::count_stateless(&found, place.direction, flow.desc.total);
+                Self::count_stateless(&found, place.direction, &flow.desc);
                 if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(64) {
                     return Ok(Verdict::Pass);
                 }
@@ -100,7 +100,7 @@ impl Filter<'_> {
                     }
                     return Ok(verdict);
                 }
-                Self::count_stateless(&found, place.direction, flow.desc.total);
+                Self::count_stateless(&found, place.direction, &flow.desc);
                 let actions = found.stateless_actions();
                 carry_out(packet, &flow.desc, &actions, &mut self.parts.rng);
                 Ok(Verdict::Pass)
@@ -144,9 +144,19 @@ impl Filter<'_> {
 
     /// Counts a packet without a state: the deciding rule and the anchor rule around it; match
     /// rules count with states only. Source: OpenBSD sys/net/pf.c `pf_counters_inc`.
-    fn count_stateless(found: &Evaluation<'_>, direction: Direction, octets: usize) {
+    fn count_stateless(found: &Evaluation<'_>, direction: Direction, desc: &PacketDesc) {
+        let octets = desc.total;
         for rule in [found.rule].into_iter().chain(found.anchor) {
             rule.counters.count(direction, octets);
+        }
+        if found.rule.names_tables() {
+            let mut counted = Live::default();
+            let side = usize::from(direction == Direction::Out);
+            (counted.packets[side], counted.bytes[side]) = (1, octets as u64);
+            let ends = [desc.src, desc.dst];
+            found.rule.count_in_tables(|table, end, negated, used| {
+                table.count(ends[end].to_ip(desc.af), negated, used, &counted);
+            });
         }
     }
 
@@ -205,6 +215,7 @@ impl Filter<'_> {
             packets: [0; 2],
             bytes: [0; 2],
             cleared: Live::default(),
+            posted: None,
             pair: packet.meta.link,
             purge: false,
             route: None,

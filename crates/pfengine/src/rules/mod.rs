@@ -19,8 +19,8 @@ mod translate;
 mod walk;
 
 pub use actions::Actions;
-pub use compile::Tables;
-pub use load::{LoadedRules, Parts, add_named_tables, skipped};
+pub use fingerprint::Fingerprints;
+pub use load::{LoadedRules, Parts, settle_tables, skipped};
 pub use match_list::{MatchList, MatchLists};
 pub use matcher::{PacketView, Surroundings};
 pub use program::{Rulesets, settle_anchors};

@@ -53,6 +53,8 @@ pub struct State {
     pub bytes: [u64; 2],
     /// What of these the rule's counters no longer have, after `pfctl -z`.
     pub cleared: Live,
+    /// What of these the tables of its rules have counted already.
+    pub posted: Option<Box<Live>>,
     /// The state of the same flow on the other interface, when both are known.
     pub pair: Option<StateRef>,
     /// Ended; the purge collects it and no packet matches it.
@@ -222,14 +224,47 @@ impl State {
 
     /// What the rule has of this state since its counters were cleared: in, out.
     pub fn counted(&self) -> Live {
+        self.counted_since(&self.cleared)
+    }
+
+    fn counted_since(&self, before: &Live) -> Live {
         let mut live = Live::default();
         for side in 0..2 {
             // Side 0 is the direction of the first packet.
             let at = if self.direction == Direction::In { side } else { 1 - side };
-            live.packets[at] = self.packets[side] - self.cleared.packets[side];
-            live.bytes[at] = self.bytes[side] - self.cleared.bytes[side];
+            live.packets[at] = self.packets[side] - before.packets[side];
+            live.bytes[at] = self.bytes[side] - before.bytes[side];
         }
         live
+    }
+
+    /// Tells the tables of its rules what it has counted and they do not know.
+    pub fn post_to_tables(&mut self) {
+        if self.tell_tables() {
+            let all = Live { packets: self.packets, bytes: self.bytes };
+            self.posted = Some(Box::new(all));
+        }
+    }
+
+    /// Whether there was a table to tell.
+    fn tell_tables(&self) -> bool {
+        // Anchor rules count in no table.
+        let matches = self.matches.iter().flat_map(|list| list.iter());
+        let rules = [&self.rule].into_iter().chain(matches).filter(|rule| rule.names_tables());
+        let mut counted = None;
+        for rule in rules {
+            let counted = counted.get_or_insert_with(|| {
+                self.counted_since(self.posted.as_deref().unwrap_or(&Live::default()))
+            });
+            // pf looks for the addresses behind the translation; before it, rules may have met
+            // others.
+            let behind = if self.direction == Direction::In { Side::Stack } else { Side::Wire };
+            let ends = [behind, behind.other()].map(|side| self.ends(side));
+            rule.count_in_tables(|table, end, negated, used| {
+                table.count_state(ends.map(|ends| ends[end].0), negated, used, counted);
+            });
+        }
+        counted.is_some()
     }
 
     /// Forgets what the rule has of this state, for `pfctl -z`.
@@ -253,6 +288,7 @@ impl State {
     pub fn retire(&self) {
         let counted = self.counted();
         self.rules().for_each(|rule| rule.counters.retire(&counted));
+        self.tell_tables();
         if let Some(source) = &self.source {
             source.retire(&counted);
         }
