@@ -430,7 +430,7 @@ impl Engine {
         if tags.len() > KEPT {
             let mut carried: BTreeSet<Tag> = old.all_rules().filter_map(|rule| rule.tag).collect();
             for slot in 0..self.store.slots() {
-                carried.extend(self.store.lock(slot).and_then(|state| state.actions.tag));
+                carried.extend(self.store.lock(slot).and_then(|state| state.actions().tag));
             }
             tags.retain(|_, tag| carried.contains(&tag));
         }
