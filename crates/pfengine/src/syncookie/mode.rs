@@ -320,8 +320,7 @@ impl Syncookies {
         if !self.expects_cookies(now) {
             return None;
         }
-        let parity = Code::of_cookie(cookie).parity();
-        let bits = if parity == Parity::Even { 0 } else { 1 };
+        let bits = u64::from(Code::of_cookie(cookie).parity() == Parity::Odd);
         let (epoch, code) = self.epochs.find(now, (bits, 1), |epoch, key| {
             let code = cookie::decode(key, tuple, isn, cookie)?;
             code.is_producible(WscaleCoding::Intended).then_some((epoch, code))
