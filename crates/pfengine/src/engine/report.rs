@@ -36,7 +36,7 @@ impl Engine {
             .zip(sources.into_iter().zip(control.cleared_sources))
             .map(|(counter, (now, before))| (counter, now - before))
             .collect();
-        let cookies = self.syncookies.status();
+        let cookies = self.syncookies.status(now);
         let gauges = &self.store.half_open;
         let pf_states = gauges.pf_states.load(Ordering::Relaxed);
         Info {
