@@ -6,9 +6,9 @@
 
 mod actions;
 mod compile;
+mod decision;
 mod fingerprint;
 mod load;
-mod match_list;
 mod matcher;
 mod program;
 mod rule;
@@ -19,9 +19,9 @@ mod translate;
 mod walk;
 
 pub use actions::Actions;
+pub use decision::{Decision, Decisions};
 pub use fingerprint::Fingerprints;
 pub use load::{LoadedRules, Parts, settle_tables, skipped};
-pub use match_list::{MatchList, MatchLists};
 pub use matcher::{PacketView, Surroundings};
 pub use program::{Rulesets, settle_anchors};
 pub use rule::{Live, LoadedRule};
