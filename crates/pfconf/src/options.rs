@@ -184,11 +184,11 @@ impl Settings {
         };
         let names = match world.dialect {
             Dialect::OpenBsd => DebugLevel::NAMES,
-            Dialect::FreeBsd => DebugLevel::FREEBSD_NAMES,
+            Dialect::FreeBsd | Dialect::MacOs => DebugLevel::FREEBSD_NAMES,
         };
         let level = match world.dialect {
             Dialect::OpenBsd => DebugLevel::from_name(&name),
-            Dialect::FreeBsd => {
+            Dialect::FreeBsd | Dialect::MacOs => {
                 names.iter().find(|(known, _)| *known == name).map(|&(_, level)| level)
             }
         };

@@ -452,6 +452,10 @@ impl<'a> Reader<'a> {
             Rule::filter | Rule::anchor | Rule::antispoof => Section::Filtering,
             Rule::ether_rule | Rule::ether_anchor => Section::Ethernet,
             Rule::scrub_rule => Section::Normalization,
+            // macOS takes anchors for dummynet anywhere: programs put them at the end of the file.
+            Rule::macos_anchor if parts.iter().any(|p| p.as_rule() == Rule::kw_scrub_anchor) => {
+                Section::Normalization
+            }
             Rule::altq | Rule::altq_queue => Section::Queueing,
             Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => Section::Translation,
             Rule::setting => {
@@ -541,7 +545,11 @@ impl<'a> Reader<'a> {
                 }
                 Ok(())
             }
-            Rule::scrub_rule | Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => {
+            Rule::scrub_rule
+            | Rule::nat_rule
+            | Rule::binat_rule
+            | Rule::translation_anchor
+            | Rule::macos_anchor => {
                 let context = self.context();
                 let spec = match entry {
                     Rule::scrub_rule => freebsd::scrub(context, statement, parts),

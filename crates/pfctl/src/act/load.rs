@@ -129,10 +129,10 @@ fn dialect(session: &mut Session<'_, '_>, file: &str, text: &str) -> Dialect {
     }
     let (found, word) = pfconf::detect(text);
     // OpenBSD's is the usual one; nothing may be added to what its pfctl says.
-    if let (Dialect::FreeBsd, Some(word), true) = (found, word, session.flags.verbosity > 0) {
-        let file = printable(file);
+    if let (true, Some(word), true) = (found.is_freebsd(), word, session.flags.verbosity > 0) {
+        let (file, system) = (printable(file), found.system());
         session.console.warn(format_args!(
-            "{file}: read as rules of FreeBSD because of '{word}'; --dialect openbsd reads it otherwise"
+            "{file}: read as rules of {system} because of '{word}'; --dialect openbsd reads it otherwise"
         ));
     }
     found

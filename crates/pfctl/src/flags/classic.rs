@@ -306,12 +306,11 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
 }
 
 fn dialect(name: &str) -> Result<Option<Dialect>, FlagError> {
-    match name {
-        "auto" => Ok(None),
-        "openbsd" => Ok(Some(Dialect::OpenBsd)),
-        "freebsd" => Ok(Some(Dialect::FreeBsd)),
+    match (name, Dialect::from_word(name)) {
+        ("auto", _) => Ok(None),
+        (_, Some(dialect)) => Ok(Some(dialect)),
         _ => {
-            let text = format!("Unknown dialect '{name}': it is auto, openbsd or freebsd");
+            let text = format!("Unknown dialect '{name}': it is auto, openbsd, freebsd or macos");
             Err(FlagError::Explained(text))
         }
     }
@@ -438,7 +437,7 @@ mod tests {
             ("-F all -i tun0", "don't specify an interface with -Fall"),
             ("--errors loud -e", "Unknown error form 'loud': it is classic or pretty"),
             ("--format xml -n", "Unknown output form 'xml': it is text, json, sarif or github"),
-            ("--dialect plan9 -n", "Unknown dialect 'plan9': it is auto, openbsd or freebsd"),
+            ("--dialect plan9 -n", "Unknown dialect 'plan9': it is auto, openbsd, freebsd or macos"),
         ] {
             assert_eq!(call(line), Err(FlagError::Explained(text.to_owned())), "{line}");
         }

@@ -166,7 +166,7 @@ pub const FLAGS: &[Flag] = &[
     refused('x', Some("level"), "the daemon has no debug levels"),
     switch('z', "Clear the counters of the rules"),
     long("config", Some("file"), "Take interfaces from this file when no daemon can be asked"),
-    long("dialect", Some("name"), "Whose pf.conf the rules are: auto, openbsd or freebsd"),
+    long("dialect", Some("name"), "Whose pf.conf the rules are: auto, openbsd, freebsd or macos"),
     long("env", Some("folder"), "With -n: the machine of this folder instead of this one"),
     long("errors", Some("form"), "Form of messages about the rules: classic or pretty"),
     long("explain", Some("code"), "Explain the messages with a code such as PF0011"),
