@@ -15,6 +15,7 @@ fn read(text: &str, facts: &Facts) -> Compiled {
         dialect: pfconf::detect(text).0,
         listing: Listing::Rules,
         optimize: Optimization { level: Some(Level::None), ..Default::default() },
+        parts: pfconf::Parts::ALL,
     };
     compile(&Input { name: "fuzz", text }, &options)
 }

@@ -58,6 +58,12 @@ impl Dialect {
         }
     }
 
+    /// Whether it is the one that counts when nobody says otherwise.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether it is FreeBSD's or has come from it.
     #[must_use]
     pub const fn is_freebsd(self) -> bool {

@@ -3,11 +3,13 @@
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`, sbin/pfctl/parse.y `parse_config`,
 //! `pfctl_load_anchors`.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use pfapi::check::{CheckedRuleset, Mistake, Place, check};
 use pfapi::facts::Facts;
 use pfapi::limit::Limit;
+use pfapi::load::{Given, Part, Parts};
 use pfapi::ruleset::{AnchorRuleset, Draft, EtherRule, Options, Rule, TableDef};
 
 use crate::Input;
@@ -16,7 +18,7 @@ use crate::diag::{Code, Diagnostic, Severity, SourceText};
 use crate::dialect::Dialect;
 use crate::lines::Lines;
 use crate::md5::md5;
-use crate::optimize::{Optimization, Optimizer};
+use crate::optimize::{Level, Optimization, Optimizer};
 use crate::print;
 use crate::queues;
 use crate::reader::{Load, Reader, Shared};
@@ -45,6 +47,8 @@ pub struct CompileOptions<'a> {
     pub listing: Listing,
     /// How rules are optimized.
     pub optimize: Optimization<'a>,
+    /// What of the file counts; mistakes are told wherever they are.
+    pub parts: Parts,
 }
 
 /// What is printed of a file.
@@ -73,6 +77,8 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
     pub unused: Vec<String>,
+    /// The settings that the file names, for `pfctl -m`.
+    pub given: Given,
 }
 
 /// Reads a whole file, and those that it includes and loads.
@@ -97,21 +103,28 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
         unused: std::mem::take(&mut main.unused),
+        given: Given::default(),
     };
     if has_errors(&compiled) {
         return compiled;
     }
     match queues::tree(&shared.queues) {
-        Ok(lines) => compiled.listing.extend(lines),
+        Ok(lines) if options.parts.has(Part::Queues) => compiled.listing.extend(lines),
+        Ok(_) => {}
         Err(text) => {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Queue, text));
             return compiled;
         }
     }
-    let settings = main.settings.finish();
+    let settings;
+    (settings, compiled.given) = main.settings.finish();
     let tables = unique(main.tables);
     leave_room(&mut shared.automatic, &settings, &tables);
-    let level = shared.optimize.unwrap_or_default();
+    let level = level(&shared, options.parts);
+    main.rules = select(main.rules, options.parts, &mut shared.automatic);
+    if !options.parts.is_all() {
+        main.ether.clear();
+    }
     let mut optimizer = Optimizer::new(level, options);
     let unsettled = Unsettled { rules: main.rules, ether: &main.ether };
     let Some(rules) = compiled.rules(unsettled, &mut optimizer, &mut shared.automatic, options)
@@ -123,6 +136,13 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     }
     if has_errors(&compiled) {
         return compiled;
+    }
+    if !options.parts.has(Part::Queues) {
+        shared.queues.clear();
+        shared.altq = crate::altq::Plan::default();
+    }
+    if !options.parts.has(Part::Filter) {
+        shared.limiters = crate::limiters::Limiters::default();
     }
     let automatic = std::mem::take(&mut shared.automatic.made);
     let mut anchors = Vec::new();
@@ -178,6 +198,37 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         }
     }
     compiled
+}
+
+/// How rules are optimized. Tables are made of rules only where tables are loaded.
+fn level(shared: &Shared, parts: Parts) -> Level {
+    if parts.has(Part::Tables) { shared.optimize.unwrap_or_default() } else { Level::None }
+}
+
+/// The rules that count, at every depth. Tables that pfctl has made stay while such a rule names
+/// them.
+fn select(mut rules: Vec<Rule>, parts: Parts, tables: &mut AutoTables) -> Vec<Rule> {
+    fn retain(rules: &mut Vec<Rule>, parts: Parts) {
+        rules.retain(|rule| parts.has(Part::of(rule.kind)));
+        for anchor in rules.iter_mut().filter_map(|rule| rule.anchor.as_mut()) {
+            anchor.rules.iter_mut().for_each(|rules| retain(rules, parts));
+        }
+    }
+    fn names<'r>(rules: &'r [Rule], found: &mut BTreeSet<&'r str>) {
+        for rule in rules {
+            found.extend(rule.tables());
+            if let Some(below) = rule.anchor.as_ref().and_then(|anchor| anchor.rules.as_ref()) {
+                names(below, found);
+            }
+        }
+    }
+    if !parts.is_all() {
+        retain(&mut rules, parts);
+        let mut named = BTreeSet::new();
+        names(&rules, &mut named);
+        tables.made.retain(|table| named.contains(table.name.as_str()));
+    }
+    rules
 }
 
 const fn first_four([a, b, c, d, ..]: [u8; 16]) -> [u8; 4] {
@@ -250,7 +301,11 @@ fn load_anchor(
     if failed {
         return None;
     }
-    let unsettled = Unsettled { rules: found.rules, ether: &found.ether };
+    let all = select(found.rules, options.parts, &mut shared.automatic);
+    if !options.parts.is_all() {
+        found.ether.clear();
+    }
+    let unsettled = Unsettled { rules: all, ether: &found.ether };
     let rules = compiled.rules(unsettled, optimizer, &mut shared.automatic, options)?;
     let mut tables: Vec<TableDef> =
         unique(found.tables).into_iter().map(|(_, table)| table).collect();
@@ -265,6 +320,7 @@ impl<'a> CompileOptions<'a> {
             sources: self.sources,
             numeric_only: self.numeric_only,
             dialect: self.dialect,
+            parts: self.parts,
         }
     }
 }

@@ -72,6 +72,7 @@ pub use dialect::{Dialect, detect};
 pub use fingerprint::{FingerprintMistake, Fingerprints, OsMatch};
 pub use lines::Lines;
 pub use optimize::{Counted, Level, Optimization};
+pub use pfapi::load::{Given, Part, Parts};
 pub use port_names::name_ports;
 pub use source::{BuiltinSources, NoSources, Sources};
 pub use span::Span;

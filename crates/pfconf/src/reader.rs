@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use pfapi::load::Part;
 use pfapi::ruleset::{EtherRule, QueueDef, Rule as Finished, TableDef};
 
 use crate::address::World;
@@ -370,6 +371,9 @@ impl<'a> Reader<'a> {
     }
 
     fn add_table(&mut self, statement: &Statement, found: TableDef, line: &str) {
+        if !self.world.parts.has(Part::Tables) {
+            return;
+        }
         self.listing.push(line);
         let start = statement.locate(0, 0).span.start;
         let span = Span::new(start.min(statement.end), statement.end);
@@ -602,7 +606,9 @@ impl<'a> Reader<'a> {
             let spec = altq::read_queue(statement, parts)?;
             self.shared.altq.queue(&spec, &mut lines)
         };
-        self.listing.extend(lines);
+        if self.world.parts.has(Part::Queues) {
+            self.listing.extend(lines);
+        }
         let whole = statement.locate(0, statement.text.trim_end().len());
         let mut troubles = troubles.into_iter().peekable();
         while let Some(trouble) = troubles.next() {
@@ -633,8 +639,10 @@ impl<'a> Reader<'a> {
             fingerprints,
         };
         let faults = expand(self.world, spec, target);
-        let tables = self.shared.automatic.made[made..].iter().map(crate::print::table);
-        self.listing.extend(tables);
+        if self.world.parts.has(Part::of(spec.rule.kind)) {
+            let tables = self.shared.automatic.made[made..].iter().map(crate::print::table);
+            self.listing.extend(tables);
+        }
         for diagnostic in faults.into_diagnostics(spec) {
             self.report(diagnostic);
         }

@@ -141,6 +141,7 @@ pub fn compile_with(text: &str, dialect: Dialect, optimize: Option<Level>) -> Co
         dialect,
         listing: Listing::Rules,
         optimize: Optimization { level: optimize, ..Optimization::default() },
+        parts: pfconf::Parts::ALL,
     };
     compile(&Input { name: "stdin", text }, &options)
 }

@@ -12,7 +12,7 @@ const NOWHERE: &str = "/nonexistent/pfd.sock";
 fn no_argument_shows_the_usage() {
     let outcome = pfctl(&[], "");
     assert_eq!((outcome.code, outcome.out.as_str()), (1, ""));
-    assert!(outcome.err.starts_with("usage: pfctl [-dehNnPqrvz] "), "{}", outcome.err);
+    assert!(outcome.err.starts_with("usage: pfctl [-AdehmNnOPqrvz] "), "{}", outcome.err);
     assert_eq!(pfctl(&["-h"], ""), outcome);
     let unknown = pfctl(&["-y"], "");
     assert_eq!(unknown.err, format!("pfctl: unknown option -- y\n{}", outcome.err));
@@ -112,8 +112,11 @@ fn compile_writes_the_requests_of_a_load() {
     assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
     let requests: Vec<Request> =
         outcome.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [Request::AddOptions { ticket: 0, .. }, Request::AddRules { ticket: 0, rules, .. }] =
-        requests.as_slice()
+    let [
+        Request::Begin { .. },
+        Request::AddOptions { ticket: 0, given: None, .. },
+        Request::AddRules { ticket: 0, rules, .. },
+    ] = requests.as_slice()
     else {
         panic!("{requests:?}");
     };
