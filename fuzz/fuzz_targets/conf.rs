@@ -4,15 +4,17 @@
 
 use libfuzzer_sys::fuzz_target;
 use pfapi::facts::Facts;
-use pfconf::{BuiltinSources, CompileOptions, Compiled, Input, Level, Listing, Optimization, compile};
+use pfconf::{
+    BuiltinSources, CompileOptions, Compiled, Dialect, Input, Level, Listing, Optimization, compile,
+};
 
-fn read(text: &str, facts: &Facts) -> Compiled {
+fn read(text: &str, dialect: Dialect, facts: &Facts) -> Compiled {
     let options = CompileOptions {
         facts,
         sources: &BuiltinSources,
         defines: &[],
         numeric_only: true,
-        dialect: pfconf::detect(text).0,
+        dialect: dialect,
         listing: Listing::Rules,
         optimize: Optimization { level: Some(Level::None), ..Default::default() },
         parts: pfconf::Parts::ALL,
@@ -22,7 +24,8 @@ fn read(text: &str, facts: &Facts) -> Compiled {
 
 fuzz_target!(|text: &str| {
     let facts = Facts::default();
-    let compiled = read(text, &facts);
+    let dialect = pfconf::detect(text).0;
+    let compiled = read(text, dialect, &facts);
     let Some(ruleset) = compiled.ruleset else {
         assert!(!compiled.diagnostics.is_empty(), "refused without a word");
         for diagnostic in &compiled.diagnostics {
@@ -32,7 +35,7 @@ fuzz_target!(|text: &str| {
         return;
     };
     let print = |rules: &pfapi::check::CheckedRuleset| {
-        rules.rules().map(|rule| pfconf::print::rule(rule) + "\n").collect::<String>()
+        rules.rules().map(|rule| pfconf::print::rule_in(rule, dialect) + "\n").collect::<String>()
     };
     // What `divert-packet` adds to a rule hangs on `set reassemble`, which rules do not show, and
     // inline anchors are more than their first line.
@@ -45,7 +48,7 @@ fuzz_target!(|text: &str| {
     if printed.contains("! any") {
         return;
     }
-    let again = read(&printed, &facts);
+    let again = read(&printed, dialect, &facts);
     let reread = again.ruleset.unwrap_or_else(|| panic!("its own print is refused:\n{printed}"));
     assert_eq!(print(&reread), printed);
 });
