@@ -3,10 +3,9 @@
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`, sbin/pfctl/parse.y `parse_config`,
 //! `pfctl_load_anchors`.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use pfapi::check::{CheckedRuleset, Mistake, Place, check};
+use pfapi::check::{CheckedRuleset, Mistake, Place, RuleError, check};
 use pfapi::facts::Facts;
 use pfapi::limit::Limit;
 use pfapi::load::{Given, Part, Parts};
@@ -18,7 +17,8 @@ use crate::diag::{Code, Diagnostic, Severity, SourceText};
 use crate::dialect::Dialect;
 use crate::lines::Lines;
 use crate::md5::md5;
-use crate::optimize::{Level, Optimization, Optimizer};
+use crate::optimize::{Optimization, Optimizer};
+use crate::parts::{level, select};
 use crate::print;
 use crate::queues;
 use crate::reader::{Load, Reader, Shared};
@@ -174,61 +174,9 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let last_table = draft.tables.last().map(|&(span, _)| span);
     match check(draft) {
         Ok(checked) => compiled.ruleset = Some(checked),
-        Err(errors) => {
-            let lines = crate::span::LineIndex::new(input.text);
-            for error in errors {
-                let code = match error.mistake {
-                    Mistake::Limit { .. } | Mistake::TooManyRules { .. } => Code::TooMany,
-                    Mistake::Watermarks => Code::Syncookies,
-                    _ => Code::Table,
-                };
-                let mut diagnostic = Diagnostic::error(code, error.mistake.to_string());
-                let mut line = 0;
-                let at = match error.at {
-                    Some(Place::Table(span)) => Some(span),
-                    Some(Place::Rule(_)) => None,
-                    None => last_table,
-                };
-                if let Some(span) = at {
-                    line = lines.line(span.start);
-                    diagnostic = diagnostic.at_span(span, "here");
-                }
-                compiled.diagnostics.push(diagnostic.place(input.name, line));
-            }
-        }
+        Err(errors) => compiled.refused(input, errors, last_table),
     }
     compiled
-}
-
-/// How rules are optimized. Tables are made of rules only where tables are loaded.
-fn level(shared: &Shared, parts: Parts) -> Level {
-    if parts.has(Part::Tables) { shared.optimize.unwrap_or_default() } else { Level::None }
-}
-
-/// The rules that count, at every depth. Tables that pfctl has made stay while such a rule names
-/// them.
-fn select(mut rules: Vec<Rule>, parts: Parts, tables: &mut AutoTables) -> Vec<Rule> {
-    fn retain(rules: &mut Vec<Rule>, parts: Parts) {
-        rules.retain(|rule| parts.has(Part::of(rule.kind)));
-        for anchor in rules.iter_mut().filter_map(|rule| rule.anchor.as_mut()) {
-            anchor.rules.iter_mut().for_each(|rules| retain(rules, parts));
-        }
-    }
-    fn names<'r>(rules: &'r [Rule], found: &mut BTreeSet<&'r str>) {
-        for rule in rules {
-            found.extend(rule.tables());
-            if let Some(below) = rule.anchor.as_ref().and_then(|anchor| anchor.rules.as_ref()) {
-                names(below, found);
-            }
-        }
-    }
-    if !parts.is_all() {
-        retain(&mut rules, parts);
-        let mut named = BTreeSet::new();
-        names(&rules, &mut named);
-        tables.made.retain(|table| named.contains(table.name.as_str()));
-    }
-    rules
 }
 
 const fn first_four([a, b, c, d, ..]: [u8; 16]) -> [u8; 4] {
@@ -332,6 +280,30 @@ struct Unsettled<'a> {
 }
 
 impl Compiled {
+    /// Tells what the check of the whole ruleset has found.
+    fn refused(&mut self, input: &Input, errors: Vec<RuleError<Span>>, last_table: Option<Span>) {
+        let lines = crate::span::LineIndex::new(input.text);
+        for error in errors {
+            let code = match error.mistake {
+                Mistake::Limit { .. } | Mistake::TooManyRules { .. } => Code::TooMany,
+                Mistake::Watermarks => Code::Syncookies,
+                _ => Code::Table,
+            };
+            let mut diagnostic = Diagnostic::error(code, error.mistake.to_string());
+            let mut line = 0;
+            let at = match error.at {
+                Some(Place::Table(span)) => Some(span),
+                Some(Place::Rule(_)) => None,
+                None => last_table,
+            };
+            if let Some(span) = at {
+                line = lines.line(span.start);
+                diagnostic = diagnostic.at_span(span, "here");
+            }
+            self.diagnostics.push(diagnostic.place(input.name, line));
+        }
+    }
+
     /// Settles and lists a ruleset; `None` when a name is too long, which is told.
     fn rules(
         &mut self,

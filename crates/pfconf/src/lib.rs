@@ -41,6 +41,7 @@ pub mod names;
 mod optimize;
 mod options;
 mod parser;
+mod parts;
 mod plain_list;
 mod pool;
 mod port_names;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use pfconf::syntax::{Node, SyntaxOptions, parse};
-use pfconf::{Code, Dialect, Input};
+use pfconf::{Code, Input};
 
 mod common;
 use common::{TestSources, compile_in, golden_files, root};

@@ -242,7 +242,7 @@ fn classic(matches: &ArgMatches, letters: Letters) -> Result<Classic, FlagError>
         (Part::Filter, freebsd && given("R")),
     ];
     let parts =
-        Parts::from_iter(selected.into_iter().filter(|&(_, given)| given).map(|(part, _)| part));
+        selected.into_iter().filter(|&(_, given)| given).map(|(part, _)| part).collect::<Parts>();
     let classic = Classic {
         disable: given("d"),
         enable: given("e"),

@@ -129,6 +129,23 @@ fn compile_writes_the_requests_of_a_load() {
 }
 
 #[test]
+fn macros_that_nothing_uses_are_told_when_asked_twice() {
+    let text = "used = \"80\"\nspare = \"81\"\nlater = \"82\"\n\
+                pass proto tcp to port $used\nspare = \"83\"\n";
+    let check = |flags: &str| {
+        let args = ["-p", "/nonexistent/pfd.sock", "-D", "given=1", flags, "-f", "-"];
+        let outcome = pfctl(&args, text);
+        assert_eq!(outcome.code, 0, "{flags}");
+        outcome.err
+    };
+    let told = ["given", "later", "spare"];
+    let told = told.map(|name| format!("warning: macro '{name}' not used\n")).concat();
+    assert_eq!(check("-nvv"), told);
+    assert_eq!(check("-nv"), "");
+    assert_eq!(check("-n"), "");
+}
+
+#[test]
 fn closed_pipe_ends_quietly() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_pfctl"))
         .args(["completions", "bash"])

@@ -147,7 +147,7 @@ fn what_a_load_leaves_out_stays() {
     let fixture = Fixture::new();
     let mut client = fixture.client("pfd.sock");
     let mut load = |parts: &[Part], rules: Vec<(&str, Rule)>, options: Options, given| {
-        let parts = Parts::from_iter(parts.iter().copied());
+        let parts = parts.iter().copied().collect();
         let begin = Request::Begin { anchor: String::new(), dialect: Dialect::FreeBsd, parts };
         let Response::Ticket { ticket } = client.ask(&begin) else { panic!("no ticket") };
         let mut requests = vec![Request::AddOptions { ticket, options: Box::new(options), given }];
