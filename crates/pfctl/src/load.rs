@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use pfapi::check::{CheckedRuleset, LoadParts, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
+use pfapi::load::Part;
 use pfapi::ruleset::{Rule, TableDef, TableEntry};
 use pfconf::{
-    CompileOptions, Compiled, Diagnostic, Dialect, Input, Listing, Optimization, Sources,
+    CompileOptions, Compiled, Diagnostic, Dialect, Given, Input, Listing, Optimization, Parts,
+    Sources,
 };
 
 use crate::client::Client;
@@ -42,6 +44,8 @@ pub struct Setting<'a> {
     pub listing: Listing,
     /// `-o`, and what `-o profile` goes by.
     pub optimize: Optimization<'a>,
+    /// What of the file counts.
+    pub parts: Parts,
 }
 
 /// Compiles `input`. Without errors the ruleset comes back.
@@ -55,6 +59,7 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
         dialect: setting.dialect,
         listing: setting.listing,
         optimize: setting.optimize,
+        parts: setting.parts,
     };
     pfconf::compile(input, &options)
 }
@@ -115,13 +120,33 @@ pub fn defines(words: &[String], console: &mut Console<'_>) -> Vec<(String, Stri
     defines
 }
 
+/// Where a load goes, and what it brings.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// Path of the anchor; empty for the main ruleset.
+    pub anchor: String,
+    /// Everything else stays.
+    pub parts: Parts,
+    /// `-m`: the settings that count.
+    pub given: Option<Given>,
+}
+
+impl Target {
+    /// The frame that begins the load.
+    #[must_use]
+    pub fn begin(&self, dialect: Dialect) -> Request {
+        Request::Begin { anchor: self.anchor.clone(), dialect, parts: self.parts }
+    }
+}
+
 /// The frames of a load between its begin and its commit.
 ///
 /// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
 /// bounds on names that `check` enforces that keeps it below the longest frame.
-pub fn frames(parts: LoadParts, ticket: u32) -> Vec<Request> {
+pub fn frames(parts: LoadParts, given: Option<Given>, ticket: u32) -> Vec<Request> {
     let LoadParts { options, tables, rulesets, fingerprints } = parts;
-    let mut frames = vec![Request::AddOptions { ticket, options: Box::new(options) }];
+    let (options, given) = (Box::new(options), given.map(Box::new));
+    let mut frames = vec![Request::AddOptions { ticket, options, given }];
     for (anchor, tables) in tables {
         for tables in table_parts(tables) {
             frames.push(Request::AddTables { ticket, anchor: anchor.clone(), tables });
@@ -190,24 +215,25 @@ pub fn refuse_unsupported(ruleset: &CheckedRuleset) -> Result<(), Error> {
     Err(Error::Plain(format!("rules not loaded: {}", lines.join("; "))))
 }
 
-/// Loads a ruleset into an anchor, or as the main one: nothing is in force before the last step, and a failure leaves the old rules.
+/// Loads a ruleset into an anchor, or as the main one: nothing is in force before the last step,
+/// and a failure leaves the old rules.
 ///
 /// # Errors
 /// What the engine cannot evaluate, a broken connection, or the daemon's refusal.
-pub fn transact(client: &mut Client, ruleset: CheckedRuleset, anchor: &str) -> Result<(), Error> {
+pub fn transact(client: &mut Client, ruleset: CheckedRuleset, target: Target) -> Result<(), Error> {
     refuse_unsupported(&ruleset)?;
-    let mut parts = ruleset.into_parts();
-    let names_systems = |rule: &Rule| rule.os.is_some();
-    let asks = parts.rulesets.iter().flat_map(|(_, rules)| rules).any(names_systems);
-    if !anchor.is_empty() && !asks {
-        // The database belongs to the main ruleset, unless this one must have it.
-        parts.fingerprints = None;
-    }
-    let ticket = match client.call(&Request::Begin { anchor: anchor.to_owned() })? {
+    let ticket = match client.call(&target.begin(ruleset.dialect()))? {
         Response::Ticket { ticket } => ticket,
         other => return Err(Error::from_answer(other, "begin")),
     };
-    for frame in frames(parts, ticket) {
+    let mut parts = ruleset.into_parts();
+    let names_systems = |rule: &Rule| rule.os.is_some();
+    let asks = parts.rulesets.iter().flat_map(|(_, rules)| rules).any(names_systems);
+    if !asks && (!target.anchor.is_empty() || !target.parts.has(Part::Filter)) {
+        // The database belongs to the main rules, unless these must have it.
+        parts.fingerprints = None;
+    }
+    for frame in frames(parts, target.given, ticket) {
         match client.call(&frame)? {
             Response::Done => {}
             other => {
@@ -285,7 +311,7 @@ mod tests {
             table("small", Some(3)),
         ];
         let rules = vec![Rule::new(Action::Pass); 1025];
-        let frames = frames(ruleset(tables.clone(), rules).into_parts(), 9);
+        let frames = frames(ruleset(tables.clone(), rules).into_parts(), None, 9);
         let mut seen: Vec<TableDef> = Vec::new();
         let mut rule_counts = Vec::new();
         for frame in &frames {
@@ -315,7 +341,7 @@ mod tests {
 
     #[test]
     fn empty_ruleset_is_its_options() {
-        assert_eq!(frames(ruleset(vec![], vec![]).into_parts(), 0).len(), 1);
+        assert_eq!(frames(ruleset(vec![], vec![]).into_parts(), None, 0).len(), 1);
     }
 
     #[test]
@@ -327,7 +353,8 @@ mod tests {
         let high = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
         rule.from.addr = AddrMatch::Range(low, high);
         rule.to.addr = AddrMatch::Table("\\".repeat(31));
-        for frame in frames(ruleset(vec![], vec![rule; ITEMS_PER_FRAME]).into_parts(), u32::MAX) {
+        let rules = ruleset(vec![], vec![rule; ITEMS_PER_FRAME]).into_parts();
+        for frame in frames(rules, None, u32::MAX) {
             assert!(serde_json::to_vec(&frame).unwrap().len() < FRAME_MAX);
         }
     }

@@ -11,7 +11,8 @@ use pfapi::control::{RuleReport, TableReport};
 use pfapi::facts::Facts;
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart, Rule};
 
-use pfconf::name_ports;
+use pfconf::print::rule_in;
+use pfconf::{Dialect, name_ports};
 
 use crate::console::printable;
 use crate::sources::SystemSources;
@@ -112,6 +113,8 @@ pub struct Style<'a> {
     pub sizes: &'a Sizes,
     /// Where names of ports come from, with `-P`.
     pub ports: Option<&'a SystemSources>,
+    /// Whose form the rules have.
+    pub dialect: Dialect,
 }
 
 /// Where a rule stands.
@@ -136,10 +139,10 @@ pub fn print(
     Place { path, indent, opens }: Place<'_>,
 ) -> io::Result<()> {
     let mut rule = if style.verbosity > 1 {
-        let rule = style.sizes.annotate(&report.rule, path);
-        format!("@{} {}", report.number, pfconf::print::rule(&rule))
+        let annotated = style.sizes.annotate(&report.rule, path);
+        format!("@{} {}", report.number, rule_in(&annotated, style.dialect))
     } else {
-        pfconf::print::rule(&report.rule)
+        rule_in(&report.rule, style.dialect)
     };
     if let Some(ports) = style.ports {
         rule = name_ports(&rule, ports);
@@ -214,8 +217,8 @@ mod tests {
 
     fn text(report: &RuleReport, verbosity: u8, sizes: &Sizes) -> String {
         let mut out = Vec::new();
-        let place = Place { path: "", indent: "", opens: false };
-        print(&mut out, report, &Style { verbosity, sizes, ports: None }, place).unwrap();
+        let style = Style { verbosity, sizes, ports: None, dialect: Dialect::OpenBsd };
+        print(&mut out, report, &style, Place { path: "", indent: "", opens: false }).unwrap();
         String::from_utf8(out).unwrap()
     }
 
