@@ -189,7 +189,7 @@ fn actions_have_a_fixed_order() {
         .collect();
     assert_eq!(
         names.join(" "),
-        "disable rules clear-rule-counters flush flush flush flush flush flush kill-states facts \
+        "disable rules clear-rule-counters flush flush flush flush flush flush flush kill-states facts \
          begin add-options add-rules commit enable"
     );
     assert_eq!(
