@@ -170,6 +170,12 @@ fn restore(place: Place, values: &[(&str, String)]) -> Result<(), String> {
 }
 
 impl Case {
+    /// Whether the firewall is to change addresses, so that plain forwarding cannot do the same.
+    #[must_use]
+    pub const fn is_translated(&self) -> bool {
+        self.translated.is_some()
+    }
+
     fn call(&self) -> Call {
         let server = if self.v6 { format!("[{}]:80", SERVER.v6()) } else { SERVER.v4() + ":80" };
         let listen: SocketAddr = server.parse().expect("an address of the lab");

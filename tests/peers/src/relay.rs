@@ -25,6 +25,8 @@ use crate::place::{self, FAR, at, named};
 pub const FAR_ADDRESS: [u8; 4] = [10, 77, 1, 65];
 /// Packets in one direction that wait to be delivered; more are lost, as on a line that is full.
 const QUEUE_MAX: usize = 20_000;
+/// Packets that each device holds until a thread reads them; what it loses is not counted.
+const DEVICE_QUEUE: usize = 10_000;
 /// Longest that a packet is held back so that later ones overtake it.
 const HELD_BACK: Duration = Duration::from_micros(1500);
 
@@ -91,9 +93,9 @@ impl Relay {
         for arguments in [
             format!("-n {far} link set lo up"),
             format!("-n {far} addr add {a}.{b}.{c}.{d}/32 dev {}", FAR.interface),
-            format!("-n {far} link set {} up", FAR.interface),
+            format!("-n {far} link set {} up txqueuelen {DEVICE_QUEUE}", FAR.interface),
             format!("-n {far} route add default dev {}", FAR.interface),
-            format!("-n {} link set relay1 up", CLIENT.namespace),
+            format!("-n {} link set relay1 up txqueuelen {DEVICE_QUEUE}", CLIENT.namespace),
             format!("-n {} route add {a}.{b}.{c}.{d}/32 dev relay1", CLIENT.namespace),
         ] {
             checked("ip", arguments.split_whitespace())?;

@@ -219,18 +219,21 @@ impl Report {
         }
     }
 
-    /// Head of a table of transfers.
-    #[expect(clippy::unused_self, reason = "one way to print for all parts")]
-    pub fn transfers_head(&self, name: &str) {
-        println!("{name}: every octet compared");
-        println!(
-            "  {:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>12} {:>9}",
-            "", "up Mbit/s", "of calm", "down", "of calm", "lost", "SACK blocks", "sent again"
-        );
-    }
-
     /// A table of transfers.
     pub fn transfers(&mut self, name: &str, transfers: Vec<Transfer>) {
+        println!("{name}");
+        println!(
+            "  {:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>12} {:>9}",
+            "",
+            "up Mbit/s",
+            "of calm",
+            "down",
+            "of calm",
+            "MB",
+            "lost",
+            "SACK blocks",
+            "sent again"
+        );
         for middle in Middle::ALL {
             let rate = |way| median_rate(&transfers, middle, way);
             let (Some(up), Some(down)) = (rate(Way::Up), rate(Way::Down)) else { continue };
@@ -241,10 +244,11 @@ impl Report {
             let mine = || transfers.iter().filter(|one| one.middle == middle);
             let sum = |count: fn(&Transfer) -> u64| mine().map(count).sum::<u64>();
             println!(
-                "  {:<12} {up:>9.0} {:>9} {down:>9.0} {:>9} {:>9} {:>12} {:>9}",
+                "  {:<12} {up:>9.0} {:>9} {down:>9.0} {:>9} {:>9} {:>9} {:>12} {:>9}",
                 middle.name(),
                 share(Way::Up, up),
                 share(Way::Down, down),
+                sum(|one| one.octets) / 1_000_000,
                 sum(|one| one.line.lost),
                 sum(|one| one.line.sack_blocks_sent + one.line.sack_blocks_received),
                 sum(|one| u64::from(one.retransmits)),

@@ -48,21 +48,28 @@ pub struct Transfer {
     pub mbit_per_second: f64,
     /// The sequence numbers of the sender passed 2³².
     pub wrapped: bool,
+    /// Connections that failed while one near the wrap was looked for.
+    pub failed_connections: u32,
     /// What the line did.
     pub line: Counts,
     /// Segments that the sender sent again.
     pub retransmits: u32,
 }
 
+/// Longest wait of either end for the other.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// What to send, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
     /// Which way.
     pub way: Way,
-    /// Octets.
+    /// Most octets.
     pub octets: u64,
     /// Whether the sender's sequence numbers are to pass 2³².
     pub wrap: bool,
+    /// No more octets are sent after this time.
+    pub limit: Duration,
     /// How bad the line is.
     pub line: Line,
 }
@@ -85,15 +92,24 @@ fn transfer(middle: Middle, relay: &Relay, job: &Job) -> Result<Transfer, String
     let listener = listen(address)?;
     let mut call = Call::to(address);
     (call.from, call.source) = (FAR, Some(FAR_ADDRESS.into()));
-    call.patience = Duration::from_secs(20);
+    call.patience = PATIENCE;
     if job.wrap && job.way == Way::Up {
         call.begin_at = Some(0_u32.wrapping_sub(NEAR_WRAP));
     }
     // The handshake is measured elsewhere; a lost SYN would only blur what is measured here.
     relay.set(Line { lost_per_mille: 0, late_per_mille: 0, ..job.line });
-    let mut tries = 0;
+    let (mut tries, mut failed) = (0, 0);
     let Pair { client, server, .. } = loop {
-        let pair = connect_to(&listener, &call)?;
+        let pair = match connect_to(&listener, &call) {
+            Ok(pair) => pair,
+            // One of very many connections, each of which uses the ports of others again, may fail;
+            // it is told.
+            Err(_) if job.wrap && failed < 3 => {
+                failed += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if !job.wrap || job.way == Way::Up {
             break pair;
         }
@@ -112,65 +128,83 @@ fn transfer(middle: Middle, relay: &Relay, job: &Job) -> Result<Transfer, String
         Way::Up => (&client, &server),
         Way::Down => (&server, &client),
     };
-    let time = send(from, to, job.octets).map_err(named(&format!("{middle:?}, {:?}", job.way)))?;
+    let (octets, time) = send(from, to, job.octets, job.limit)
+        .map_err(named(&format!("{middle:?}, {:?}", job.way)))?;
     let seconds = time.as_secs_f64();
     Ok(Transfer {
         middle,
         way: job.way,
-        octets: job.octets,
+        octets,
         seconds,
-        mbit_per_second: job.octets as f64 * 8e-6 / seconds,
-        wrapped: job.wrap,
+        mbit_per_second: octets as f64 * 8e-6 / seconds,
+        wrapped: job.wrap && octets > u64::from(NEAR_WRAP),
+        failed_connections: failed,
         line: relay.take_counts(),
         retransmits: tcp::End::of(from).map_err(named("TCP_INFO"))?.retransmits,
     })
 }
 
-/// Sends octets that nobody can guess and compares every one of them where they arrive.
-fn send(mut from: &TcpStream, mut to: &TcpStream, octets: u64) -> io::Result<Duration> {
+/// Sends octets that nobody can guess and compares every one of them where they arrive. Returns how
+/// many there were and how long it took.
+fn send(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    most: u64,
+    limit: Duration,
+) -> io::Result<(u64, Duration)> {
     let start = Instant::now();
-    thread::scope(|scope| {
+    let octets = thread::scope(|scope| {
         let writing = scope.spawn(move || {
             let mut stream = Stream::new();
             let mut buffer = vec![0; CHUNK];
-            let mut left = octets;
-            while left > 0 {
-                let length = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
+            let mut sent = 0;
+            while sent < most && start.elapsed() < limit {
+                let length = CHUNK.min(usize::try_from(most - sent).unwrap_or(CHUNK));
                 stream.fill(&mut buffer[..length]);
                 from.write_all(&buffer[..length])?;
-                left -= length as u64;
+                sent += length as u64;
             }
-            from.shutdown(std::net::Shutdown::Write)
+            from.shutdown(std::net::Shutdown::Write)?;
+            Ok(sent)
         });
-        let mut stream = Stream::new();
-        let (mut received, mut wanted) = (vec![0; CHUNK], vec![0; CHUNK]);
-        let mut left = octets;
-        let read = loop {
-            let length = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
-            if length == 0 {
-                break match to.read(&mut received[..1]) {
-                    Ok(0) => Ok(()),
-                    Ok(_) => Err(io::Error::other("more octets arrived than were sent")),
-                    Err(error) => Err(error),
-                };
-            }
-            if let Err(error) = to.read_exact(&mut received[..length]) {
-                break Err(error);
-            }
-            stream.fill(&mut wanted[..length]);
-            if received[..length] != wanted[..length] {
-                let at = octets - left;
-                break Err(io::Error::other(format!("octets from {at} on are not what was sent")));
-            }
-            left -= length as u64;
-        };
-        if read.is_err() {
+        let received = compare(&mut to);
+        if received.is_err() {
             let _ = to.shutdown(std::net::Shutdown::Both);
         }
-        let written = writing.join().unwrap_or_else(|_| Err(io::Error::other("writer died")));
-        read.and(written)
+        let sent = writing.join().unwrap_or_else(|_| Err(io::Error::other("writer died")));
+        match (received?, sent?) {
+            (received, sent) if received == sent => Ok(sent),
+            (received, sent) => {
+                Err(io::Error::other(format!("{received} octets arrived of {sent} sent")))
+            }
+        }
     })?;
-    Ok(start.elapsed())
+    Ok((octets, start.elapsed()))
+}
+
+/// Reads to the end; returns how many octets came, all of them the right ones.
+fn compare(from: &mut &TcpStream) -> io::Result<u64> {
+    let mut stream = Stream::new();
+    let (mut received, mut wanted) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut count = 0;
+    loop {
+        // Whole words, so that the stream can go on where it stopped.
+        let mut length = 0;
+        while length < CHUNK {
+            match from.read(&mut received[length..])? {
+                0 => break,
+                more => length += more,
+            }
+        }
+        stream.fill(&mut wanted[..length]);
+        if received[..length] != wanted[..length] {
+            return Err(io::Error::other(format!("octets from {count} on are not what was sent")));
+        }
+        count += length as u64;
+        if length < CHUNK {
+            return Ok(count);
+        }
+    }
 }
 
 /// The same pseudo-random octets at both ends.
