@@ -17,6 +17,10 @@ S44:64:1:60:M*,S,T,N,W7:Linux:4.19 and newer::Linux 4.19 and newer
 S44:64:1:60:M*,S,T,N,W8:Linux:4.19 and newer::Linux with a larger receive buffer
 S44:64:1:60:M*,S,T,N,W9:Linux:4.19 and newer::Linux with a larger receive buffer
 S44:64:1:60:M*,S,T,N,W10:Linux:4.19 and newer::Linux with a larger receive buffer
+S45:64:1:60:M*,S,T,N,W7:Linux:4.19 and newer::Linux with an MSS of 1440, as over IPv6
+S45:64:1:60:M*,S,T,N,W8:Linux:4.19 and newer::Linux over IPv6, larger receive buffer
+S45:64:1:60:M*,S,T,N,W9:Linux:4.19 and newer::Linux over IPv6, larger receive buffer
+S45:64:1:60:M*,S,T,N,W10:Linux:4.19 and newer::Linux over IPv6, larger receive buffer
 S20:64:1:60:M*,S,T,N,W7:Linux:3.x::Linux 2.6.39 to 4.18
 S20:64:1:60:M*,S,T,N,W8:Linux:3.x::Linux 2.6.39 to 4.18
 S10:64:1:60:M*,S,T,N,W7:Linux:3.x::Linux 3.0 to 4.18

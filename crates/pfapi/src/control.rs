@@ -110,6 +110,8 @@ pub enum Request {
     },
     /// `pfctl -s Anchors`
     Anchors,
+    /// `pfctl -s Interfaces`
+    Interfaces,
     /// `pfctl -s states`
     States {
         /// Only states bound to this interface.
@@ -241,8 +243,12 @@ pub enum Flush {
         /// Only states bound to this interface.
         interface: Option<String>,
     },
-    /// Counters of `pfctl -s info`, without the limit counters.
-    Info,
+    /// Counters of `pfctl -s info`, without the limit counters; or those of one interface alone.
+    Info {
+        /// The interface or group.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<String>,
+    },
     /// All source nodes; their states go on untracked.
     Sources,
     /// All tables of a ruleset.
@@ -328,6 +334,11 @@ pub enum Response {
         /// Paths of all anchors, in their order.
         paths: Vec<String>,
     },
+    /// Part of the list of interfaces.
+    Interfaces {
+        /// By name.
+        interfaces: Vec<InterfaceReport>,
+    },
     /// Part of a state list.
     States {
         /// In no particular order.
@@ -408,6 +419,7 @@ impl Response {
         !matches!(
             self,
             Self::Rules { .. }
+                | Self::Interfaces { .. }
                 | Self::States { .. }
                 | Self::Sources { .. }
                 | Self::Tables { .. }
@@ -501,6 +513,60 @@ pub struct Info {
     pub limit_counters: Vec<(LimitCounter, u64)>,
     /// Adaptive syncookies.
     pub syncookies: SyncookieInfo,
+    /// What `set loginterface` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_interface: Option<InterfaceReport>,
+}
+
+/// An interface, or a group of interfaces with what all of them count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceReport {
+    /// Name.
+    pub name: String,
+    /// `set skip`
+    pub skip: bool,
+    /// Seconds since its counters were cleared.
+    pub cleared_s: u64,
+    /// States bound to it; floating ones are bound to `all`.
+    pub states: u64,
+    /// Rules that name it.
+    pub rules: u64,
+    /// Packets and octets.
+    pub traffic: InterfaceTraffic,
+}
+
+/// What has crossed an interface, as IP packets. Source: OpenBSD sys/net/pf_if.c
+/// `pfi_update_status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceTraffic {
+    /// Packets by family (IPv4, IPv6), direction (in, out) and outcome (passed, blocked).
+    pub packets: [[[u64; 2]; 2]; 2],
+    /// Octets likewise.
+    pub bytes: [[[u64; 2]; 2]; 2],
+}
+
+impl InterfaceTraffic {
+    /// Adds other counts.
+    pub fn add(&mut self, other: &Self) {
+        self.combine(other, u64::wrapping_add);
+    }
+
+    /// Takes counts of before away.
+    pub fn subtract(&mut self, before: &Self) {
+        self.combine(before, u64::wrapping_sub);
+    }
+
+    fn combine(&mut self, other: &Self, combine: impl Fn(u64, u64) -> u64) {
+        for (mine, theirs) in [(&mut self.packets, &other.packets), (&mut self.bytes, &other.bytes)]
+        {
+            let mine = mine.iter_mut().flatten().flatten();
+            for (mine, theirs) in mine.zip(theirs.iter().flatten().flatten()) {
+                *mine = combine(*mine, *theirs);
+            }
+        }
+    }
 }
 
 /// Syncookies as they are now.
@@ -577,6 +643,30 @@ pub struct StateReport {
     pub bytes: [u64; 2],
     /// Rule that made it; `None` when a load has replaced that rule.
     pub rule: Option<u32>,
+    /// Anchor rule around that rule; `None` when there is none, or a load has replaced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<u32>,
+    /// Next hop of `route-to` and its kin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<IpAddr>,
+    /// What sets it apart.
+    #[serde(default)]
+    pub marks: StateMarks,
+}
+
+/// What sets a state apart, as `pfctl -vss` shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "marks of a state, in any combination")]
+pub struct StateMarks {
+    /// `sloppy`
+    pub sloppy: bool,
+    /// `pflow`
+    pub pflow: bool,
+    /// It counts in a source node.
+    pub source_track: bool,
+    /// It keeps an address for its source.
+    pub sticky_address: bool,
 }
 
 /// A source node.

@@ -173,7 +173,7 @@ impl Forwarder {
         self.send_copy(&packet, ports);
         let other = packet.meta.next_hop.filter(|hop| !hop.copy);
         match other {
-            Some(hop) if !self.router.divert(now, &mut packet, hop.addr) => ports.recycle(packet),
+            Some(hop) if !self.router.divert(now, &mut packet, hop) => ports.recycle(packet),
             _ => self.send(packet, ports),
         }
     }
@@ -181,7 +181,7 @@ impl Forwarder {
     /// Sends a copy where `dup-to` says.
     fn send_copy(&self, packet: &Packet, ports: &mut impl Ports) {
         let Some(hop) = packet.meta.next_hop.filter(|hop| hop.copy) else { return };
-        let Some(interface) = self.router.route_of(hop.addr) else {
+        let Some(interface) = self.router.route_of(hop) else {
             return self.router.count(Event::NoRoute);
         };
         let Some(mut copy) = ports.buffer() else { return self.router.count(Event::NoBuffer) };

@@ -9,6 +9,7 @@ mod engine;
 mod environment;
 pub mod fault;
 mod filter;
+mod interface_stats;
 mod nat;
 mod normalize;
 mod output;

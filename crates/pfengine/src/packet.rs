@@ -85,6 +85,8 @@ impl PacketMeta {
 pub struct NextHop {
     /// The router to which it goes.
     pub addr: core::net::IpAddr,
+    /// The interface by which it goes there, whatever the routes say, as in `route-to (em0 addr)`.
+    pub interface: Option<IfIndex>,
     /// Whether only a copy goes there, which is sent as it is (`dup-to`).
     pub copy: bool,
 }

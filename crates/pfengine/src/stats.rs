@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pfapi::reason::{LimitCounter, Reason, TableCounter};
 
+use crate::interface_stats::InterfaceStats;
 use crate::normalize::fragment::cache::Operations;
 
 /// Counters of one worker, or of the control side.
@@ -15,10 +16,12 @@ pub struct Stats {
     reasons: [AtomicU64; Reason::ALL.len()],
     state_table: [AtomicU64; TableCounter::ALL.len()],
     fragment_table: [AtomicU64; TableCounter::ALL.len()],
+    /// By interface.
+    pub interfaces: InterfaceStats,
 }
 
 /// Adds to a counter that only this thread writes.
-fn bump(counter: &AtomicU64, by: u64) {
+pub fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 

@@ -397,7 +397,8 @@ fn what_the_engine_cannot_evaluate_is_refused_and_changes_nothing() {
     let error = router.engine.load(&ruleset, pfengine::Loader::default(), router.now).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "rule 0: `rtable` cannot be used: this router has one routing table, number 0"
+        "rule 0: `rtable` cannot be used: this router has one routing table, number 0; \
+         route-to sends packets another way"
     );
     TALK.connect(&mut router);
 }

@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use pfapi::addr::Prefix;
+use pfapi::addr::{Af, Prefix};
 use pfapi::control::{Info, OTHER_LEVELS, StateReport, TCP_LEVELS, TableTraffic};
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::ruleset::proto;
@@ -10,7 +10,9 @@ use pfapi::units::Direction;
 
 use crate::packet::{End, Packet, Variables};
 use crate::run::{Play, table_name};
-use crate::scenario::{Counter, Expect, Gauge, RuleCounter, StateNumber, StateWanted, TableWanted};
+use crate::scenario::{
+    Counter, Expect, Gauge, InterfaceWanted, RuleCounter, StateNumber, StateWanted, TableWanted,
+};
 
 /// States and rules that are read at a time.
 const READ_MAX: usize = 1_000_000;
@@ -44,6 +46,15 @@ impl Play<'_> {
             Expect::Rule(number, counters) => self.rule(*number, counters),
             Expect::Table(name, wanted) => {
                 wanted.iter().try_for_each(|wanted| self.table(name, wanted))
+            }
+            Expect::Interface(name, wanted) => {
+                wanted.iter().try_for_each(|wanted| self.interface(name, wanted))
+            }
+            Expect::Hostid(wanted) => {
+                must("hostid", *wanted, self.engine.info(self.now).hostid.into())?;
+                let states = self.engine.states(&mut 0, READ_MAX, self.now);
+                let creators = states.iter().map(|state| u64::from(state.creator));
+                creators.into_iter().try_for_each(|got| must("creator of a state", *wanted, got))
             }
             Expect::Event(text) => match self.events.pop_front() {
                 Some(event) if event.contains(text.as_str()) => Ok(()),
@@ -184,6 +195,21 @@ impl Play<'_> {
                 })
             }
         }
+    }
+
+    fn interface(&self, name: &str, wanted: &InterfaceWanted) -> Result<(), String> {
+        let all = self.engine.interfaces(self.now);
+        let found = all.iter().find(|report| report.name == name);
+        let traffic = found.ok_or_else(|| format!("there is no interface {name}"))?.traffic;
+        let (family, side) =
+            (usize::from(wanted.af == Af::Inet6), usize::from(wanted.direction == Direction::Out));
+        let outcome = usize::from(!wanted.passed);
+        let word = if wanted.passed { "passed" } else { "blocked" };
+        let what = format!("{} {:?} {word} of {name}", wanted.af, wanted.direction);
+        let packets = traffic.packets[family][side][outcome];
+        must(&format!("packets {what}"), wanted.packets, packets)?;
+        let bytes = traffic.bytes[family][side][outcome];
+        wanted.bytes.map_or(Ok(()), |wanted| must(&format!("bytes {what}"), wanted, bytes))
     }
 
     /// Counters of a table, or of one of its entries, and when they were cleared.

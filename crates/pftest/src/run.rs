@@ -11,7 +11,7 @@ use pfapi::reason::{LimitCounter, Reason};
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfconf::{BuiltinSources, CompileOptions, Fingerprints, Input, Sources};
 use pfengine::{
-    Batch, Engine, EngineConfig, Loader, Output, Packet as Buffer, Verdict, Way, Worker,
+    Batch, Engine, EngineConfig, Loader, NextHop, Output, Packet as Buffer, Verdict, Way, Worker,
 };
 
 use crate::files::Files;
@@ -363,10 +363,16 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
+    /// The way to another router.
+    fn way_of(&self, hop: NextHop) -> Way {
+        let way = || self.scenario.world.way(hop.addr);
+        hop.interface.map_or_else(way, Way::Interface)
+    }
+
     /// A copy that `dup-to` sends to another router.
-    fn send_copy(&mut self, packet: &Buffer, hop: IpAddr) -> Result<(), String> {
-        let Way::Interface(link) = self.scenario.world.way(hop) else {
-            return Err(format!("there is no route to {hop}"));
+    fn send_copy(&mut self, packet: &Buffer, hop: NextHop) -> Result<(), String> {
+        let Way::Interface(link) = self.way_of(hop) else {
+            return Err(format!("there is no route to {}", hop.addr));
         };
         let octets = packet.data().to_vec();
         self.departures.push_back(Departure { link: Some(link), octets });
@@ -376,9 +382,9 @@ impl<'a> Play<'a> {
     /// A packet that has passed all outbound rules: by its interface, or as they say.
     fn leave(&mut self, packet: &Buffer, link: IfIndex) -> Result<(), String> {
         match packet.meta.next_hop {
-            Some(hop) if hop.copy => self.send_copy(packet, hop.addr)?,
+            Some(hop) if hop.copy => self.send_copy(packet, hop)?,
             Some(hop) => {
-                let Way::Interface(link) = self.scenario.world.way(hop.addr) else {
+                let Way::Interface(link) = self.way_of(hop) else {
                     return Err(format!("there is no route to {}", hop.addr));
                 };
                 return self.send_off(packet, link);
@@ -414,10 +420,11 @@ impl<'a> Play<'a> {
         };
         let hop = packet.meta.next_hop;
         if let Some(hop) = hop.filter(|hop| hop.copy) {
-            self.send_copy(&packet, hop.addr)?;
+            self.send_copy(&packet, hop)?;
         }
-        let target = hop.filter(|hop| !hop.copy).map_or(dst, |hop| hop.addr);
-        match self.scenario.world.way(target) {
+        let hop = hop.filter(|hop| !hop.copy);
+        let target = hop.map_or(dst, |hop| hop.addr);
+        match hop.map_or_else(|| self.scenario.world.way(dst), |hop| self.way_of(hop)) {
             Way::Here => {
                 let octets = packet.data().to_vec();
                 self.departures.push_back(Departure { link: None, octets });
@@ -542,7 +549,7 @@ impl<'a> Play<'a> {
             }
             Command::Flush(what) => {
                 let _ = self.engine.flush(what, self.now);
-                if matches!(what, pfapi::control::Flush::Info) {
+                if matches!(what, pfapi::control::Flush::Info { .. }) {
                     self.accounted.reasons.clear();
                 }
                 Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use pfapi::addr::Prefix;
+use pfapi::addr::{Af, Prefix};
 use pfapi::control::{Flush, KillFilter, TableUse};
 use pfapi::facts::InterfaceAddress;
 use pfapi::reason::{LimitCounter, Reason, TableCounter};
@@ -129,6 +129,10 @@ pub enum Expect {
     Rule(u32, Vec<(RuleCounter, u64)>),
     /// What a table holds.
     Table(String, Vec<TableWanted>),
+    /// What has crossed an interface or the interfaces of a group.
+    Interface(String, Vec<InterfaceWanted>),
+    /// The filter's id.
+    Hostid(u64),
     /// The next message to the operator.
     Event(String),
     /// Whether syncookies are sent now.
@@ -176,6 +180,21 @@ pub enum RuleCounter {
     States,
     /// States that were ever made.
     StatesTotal,
+}
+
+/// A counter of an interface.
+#[derive(Clone, Copy, Debug)]
+pub struct InterfaceWanted {
+    /// Family of the packets.
+    pub af: Af,
+    /// Their direction.
+    pub direction: Direction,
+    /// Whether they passed.
+    pub passed: bool,
+    /// How many.
+    pub packets: u64,
+    /// Their octets.
+    pub bytes: Option<u64>,
 }
 
 /// A condition on a table.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use pfapi::addr::Prefix;
+use pfapi::addr::{Af, Prefix};
 use pfapi::control::TableUse;
 use pfapi::control::{Flush, KillFilter};
 use pfapi::facts::Facts;
@@ -13,8 +13,8 @@ use pfapi::units::Direction;
 
 use crate::packet::{self, End, Packet};
 use crate::scenario::{
-    Action, Command, Counter, Expect, Gauge, Outcome, RuleCounter, RulesetSource, Scenario,
-    ScriptError, StateNumber, StateWanted, Step, TableChange, TableWanted, only,
+    Action, Command, Counter, Expect, Gauge, InterfaceWanted, Outcome, RuleCounter, RulesetSource,
+    Scenario, ScriptError, StateNumber, StateWanted, Step, TableChange, TableWanted, only,
 };
 use crate::text::{Cursor, Fault};
 use crate::world::{self, World};
@@ -336,6 +336,8 @@ impl Script<'_> {
             }
             "rule" => Expect::Rule(cursor.plain()?, rule_counters(cursor)?),
             "table" => table(cursor)?,
+            "interface" => interface_counters(cursor)?,
+            "hostid" => Expect::Hostid(cursor.plain()?),
             "event" => Expect::Event(cursor.quoted()?.to_owned()),
             "syncookies" => {
                 let before = *cursor;
@@ -519,6 +521,37 @@ fn table(cursor: &mut Cursor) -> Result<Expect, Fault> {
     Ok(Expect::Table(name, wanted))
 }
 
+/// `expect interface NAME inet in-pass N bytes N ...`
+fn interface_counters(cursor: &mut Cursor) -> Result<Expect, Fault> {
+    let name = cursor.word("the name of an interface")?.to_owned();
+    let mut wanted = Vec::new();
+    let mut af = Af::Inet;
+    while !cursor.is_done() {
+        let before = *cursor;
+        let (direction, passed) = match cursor.word("a counter of an interface")? {
+            "inet" => {
+                af = Af::Inet;
+                continue;
+            }
+            "inet6" => {
+                af = Af::Inet6;
+                continue;
+            }
+            "in-pass" => (Direction::In, true),
+            "in-block" => (Direction::In, false),
+            "out-pass" => (Direction::Out, true),
+            "out-block" => (Direction::Out, false),
+            _ => {
+                return Err(before.fault("expected inet, inet6, or in- or out- with pass or block"));
+            }
+        };
+        let packets = cursor.plain()?;
+        let bytes = cursor.accept("bytes").then(|| cursor.plain()).transpose()?;
+        wanted.push(InterfaceWanted { af, direction, passed, packets, bytes });
+    }
+    Ok(Expect::Interface(name, wanted))
+}
+
 /// `in-pass` and its like.
 fn table_use(word: &str) -> Option<(Direction, TableUse)> {
     let (direction, used) = word.split_once('-')?;
@@ -619,7 +652,7 @@ fn command(cursor: &mut Cursor) -> Result<Command, Fault> {
             Command::Flush(match cursor.word("what to flush")? {
                 "rules" => Flush::Rules { anchor: String::new() },
                 "states" => Flush::States { interface: None },
-                "info" => Flush::Info,
+                "info" => Flush::Info { interface: None },
                 "tables" => Flush::Tables { anchor: String::new() },
                 "reset" => Flush::Reset,
                 word => {

@@ -83,3 +83,18 @@ fn every_folder_of_scenarios_is_named() {
         }
     }
 }
+
+#[test]
+fn what_was_concluded_from_code_has_a_test() {
+    let text = fs::read_to_string(root().join("docs/conformance.md")).unwrap();
+    let (_, part) = text.split_once("## Concluded from code").unwrap();
+    let rows: Vec<&str> = part.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10);
+    for row in rows {
+        let proofs = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        assert!(!quoted(proofs).is_empty(), "{row}");
+        for proof in quoted(proofs) {
+            assert!(exists(proof), "`{proof}` does not exist: {row}");
+        }
+    }
+}

@@ -57,7 +57,8 @@ impl World {
                     interface: None,
                 };
                 let _ = self.router.engine.kill_states(&filter, self.now);
-                self.router.model.kill(|(_, (addr, _))| *addr == server);
+                let model = self.router.model.clone();
+                self.router.model.kill(|flow| model.reaches(flow, server));
             }
             Action::Jump(nanos) => self.now = self.now.plus_nanos(*nanos),
         }

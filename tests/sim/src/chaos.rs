@@ -37,6 +37,8 @@ fn policy(rng: &mut Rng) -> Policy {
         policy.timeouts.set(Timeout::TcpOpening, 1);
         policy.timeouts.set(Timeout::TcpClosed, 0);
     }
+    policy.nat = rng.chance(400);
+    policy.redirect = rng.chance(400);
     if rng.chance(200) {
         policy.timeouts.set(Timeout::AdaptiveStart, 5);
         policy.timeouts.set(Timeout::AdaptiveEnd, 40);
@@ -72,7 +74,12 @@ pub fn world(seed: u64) -> World {
         for _ in 0..rng.between(1, 4) {
             let order = Order { up: rng.between(1, 9_000), down: rng.between(1, 9_000), seed };
             let (server, port) = (usize::from(rng.chance(500)), rng.pick(&[80, 80, 443, 22]));
-            world.connect(rng.below(20 * SECOND), client, server, port, order);
+            let after = rng.below(20 * SECOND);
+            if rng.chance(300) {
+                world.connect_redirected(after, client, order);
+            } else {
+                world.connect(after, client, server, port, order);
+            }
         }
     }
     for kind in [Kind::Syn, Kind::Ack, Kind::Noise] {

@@ -11,7 +11,7 @@ use pfengine::{Batch, Engine, EngineConfig, Event, Loader, Output, Packet, Verdi
 
 use crate::forgery::is_forged;
 use crate::log::Log;
-use crate::model::Model;
+use crate::model::{Model, Translation};
 use crate::rng::Rng;
 use crate::rules::Policy;
 use crate::segment::{Segment, destination};
@@ -24,6 +24,8 @@ pub const SERVERS: IfIndex = IfIndex(1);
 pub const OUTSIDE: IfIndex = IfIndex(2);
 /// Name of [`SERVERS`] in rules.
 pub const SERVER_SIDE: &str = "tun1";
+/// Name of [`CLIENTS`] in rules.
+pub const CLIENT_SIDE: &str = "tun0";
 
 /// The router and what watches it.
 #[derive(Debug)]
@@ -46,8 +48,30 @@ pub struct Router {
     pub mismatches: u64,
     /// Most states that the rules in force allow.
     limit: u32,
+    /// Packets of this round as they arrived; a packet's mark is its place, from 1.
+    origins: Vec<Option<Segment>>,
     batch: Batch,
     pool: Vec<Packet>,
+}
+
+/// Port of the router's own addresses that `rdr-to` sends to the first server.
+pub const REDIRECTED_PORT: u16 = 8_080;
+/// Port there.
+pub const TARGET_PORT: u16 = 80;
+
+/// What rules may translate: sources to the router's address on the side of the servers, a port
+/// of its address on the side of the clients to the first server. IPv4 and IPv6.
+#[must_use]
+pub fn translation() -> Translation {
+    let addr = |text: &str| text.parse().expect("an address");
+    Translation {
+        outer: [addr("192.0.2.254"), addr("2001:db8:2::ffff")],
+        redirected: [
+            (addr("10.255.255.254"), REDIRECTED_PORT),
+            (addr("fd00:1::ffff"), REDIRECTED_PORT),
+        ],
+        targets: [(addr("192.0.2.1"), TARGET_PORT), (addr("2001:db8:2::1"), TARGET_PORT)],
+    }
 }
 
 /// Packets that leave the router.
@@ -110,7 +134,7 @@ impl Router {
         }
         let facts = Facts {
             interfaces: vec![
-                interface("tun0", &["10.255.255.254", "fd00:1::ffff"], [8, 64]),
+                interface(CLIENT_SIDE, &["10.255.255.254", "fd00:1::ffff"], [8, 64]),
                 interface(SERVER_SIDE, &["192.0.2.254", "2001:db8:2::ffff"], [24, 64]),
                 interface("tun2", &["198.51.100.254", "2001:db8:3::ffff"], [24, 64]),
             ],
@@ -120,13 +144,14 @@ impl Router {
         let mut router = Self {
             worker: engine.worker(),
             engine,
-            model: Model::default(),
+            model: Model::new(translation()),
             events: Vec::new(),
             answers: 0,
             forwarded: 0,
             drops: [0; Reason::ALL.len()],
             mismatches: 0,
             limit: policy.states,
+            origins: Vec::new(),
             batch: Batch::new(),
             pool: Vec::new(),
         };
@@ -145,7 +170,7 @@ impl Router {
         now: Uptime,
     ) -> Result<(), pfengine::LoadError> {
         self.engine.load(&policy.ruleset(rng), Loader::default(), now)?;
-        self.model.load(&policy.open);
+        self.model.load(&policy.open, policy.redirect);
         self.limit = policy.states;
         Ok(())
     }
@@ -170,12 +195,16 @@ impl Router {
         arrivals: impl IntoIterator<Item = (IfIndex, Vec<u8>)>,
     ) -> Departures {
         let mut departures = Departures::new();
+        self.origins.clear();
         for (interface, octets) in arrivals {
             log.packet(now, "in", &octets);
-            if let Some(segment) = Segment::parse(&octets) {
-                self.model.arrives(now, &segment);
+            let segment = Segment::parse(&octets);
+            if let Some(segment) = &segment {
+                self.model.arrives(now, segment);
             }
+            self.origins.push(segment);
             let mut packet = self.buffer();
+            packet.meta.mark = u32::try_from(self.origins.len()).expect("few packets");
             packet.fill(&octets);
             packet.meta.interface = interface;
             packet.meta.direction = Direction::In;
@@ -245,9 +274,13 @@ impl Router {
         match verdict {
             Verdict::Pass => {
                 let segment = Segment::parse(packet.data());
-                let is_allowed = segment.is_some_and(|segment| self.model.allows(&segment));
+                let origin = (packet.meta.mark as usize).checked_sub(1);
+                let origin = origin.and_then(|at| self.origins[at]);
                 log.packet(now, "out", packet.data());
-                assert!(is_allowed, "a packet leaves that nothing has let in: {segment:?}");
+                let segment = segment.expect("no rule lets through what is not TCP");
+                if let Err(why) = self.model.leaves(origin.as_ref(), &segment) {
+                    panic!("a packet leaves that must not: {why}: {segment:?}");
+                }
                 self.forwarded += 1;
                 depart(packet.data(), departures);
             }
@@ -325,6 +358,7 @@ impl Router {
         let mut packet = self.pool.pop().unwrap_or_else(|| Packet::new(128, 2_048));
         packet.set_span(128, 0);
         packet.meta.link = None;
+        packet.meta.mark = 0;
         packet
     }
 }

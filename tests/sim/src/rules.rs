@@ -1,18 +1,19 @@
 //! Rulesets: what they allow is a [`Policy`], how they say it is random.
 
-use pfapi::addr::Prefix;
+use pfapi::addr::{Af, Prefix};
 use pfapi::check::{CheckedRuleset, check};
 use pfapi::limit::{Limit, Limits};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, AddrMatch, BlockAnswer, Draft, InterfaceMatch, Options, Rule, SyncookieMode,
-    Syncookies, TableDef, TableEntry, TcpFlagsMatch, Watermarks, proto,
+    Action, AddrMatch, BlockAnswer, Draft, InterfaceMatch, Options, Pool, PoolPorts, Rule,
+    SyncookieMode, Syncookies, TableDef, TableEntry, TcpFlagsMatch, Watermarks, proto,
 };
 use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::Direction;
 
+use crate::model::Translation;
 use crate::rng::Rng;
-use crate::router::SERVER_SIDE;
+use crate::router::{CLIENT_SIDE, SERVER_SIDE, translation};
 
 /// What a ruleset allows, and its settings.
 #[derive(Clone, Debug)]
@@ -27,6 +28,10 @@ pub struct Policy {
     pub syncookies: Option<Syncookies>,
     /// Timeouts.
     pub timeouts: Timeouts,
+    /// `nat-to`: servers see the router instead of the clients.
+    pub nat: bool,
+    /// `rdr-to`: a port of the router leads to the first server.
+    pub redirect: bool,
 }
 
 impl Default for Policy {
@@ -41,6 +46,8 @@ impl Default for Policy {
             states: 100_000,
             syncookies: None,
             timeouts,
+            nat: false,
+            redirect: false,
         }
     }
 }
@@ -61,6 +68,43 @@ impl Policy {
         Self { syncookies: Some(setting), ..self }
     }
 
+    /// With translation of sources, of destinations, or both.
+    #[must_use]
+    pub fn translated(self, nat: bool, redirect: bool) -> Self {
+        Self { nat, redirect, ..self }
+    }
+
+    /// Adds the rules that translate.
+    fn translate(&self, rules: &mut Vec<Rule>) {
+        let Translation { outer, redirected, targets } = translation();
+        for at in 0..2 {
+            let mut rule = Rule::new(Action::Match);
+            rule.af = Some(Af::of(outer[at]));
+            rule.proto = Some(proto::TCP);
+            if self.nat {
+                let mut rule = rule.clone();
+                rule.direction = Some(Direction::Out);
+                rule.interface = Some(interface(SERVER_SIDE));
+                let clients = if at == 0 { "10.0.0.0/8" } else { "fd00:1::/64" };
+                rule.from.addr = AddrMatch::Net(clients.parse().expect("a prefix"));
+                let mut pool = Pool::new(AddrMatch::Net(Prefix::host(outer[at])));
+                pool.ports = Some(PoolPorts::NAT_DEFAULT);
+                rule.nat = Some(Box::new(pool));
+                rules.push(rule);
+            }
+            if self.redirect {
+                rule.direction = Some(Direction::In);
+                rule.interface = Some(interface(CLIENT_SIDE));
+                rule.to.addr = AddrMatch::Net(Prefix::host(redirected[at].0));
+                rule.to.port = Some(PortMatch::Equal(redirected[at].1));
+                let mut pool = Pool::new(AddrMatch::Net(Prefix::host(targets[at].0)));
+                pool.ports = Some(PoolPorts::Range(targets[at].1, 0));
+                rule.rdr = Some(Box::new(pool));
+                rules.push(rule);
+            }
+        }
+    }
+
     /// A ruleset with this meaning.
     ///
     /// # Panics
@@ -79,6 +123,7 @@ impl Policy {
         for _ in 0..rng.below(6) {
             rules.push(idle_rule(rng));
         }
+        self.translate(&mut rules);
         for &port in &self.open {
             let mut inbound = Rule::new(Action::Pass);
             inbound.proto = Some(proto::TCP);
@@ -91,8 +136,7 @@ impl Policy {
                 inbound.direction = Some(Direction::In);
                 let mut outbound = inbound.clone();
                 outbound.direction = Some(Direction::Out);
-                outbound.interface =
-                    Some(InterfaceMatch { negated: false, name: SERVER_SIDE.to_owned() });
+                outbound.interface = Some(interface(SERVER_SIDE));
                 rules.push(outbound);
             }
             inbound.quick = rng.chance(300);
@@ -104,6 +148,10 @@ impl Policy {
         let tables = vec![((), idle_table())];
         check(Draft { options, tables, rules, ..Draft::default() }).expect("the ruleset is sound")
     }
+}
+
+fn interface(name: &str) -> InterfaceMatch {
+    InterfaceMatch { negated: false, name: name.to_owned() }
 }
 
 /// A network that no packet of the simulation comes from or goes to.

@@ -14,7 +14,7 @@ use crate::host::{Habits, Host};
 use crate::link::Weather;
 use crate::log::Log;
 use crate::rng::Rng;
-use crate::router::{CLIENTS, Departures, Router, SERVERS};
+use crate::router::{CLIENTS, Departures, Router, SERVERS, translation};
 use crate::rules::Policy;
 use crate::segment::{End, Segment};
 
@@ -190,7 +190,17 @@ impl World {
 
     /// Lets a client connect `after` nanoseconds from now.
     pub fn connect(&mut self, after: u64, client: usize, server: usize, port: u16, order: Order) {
-        let server = (self.servers[server].addr, port);
+        self.connect_to(after, client, (self.servers[server].addr, port), order);
+    }
+
+    /// Lets a client connect to the address of the router that leads to the first server.
+    pub fn connect_redirected(&mut self, after: u64, client: usize, order: Order) {
+        let [v4, v6] = translation().redirected;
+        let server = if self.family == Family::V4 { v4 } else { v6 };
+        self.connect_to(after, client, server, order);
+    }
+
+    fn connect_to(&mut self, after: u64, client: usize, server: End, order: Order) {
         self.starts.push(Start { at: self.now.plus_nanos(after), client, server, order });
     }
 

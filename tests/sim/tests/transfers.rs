@@ -61,6 +61,25 @@ fn stateful_transfers_arrive_whole() {
 }
 
 #[test]
+fn translated_transfers_arrive_whole() {
+    for seed in seeds(30) {
+        let policy = Policy::default().translated(seed % 4 != 1, seed % 4 != 2);
+        let policy = if seed % 3 == 0 { policy.always(seed % 2 == 0) } else { policy };
+        let redirect = policy.redirect;
+        let mut world = world(seed, policy);
+        let mut rng = world.rng.fork();
+        for client in 0..world.clients.len() {
+            if redirect {
+                let order = Order { up: 20_000, down: 20_000, seed: rng.next() };
+                world.connect_redirected(rng.below(2_000_000_000), client, order);
+            }
+        }
+        assert_all_done(&mut world);
+        assert_empties(&mut world);
+    }
+}
+
+#[test]
 fn transfers_behind_syn_cookies_arrive_whole() {
     for seed in seeds(30) {
         let classic = seed % 4 >= 2;

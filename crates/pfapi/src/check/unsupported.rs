@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Pool, PoolPorts, Rule, RuleKind};
+use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Pool, Rule};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -42,20 +42,25 @@ impl fmt::Display for Unsupported {
 #[must_use]
 pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     let mut found = Vec::new();
-    let mut settings =
-        |what: &str| found.push(Unsupported { what: what.to_owned(), rule: None, why: None });
-    options(ruleset.options(), &mut settings);
+    let mut setting = |what: &str, why: Option<&'static str>| {
+        found.push(Unsupported { what: what.to_owned(), rule: None, why });
+    };
+    // `set debug` chooses what the kernel of OpenBSD logs; nothing here depends on it.
     if !ruleset.queues().is_empty() {
-        settings("queue");
+        setting("queue", None);
+    }
+    if !ruleset.ether().is_empty() {
+        let why = "TUN interfaces carry IP packets without Ethernet headers, so that such rules \
+                   would never match; take them out";
+        setting("ether", Some(why));
     }
     let freebsd = [
         (!ruleset.altq().is_empty(), "altq"),
-        (!ruleset.ether().is_empty(), "ether"),
         (!ruleset.state_limiters().is_empty(), "state limiter"),
         (!ruleset.source_limiters().is_empty(), "source limiter"),
     ];
     for (_, word) in freebsd.into_iter().filter(|&(given, _)| given) {
-        settings(word);
+        setting(word, None);
     }
     for (path, rules) in ruleset.rulesets() {
         for (number, rule) in rules.into_iter().enumerate() {
@@ -71,38 +76,10 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     found
 }
 
-fn options(options: &Options, report: &mut impl FnMut(&str)) {
-    // `debug` chooses what the kernel of OpenBSD logs; nothing here depends on it.
-    let Options {
-        limits: _,
-        timeouts: _,
-        skip: _,
-        syncookies: _,
-        reassemble: _,
-        debug: _,
-        hostid,
-        log_interface,
-        fail_returns,
-        keep_counters,
-    } = options;
-    if *fail_returns {
-        report("set fail-policy return");
-    }
-    if *keep_counters {
-        report("set keepcounters");
-    }
-    if hostid.is_some() {
-        report("set hostid");
-    }
-    if matches!(log_interface, Some(crate::ruleset::LogInterface::Name(_))) {
-        report("set loginterface");
-    }
-}
-
 /// Names the features of one rule. Every field is listed, so that none can be forgotten.
 fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     let Rule {
-        kind,
+        kind: _,
         freebsd,
         action: _,
         anchor: _,
@@ -152,15 +129,20 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
             | AddrMatch::NoRoute
             | AddrMatch::UrpfFailed => {}
             AddrMatch::RouteLabel(_) => {
-                report("route \"label\"", Some("routes of this router have no labels"));
+                report(
+                    "route \"label\"",
+                    Some("routes of this router have no labels; name their networks, in a table"),
+                );
             }
         }
     }
     if rdomain.is_some_and(|domain| domain.id != 0) {
-        report("rdomain", Some("this router has one routing domain, number 0"));
+        let why = "this router has one routing domain, number 0; run one pfd for each domain";
+        report("rdomain", Some(why));
     }
     if rtable.is_some_and(|table| table != 0) {
-        report("rtable", Some("this router has one routing table, number 0"));
+        let why = "this router has one routing table, number 0; route-to sends packets another way";
+        report("rtable", Some(why));
     }
     match divert {
         None => {}
@@ -177,14 +159,14 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     }
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
-    let given = [
-        (*kind == RuleKind::Scrub, kind.word()),
-        (set.queue.is_some(), "set queue"),
-        (set.delay.is_some(), "set delay"),
-        (sctp_ports, "proto sctp port"),
-    ];
+    let given = [(set.queue.is_some(), "set queue"), (set.delay.is_some(), "set delay")];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);
+    }
+    if sctp_ports {
+        let why = "two hosts have one state for all their SCTP here, and an association moves \
+                   between addresses; leave the port out and name the addresses";
+        report("proto sctp port", Some(why));
     }
     freebsd_features(freebsd, report);
     for pool in rule.pools() {
@@ -198,7 +180,7 @@ fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&
     let FreeBsdWords {
         except: _,
         translate_pass: _,
-        max_pkt_size,
+        max_pkt_size: _,
         more_labels: _,
         ridentifier: _,
         dummynet,
@@ -206,7 +188,6 @@ fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&
         source_limiter,
     } = words;
     let given = [
-        (max_pkt_size.is_some(), "max-pkt-size"),
         (dummynet.is_some(), "dnpipe, dnqueue"),
         (state_limiter.is_some(), "state limiter"),
         (source_limiter.is_some(), "source limiter"),
@@ -218,31 +199,9 @@ fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&
 
 /// What only pools of FreeBSD have.
 fn freebsd_pool(pool: &Pool, report: &mut impl FnMut(&str, Option<&'static str>)) {
-    let Pool {
-        addr: _,
-        via,
-        more,
-        ports,
-        kind: _,
-        sticky: _,
-        endpoint_independent,
-        prefer_ipv6_nexthop,
-    } = pool;
-    if !more.is_empty() {
-        report("{ address, address }", Some("put the addresses of a pool into a table"));
-    }
-    if via.is_some() {
-        let why = "the route to the next hop tells the interface; this is written \
-                   `route-to address` on OpenBSD";
-        report("route-to (interface address)", Some(why));
-    }
-    let given = [
-        (matches!(ports, Some(PoolPorts::MapE { .. })), "map-e-portset"),
-        (*endpoint_independent, "endpoint-independent"),
-        (*prefer_ipv6_nexthop, "prefer-ipv6-nexthop"),
-    ];
-    for (_, word) in given.into_iter().filter(|&(given, _)| given) {
-        report(word, None);
+    let is_table = |addr: &AddrMatch| matches!(addr, AddrMatch::Table(_));
+    if !pool.more.is_empty() && pool.addresses().any(is_table) {
+        report("{ <table>, address }", Some("put all addresses of the pool into one table"));
     }
 }
 
@@ -263,16 +222,19 @@ mod tests {
         let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
-            ["rule 1: `rtable` cannot be used: this router has one routing table, number 0",]
+            ["rule 1: `rtable` cannot be used: this router has one routing table, number 0; \
+              route-to sends packets another way"]
         );
     }
 
     #[test]
-    fn pools_that_only_freebsd_has_are_refused() {
+    fn pools_with_tables_among_addresses_are_refused() {
         use crate::ruleset::{AddrMatch, PoolMember, Rule, RuleKind};
         let mut rule = Rule::new(Action::Pass);
         rule.kind = RuleKind::Nat;
         let mut pool = Pool::new(AddrMatch::Net("192.0.2.1".parse().unwrap()));
+        pool.endpoint_independent = true;
+        pool.more.push(PoolMember { addr: pool.addr.clone(), via: None });
         rule.nat = Some(Box::new(pool.clone()));
         let words = |rule: &Rule| {
             let mut found = Vec::new();
@@ -280,9 +242,8 @@ mod tests {
             found
         };
         assert!(words(&rule).is_empty());
-        pool.more.push(PoolMember { addr: pool.addr.clone(), via: None });
-        pool.endpoint_independent = true;
+        pool.more.push(PoolMember { addr: AddrMatch::Table("t".to_owned()), via: None });
         rule.nat = Some(Box::new(pool));
-        assert_eq!(words(&rule), ["{ address, address }", "endpoint-independent"]);
+        assert_eq!(words(&rule), ["{ <table>, address }"]);
     }
 }

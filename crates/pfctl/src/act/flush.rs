@@ -5,6 +5,7 @@
 
 use pfapi::control::{Flush, Request, Response};
 
+use crate::console::printable;
 use crate::error::Error;
 use crate::flags::words::Clear;
 use crate::session::Session;
@@ -20,7 +21,7 @@ pub fn flush(session: &mut Session<'_, '_>, what: Clear) -> Result<(), Error> {
         Clear::Rules => one(session, &Flush::Rules { anchor }),
         Clear::Sources => one(session, &Flush::Sources),
         Clear::States => one(session, &Flush::States { interface }),
-        Clear::Info => one(session, &Flush::Info),
+        Clear::Info => one(session, &Flush::Info { interface }),
         Clear::Tables => one(session, &Flush::Tables { anchor }),
         Clear::Fingerprints => one(session, &Flush::Fingerprints),
         Clear::Reset => one(session, &Flush::Reset),
@@ -34,7 +35,7 @@ pub fn flush(session: &mut Session<'_, '_>, what: Clear) -> Result<(), Error> {
             Flush::Rules { anchor },
             Flush::States { interface: None },
             Flush::Sources,
-            Flush::Info,
+            Flush::Info { interface: None },
             Flush::Fingerprints,
             Flush::Reset,
         ]
@@ -53,7 +54,10 @@ fn one(session: &mut Session<'_, '_>, what: &Flush) -> Result<(), Error> {
         Flush::Rules { .. } => session.tell("rules cleared"),
         Flush::States { .. } => session.tell(format_args!("{count} states cleared")),
         Flush::Sources => session.tell("source tracking entries cleared"),
-        Flush::Info => session.tell("pf: statistics cleared"),
+        Flush::Info { interface: None } => session.tell("pf: statistics cleared"),
+        Flush::Info { interface: Some(name) } => {
+            session.tell(format_args!("pf: statistics cleared for interface {}", printable(name)));
+        }
         Flush::Tables { .. } => session.tell(format_args!("{count} tables deleted.")),
         // pfctl says nothing of them.
         Flush::Fingerprints => {}

@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use pfapi::anchor::{Called, is_below, is_child, resolve};
-use pfapi::control::{Request, Response, RuleReport, TableReport};
+use pfapi::control::{InterfaceReport, Request, Response, RuleReport, TableReport};
 use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
 use pfapi::load::Part;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::flags::words::Show;
 use crate::session::Session;
 use crate::show::tables::{Clock, is_active};
-use crate::show::{fingerprints, info, lists, rules, source_nodes, states, tables};
+use crate::show::{fingerprints, info, interfaces, lists, rules, source_nodes, states, tables};
 use crate::sources::SystemSources;
 
 /// Titles of `-s all`; none without it.
@@ -54,6 +54,7 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
         Show::States => show_states(session, titles),
         Show::Sources => show_sources(session, titles),
         Show::Info => show_info(session, titles),
+        Show::Interfaces => show_interfaces(session),
         Show::Labels => show_labels(session, titles),
         Show::Timeouts => show_timeouts(session, titles),
         Show::Memory => show_limits(session, titles),
@@ -298,6 +299,23 @@ fn show_info(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), E
         }
         other => Err(Error::from_answer(other, "info")),
     }
+}
+
+fn show_interfaces(session: &mut Session<'_, '_>) -> Result<(), Error> {
+    let verbosity = session.flags.verbosity;
+    let wanted = session.flags.interface.clone();
+    let clock = Clock::system();
+    session.list(&Request::Interfaces, "interfaces", |console, _, response| {
+        let Response::Interfaces { interfaces: all } = response else {
+            return Err(Error::Unexpected("interfaces"));
+        };
+        let wanted =
+            |report: &&InterfaceReport| wanted.as_ref().is_none_or(|name| *name == report.name);
+        for report in all.iter().filter(wanted) {
+            interfaces::print(console.out, report, verbosity, &clock)?;
+        }
+        Ok(())
+    })
 }
 
 fn show_timeouts(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {

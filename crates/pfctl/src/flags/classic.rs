@@ -293,10 +293,6 @@ fn classic(matches: &ArgMatches, letters: Letters) -> Result<Classic, FlagError>
         _ if classic.clear == Some(Clear::All) && classic.interface.is_some() => {
             Err(FlagError::Explained("don't specify an interface with -Fall".to_owned()))
         }
-        _ if classic.clear == Some(Clear::Info) && classic.interface.is_some() => {
-            let missing = "there are no statistics per interface";
-            Err(FlagError::Plain(format!("-F info with -i: not supported, {missing}")))
-        }
         _ => Ok(classic),
     }
 }

@@ -64,6 +64,8 @@ pub enum Show {
     States,
     /// Status and counters.
     Info,
+    /// Interfaces with their counters.
+    Interfaces,
     /// Counters of rules that have a label.
     Labels,
     /// Timeouts in force.
@@ -92,7 +94,7 @@ impl Show {
             ("Sources", Ok(Show::Sources)),
             ("states", Ok(Show::States)),
             ("info", Ok(Show::Info)),
-            ("Interfaces", Err("there are no statistics per interface")),
+            ("Interfaces", Ok(Show::Interfaces)),
             ("labels", Ok(Show::Labels)),
             ("timeouts", Ok(Show::Timeouts)),
             ("memory", Ok(Show::Memory)),

@@ -32,6 +32,9 @@ pub fn print(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result<()> 
         writeln!(out, "Hostid:   0x{:08x}", info.hostid)?;
         writeln!(out, "Checksum: 0x{}\n", printable(&info.checksum))?;
     }
+    if let Some(report) = &info.log_interface {
+        super::interfaces::print_logged(out, report)?;
+    }
     let rates = Rates { seconds: info.counting_s };
     writeln!(out, "{:<27} {:>14} {:>16}", "State Table", "Total", "Rate")?;
     gauge(out, "current entries", info.states)?;
@@ -143,6 +146,7 @@ pub mod tests {
                 watermarks: Watermarks { start: 25_000, end: 12_500 },
                 in_flight: 0,
             },
+            log_interface: None,
         }
     }
 

@@ -4,6 +4,7 @@
 
 pub mod fingerprints;
 pub mod info;
+pub mod interfaces;
 pub mod lists;
 pub mod names;
 pub mod rules;

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use pfapi::control::{OTHER_LEVELS, PeerReport, StateReport, TCP_LEVELS};
+use pfapi::control::{OTHER_LEVELS, PeerReport, StateMarks, StateReport, TCP_LEVELS};
 use pfapi::ruleset::proto;
 use pfapi::units::Direction;
 
@@ -50,8 +50,14 @@ pub fn print(
         None => write!(out, "{} ", state.proto)?,
     }
     print_end(out, near[1], far[1], names)?;
+    let hop = |out: &mut dyn Write, direction| match state.next_hop {
+        Some(hop) if state.direction == direction => write!(out, " {{{hop}}}"),
+        _ => Ok(()),
+    };
+    hop(out, Direction::In)?;
     write!(out, " {arrow} ")?;
     print_end(out, near[0], far[0], names)?;
+    hop(out, Direction::Out)?;
     writeln!(out, "       {}", levels(state.proto, left.level, right.level))?;
     if verbosity > 0 {
         print_details(out, state, left, right)?;
@@ -145,8 +151,21 @@ fn print_details(
         clock(state.age_s),
         clock(state.expires_s)
     )?;
+    if let Some(anchor) = state.anchor {
+        write!(out, ", anchor {anchor}")?;
+    }
     if let Some(rule) = state.rule {
         write!(out, ", rule {rule}")?;
+    }
+    let StateMarks { sloppy, pflow, source_track, sticky_address } = state.marks;
+    let marks = [
+        (sloppy, "sloppy"),
+        (pflow, "pflow"),
+        (source_track, "source-track"),
+        (sticky_address, "sticky-address"),
+    ];
+    for (_, word) in marks.into_iter().filter(|&(set, _)| set) {
+        write!(out, ", {word}")?;
     }
     writeln!(out)
 }
@@ -188,6 +207,9 @@ mod tests {
             packets: [120, 98],
             bytes: [9120, 88_120],
             rule: Some(4),
+            anchor: None,
+            next_hop: None,
+            marks: StateMarks::default(),
         }
     }
 
@@ -295,6 +317,18 @@ mod tests {
             "   [287454021 + 64240]  [3735928560 + 502](+99)\n   \
              age 100:00:00, expires in 23:59:40, 120:98 pkts, 9120:88120 bytes\n"
         );
+    }
+
+    #[test]
+    fn details_end_with_rules_and_marks() {
+        let ends = ["203.0.113.7:50122", "198.51.100.1:22"];
+        let mut shown = state(proto::UDP, Direction::In, ends, [1, 0]);
+        shown.anchor = Some(2);
+        shown.next_hop = Some("192.0.2.9".parse().unwrap());
+        shown.marks = StateMarks { sloppy: true, source_track: true, ..StateMarks::default() };
+        let lines = text(&shown, 1);
+        assert!(lines.starts_with("all udp 198.51.100.1:22 {192.0.2.9} <- 203.0.113.7:50122"));
+        assert!(lines.ends_with(", anchor 2, rule 4, sloppy, source-track\n"), "{lines}");
     }
 
     #[test]

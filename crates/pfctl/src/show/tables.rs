@@ -29,7 +29,7 @@ impl Clock {
     }
 
     /// As ctime(3), without its newline.
-    fn ago(&self, seconds: u64) -> String {
+    pub(super) fn ago(&self, seconds: u64) -> String {
         let back = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         let time = self.now.checked_sub(back).unwrap_or(Timestamp::UNIX_EPOCH);
         time.to_zoned(self.zone.clone()).strftime("%a %b %e %H:%M:%S %Y").to_string()

@@ -81,6 +81,7 @@ impl Service {
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
             Request::Sources => self.list_sources(sink),
             Request::Tables => self.list_tables(sink),
+            Request::Interfaces => self.list_interfaces(sink),
             Request::Fingerprints => self.list_fingerprints(sink),
             Request::TableShow { anchor, table } => self.list_entries((&anchor, &table), sink),
             Request::TableStatistics { anchor, table } => {
@@ -194,6 +195,7 @@ impl Service {
             | Request::States { .. }
             | Request::Sources
             | Request::Tables
+            | Request::Interfaces
             | Request::Fingerprints
             | Request::TableShow { .. }
             | Request::TableStatistics { .. } => Response::End,
@@ -252,6 +254,13 @@ impl Service {
     fn list_tables(&self, sink: Sink<'_>) -> io::Result<()> {
         for tables in self.engine.tables(self.clock.now()).chunks(ITEMS_PER_FRAME) {
             sink(&Response::Tables { tables: tables.to_vec() })?;
+        }
+        sink(&Response::End)
+    }
+
+    fn list_interfaces(&self, sink: Sink<'_>) -> io::Result<()> {
+        for interfaces in self.engine.interfaces(self.clock.now()).chunks(ITEMS_PER_FRAME) {
+            sink(&Response::Interfaces { interfaces: interfaces.to_vec() })?;
         }
         sink(&Response::End)
     }
@@ -318,6 +327,7 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Info
         | Request::Rules { .. }
         | Request::Anchors
+        | Request::Interfaces
         | Request::States { .. }
         | Request::Sources
         | Request::Timeouts

@@ -11,7 +11,7 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 use pfengine::reply::{self, IcmpError};
 use pfengine::wire::build::TTL_DEFAULT;
 use pfengine::wire::ip::{Fragment, Layout};
-use pfengine::{Packet, Refragment};
+use pfengine::{NextHop, Packet, Refragment};
 
 use super::counters::{Counters, Event};
 use super::header;
@@ -128,7 +128,7 @@ impl Router {
             return false;
         };
         if let Some(hop) = packet.meta.next_hop.filter(|hop| !hop.copy) {
-            if let Target::Link(interface) = self.table.lookup(hop.addr) {
+            if let Some(interface) = self.route_of(hop) {
                 return self.forward_to(now, packet, interface);
             }
             self.counters.count(Event::NoRoute);
@@ -199,8 +199,8 @@ impl Router {
     /// Sends a packet that passed the outbound rules another way than that of its destination;
     /// false when there is none. Source: OpenBSD sys/net/pf.c `pf_route`.
     #[must_use]
-    pub fn divert(&mut self, now: Uptime, packet: &mut Packet, hop: IpAddr) -> bool {
-        let Target::Link(interface) = self.table.lookup(hop) else {
+    pub fn divert(&mut self, now: Uptime, packet: &mut Packet, hop: NextHop) -> bool {
+        let Some(interface) = self.route_of(hop) else {
             self.counters.count(Event::NoRoute);
             return self.error(now, packet, IcmpError::HostUnreachable);
         };
@@ -217,10 +217,11 @@ impl Router {
         true
     }
 
-    /// Interface of a next hop, for copies; `None` when there is no way.
+    /// Interface of a next hop; `None` when there is no way.
     #[must_use]
-    pub fn route_of(&self, hop: IpAddr) -> Option<IfIndex> {
-        match self.table.lookup(hop) {
+    pub fn route_of(&self, hop: NextHop) -> Option<IfIndex> {
+        match self.table.lookup(hop.addr) {
+            _ if hop.interface.is_some() => hop.interface,
             Target::Link(interface) => Some(interface),
             _ => None,
         }

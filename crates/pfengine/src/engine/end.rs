@@ -48,8 +48,15 @@ impl Engine {
             Flush::States { interface } => {
                 self.end_states(|state| self.is_on(state, interface.as_deref()))
             }
-            Flush::Info => {
+            Flush::Info { interface: Some(name) } => {
+                self.clear_interface(&mut self.control(), name, now);
+                0
+            }
+            Flush::Info { interface: None } => {
                 let mut control = self.control();
+                if let Some(name) = self.snapshot.load().log_interface.clone() {
+                    self.clear_interface(&mut control, &name, now);
+                }
                 control.cleared = self.totals();
                 control.cleared_removals = self.control_removals.load(Ordering::Relaxed);
                 control.cleared_sources = self.sources.operations();
@@ -78,7 +85,8 @@ impl Engine {
                 self.store.set_limit(limits.get(Limit::States));
                 self.change(&control, |old| {
                     let rules = old.rules.with_skip(skipped(&[], &old.facts));
-                    Snapshot { rules, timeouts: Timeouts::default(), limits, ..old.share() }
+                    let timeouts = Timeouts::default();
+                    Snapshot { rules, timeouts, limits, log_interface: None, ..old.share() }
                 });
                 self.configure_syncookies(
                     SyncookieSetting {
@@ -114,7 +122,7 @@ impl Engine {
             }
             KillFilter::Label { label } => state.rule().rule.label.as_ref() == Some(label),
             KillFilter::Id { id, creator } => {
-                state.id == *id && creator.is_none_or(|creator| creator == self.config.hostid)
+                state.id == *id && creator.is_none_or(|creator| creator == self.hostid())
             }
             KillFilter::Key { proto, source, destination } => SIDES.iter().any(|&side| {
                 state.key(side).proto == *proto && state.ends(side) == [*source, *destination]

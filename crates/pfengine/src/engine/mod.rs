@@ -4,25 +4,31 @@
 //! operations on states lock one state at a time.
 
 mod end;
+mod interfaces;
+mod kept;
 mod report;
 mod tables;
 
 pub use tables::TableName;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
+use pfapi::control::InterfaceTraffic;
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{Options, Reassemble, Rule, Syncookies as SyncookieSetting, TableDef};
+use pfapi::ruleset::{
+    LogInterface, Options, Reassemble, Rule, Syncookies as SyncookieSetting, TableDef,
+};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use crate::environment::{Routes, Sockets};
 use crate::fault::{self, Fault};
+use crate::nat::Mappings;
 use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
 use crate::rng::Rng;
@@ -127,6 +133,13 @@ pub struct Snapshot {
     pub reassemble: Reassemble,
     /// Whether packets are filtered at all.
     pub enabled: bool,
+    /// `set fail-policy return`: a packet that a rule would let pass, and for whose state there is
+    /// no room, is answered.
+    pub fail_returns: bool,
+    /// `set keepcounters`.
+    pub keep_counters: bool,
+    /// `set loginterface`.
+    pub log_interface: Option<Arc<str>>,
     /// Interfaces and their addresses.
     pub facts: Arc<Facts>,
 }
@@ -134,7 +147,12 @@ pub struct Snapshot {
 impl Snapshot {
     /// Another handle on the same.
     pub fn share(&self) -> Self {
-        Self { rules: self.rules.share(), facts: Arc::clone(&self.facts), ..*self }
+        Self {
+            rules: self.rules.share(),
+            facts: Arc::clone(&self.facts),
+            log_interface: self.log_interface.clone(),
+            ..*self
+        }
     }
 }
 
@@ -196,9 +214,12 @@ fn hand_over(old: &Tables, new: &Tables) {
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
+    /// This filter's id: that of the configuration until `set hostid`.
+    pub(super) hostid: AtomicU32,
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) store: Store,
     pub(crate) sources: SourceNodes,
+    pub(crate) mappings: Mappings,
     pub(crate) syncookies: Syncookies,
     pub(crate) fragments: Fragments,
     pub(crate) limit_counters: LimitCounters,
@@ -224,6 +245,9 @@ struct Control {
     cleared: Totals,
     cleared_removals: u64,
     cleared_sources: [u64; 3],
+    /// What interfaces had counted when their counters were cleared, and when that was.
+    cleared_interfaces: BTreeMap<String, (InterfaceTraffic, Uptime)>,
+    started: Uptime,
 }
 
 impl Engine {
@@ -238,15 +262,20 @@ impl Engine {
             limits,
             reassemble: Reassemble::Yes,
             enabled: false,
+            fail_returns: false,
+            keep_counters: false,
+            log_interface: None,
             facts: Arc::new(config.facts.clone()),
         };
         // pf's ids begin with the time of the first enable; here a random word keeps the ids of
         // two runs apart.
         let first_id = u64::from(rng.next_u32()) << 32 | 1;
         Arc::new(Self {
+            hostid: AtomicU32::new(config.hostid),
             snapshot: ArcSwap::from_pointee(snapshot),
             store: Store::new(limits.get(Limit::States), HashSecret(rng.key()), first_id),
             sources: SourceNodes::new(limits.get(Limit::SrcNodes)),
+            mappings: Mappings::default(),
             syncookies: Syncookies::new(rng.seed()),
             fragments: Fragments::new(limits.get(Limit::Frags)),
             limit_counters: LimitCounters::default(),
@@ -258,6 +287,8 @@ impl Engine {
                 cleared: Totals::default(),
                 cleared_removals: 0,
                 cleared_sources: [0; 3],
+                cleared_interfaces: BTreeMap::new(),
+                started: now,
             }),
             stats: Mutex::new(Vec::new()),
             control_removals: AtomicU64::new(0),
@@ -273,6 +304,7 @@ impl Engine {
     #[must_use]
     pub fn worker(self: &Arc<Self>) -> Worker {
         let stats = Arc::new(Stats::default());
+        stats.interfaces.reserve(self.snapshot.load().facts.interfaces.len());
         self.stats.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&stats));
         let seed = self.rng.lock().unwrap_or_else(PoisonError::into_inner).seed();
         Worker::new(Arc::clone(self), stats, Rng::new(seed))
@@ -408,11 +440,15 @@ impl Engine {
         control.epoch += 1;
         let limit = old.limits.get(Limit::Anchors);
         let mut parts = old.rules.parts();
+        let kept = old.keep_counters.then(|| self.kept_counters());
         place_tables(&mut parts.tables, root, ruleset, now);
         let mut places = (&mut parts.rulesets, &mut parts.tables);
         parts.tags = self.place(&old.rules, &mut places, (root, ruleset), control.epoch, loader)?;
         check_anchors(&parts.rulesets, limit)?;
         check_tables(&parts.tables, &old.limits)?;
+        if let Some(kept) = kept {
+            kept.restore(&parts.rulesets, control.epoch);
+        }
         if let Some(entries) = ruleset.fingerprints() {
             parts.fingerprints = Arc::new(Fingerprints::new(entries));
         }
@@ -481,6 +517,9 @@ impl Engine {
         let tags = self.place(&old.rules, &mut places, ("", ruleset), control.epoch, loader)?;
         check_anchors(&rulesets, options.limits.get(Limit::Anchors))?;
         check_tables(&tables, &options.limits)?;
+        if options.keep_counters {
+            self.kept_counters().restore(&rulesets, control.epoch);
+        }
         let skip = skipped(&options.skip, &old.facts);
         let fingerprints = ruleset.fingerprints().map_or_else(
             || Arc::clone(&old.rules.fingerprints),
@@ -501,8 +540,18 @@ impl Engine {
             limits: options.limits,
             reassemble: options.reassemble.unwrap_or(old.reassemble),
             enabled: old.enabled,
+            fail_returns: options.fail_returns,
+            keep_counters: options.keep_counters,
+            log_interface: match &options.log_interface {
+                None => old.log_interface.clone(),
+                Some(LogInterface::None) => None,
+                Some(LogInterface::Name(name)) => Some(Arc::from(name.as_str())),
+            },
             facts: Arc::clone(&old.facts),
         }));
+        if let Some(hostid) = options.hostid {
+            self.hostid.store(hostid, Ordering::Relaxed);
+        }
         if let Some(setting) = options.syncookies {
             self.configure_syncookies(setting, now);
         }

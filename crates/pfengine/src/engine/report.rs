@@ -45,7 +45,7 @@ impl Engine {
             enabled: snapshot.enabled,
             status_since_s: now.secs_since(control.status_since),
             counting_s: now.secs_since(control.counting_since),
-            hostid: self.config.hostid,
+            hostid: self.hostid(),
             checksum: snapshot.rules.checksum.clone(),
             states: self.store.count(),
             half_open: self.half_open(),
@@ -68,7 +68,14 @@ impl Engine {
                 watermarks: cookies.watermarks,
                 in_flight: cookies.in_flight,
             },
+            log_interface: self.log_interface(&control, &snapshot, now),
         }
+    }
+
+    /// This filter's id.
+    #[must_use]
+    pub fn hostid(&self) -> u32 {
+        self.hostid.load(Ordering::Relaxed)
     }
 
     /// Rules `first..` of the main ruleset with their counters, at most `most`.
@@ -172,7 +179,7 @@ impl Engine {
                     now,
                     &snapshot.timeouts,
                     population,
-                    self.config.hostid,
+                    self.hostid(),
                     &snapshot.rules,
                 ));
             }

@@ -25,7 +25,7 @@ const DONT_FRAGMENT: u16 = 0x4000;
 impl Filter<'_> {
     /// Takes a fragment; the last one of a datagram becomes the whole datagram.
     pub(super) fn receive_fragment(&mut self, packet: &mut Packet, desc: &PacketDesc) -> Arrival {
-        let setting = self.snapshot.reassemble;
+        let setting = self.reassembly(packet, desc);
         if setting != Reassemble::NoDf && has_dont_fragment(packet, desc) {
             // No host sends a fragment that must not be one.
             return Arrival::Refused(Reason::Fragment);

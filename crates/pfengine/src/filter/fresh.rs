@@ -21,11 +21,19 @@ use crate::rules::{Evaluation, Live, LoadedRule, PacketView, Surroundings};
 use crate::source::NodeKind;
 use crate::state::entry::{Body, DatagramState, HalfOpen, Rare, State, StateRoute};
 use crate::state::icmp;
-use crate::state::key::Keys;
+use crate::state::key::{Hashed, Keys};
 use crate::state::store::InsertError;
 use crate::state::tcp::{TcpState, Translation};
 use crate::wire::build::TTL_DEFAULT;
 use crate::wire::build::flags::{ACK, RST, SYN};
+
+/// What a new state means for the packet that made it.
+struct Made {
+    keys: Keys,
+    route: Option<StateRoute>,
+    /// Difference of the sequence numbers with `modulate state`.
+    modulation: Option<u32>,
+}
 
 impl Filter<'_> {
     /// Lets the rules decide; a state that was made is in `packet.meta.link`.
@@ -52,11 +60,11 @@ impl Filter<'_> {
             sockets: self.engine.sockets.get().map(|sockets| &**sockets),
         };
         let scratch = &mut self.parts.scratch;
-        let sources = (&self.engine.sources, self.now);
-        let mut translator = Translator::new(&self.view, sources, place.direction, &flow.desc);
+        let stores = (&self.engine.sources, &self.engine.mappings, self.now);
+        let mut translator = Translator::new(&self.view, stores, place.direction, &flow.desc);
         let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;
         let beyond = translator.key(&found.addresses);
-        let mut shares = translator.shares;
+        let shares = translator.shares;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
         self.log_decided(packet, &flow.desc, &found);
@@ -76,23 +84,20 @@ impl Filter<'_> {
                     self.log_options(packet, &found);
                     return Err(Reason::IpOption);
                 }
+                found.actions.check_size(flow.desc.total)?;
                 if let (true, Some(key)) =
                     (rule.rule.state != StatePolicy::None || found.translated, flow.key)
                 {
-                    let source = self.admit(rule, &flow.desc)?;
                     let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
-                    let (wire, stack) = match place.direction {
-                        Direction::In => (key, beyond),
-                        Direction::Out => (beyond, key),
+                    let made = self.make_state(packet, flow, &found, (key, beyond), shares);
+                    let Made { keys, route, modulation } = match made {
+                        Ok(made) => made,
+                        Err(reason) if self.snapshot.fail_returns => {
+                            self.parts.stats.reason(reason);
+                            return self.answer_block(packet, &flow.desc, BlockAnswer::Return);
+                        }
+                        Err(reason) => return Err(reason),
                     };
-                    let keys = Keys::new(wire.0, stack.0);
-                    let route = self.choose_route(&flow.desc, rule, &mut shares)?;
-                    let timestamps = self.begin_timestamps(packet, &flow.desc, &found)?;
-                    let mut state = self.new_state(packet, &flow.desc, &found, &keys);
-                    let rare = Rare { source, route, shares, timestamps, posted: Live::default() };
-                    state.rare = Rare::new(rare);
-                    let modulation = self.modulate(rule.rule.state, flow, &mut state);
-                    self.insert(packet, state, [wire.1, stack.1], flow.desc.total)?;
                     carry_out(packet, &flow.desc, &found.actions, &mut self.parts.rng);
                     let verdict = self.begin(packet, flow, rule.rule.state, modulation)?;
                     if verdict == Verdict::Pass {
@@ -107,6 +112,36 @@ impl Filter<'_> {
                 Ok(Verdict::Pass)
             }
         }
+    }
+
+    /// Makes the state of a packet that passes; `key` is its own and `beyond` the one beyond the
+    /// translation.
+    ///
+    /// # Errors
+    /// The reason why there is no room for it, or no way.
+    fn make_state(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        found: &Evaluation<'_>,
+        (key, beyond): (Hashed, Hashed),
+        mut shares: Shares,
+    ) -> Result<Made, Reason> {
+        let rule = found.rule;
+        let source = self.admit(rule, &flow.desc)?;
+        let (wire, stack) = match packet.meta.direction {
+            Direction::In => (key, beyond),
+            Direction::Out => (beyond, key),
+        };
+        let keys = Keys::new(wire.0, stack.0);
+        let route = self.choose_route(&flow.desc, rule, &mut shares)?;
+        let timestamps = self.begin_timestamps(packet, flow, found)?;
+        let mut state = self.new_state(packet, &flow.desc, found, &keys);
+        let rare = Rare { source, route, shares, timestamps, posted: Live::default() };
+        state.rare = Rare::new(rare);
+        let modulation = self.modulate(rule.rule.state, flow, &mut state);
+        self.insert(packet, state, [wire.1, stack.1], flow.desc.total)?;
+        Ok(Made { keys, route, modulation })
     }
 
     /// Gives the initiator of a `modulate state` connection numbers of the filter's choice; gives
@@ -171,14 +206,27 @@ impl Filter<'_> {
         let (Some(pool), Some(route)) = (&rule.pools.route, &rule.rule.route) else {
             return Ok(None);
         };
-        let asked = Asked { af: desc.af, source: desc.src, host: desc.src, before: None };
-        let pool = PoolOf { pool, rule, kind: NodeKind::Route, af: desc.af };
+        if pool.is_interface() {
+            let next_hop = desc.dst.to_ip(desc.af);
+            let interface = pool.interface_to(next_hop).map_err(|_| Reason::NoRoute)?;
+            return Ok(Some(StateRoute { kind: route.kind, next_hop, interface }));
+        }
+        // With `prefer-ipv6-nexthop` a router with IPv6 may take packets of IPv4.
+        let other = route.pool.prefer_ipv6_nexthop.then_some(Af::Inet6);
+        let families = other.into_iter().filter(|af| *af != desc.af).chain([desc.af]);
+        let place = PoolOf { pool, rule, kind: NodeKind::Route, af: desc.af };
         let sources = &self.engine.sources;
-        let chosen = shares.choose(&pool, sources, &asked, &mut self.parts.rng);
-        let chosen = chosen.ok_or(Reason::NoRoute)?;
-        let next_hop = chosen.0.addr.to_ip(desc.af);
-        shares.settle(&pool, sources, (&asked, self.now), chosen)?;
-        Ok(Some(StateRoute { kind: route.kind, next_hop }))
+        for af in families {
+            let asked = Asked { af, source: desc.src, host: desc.src, before: None };
+            let Some(chosen) = shares.choose(&place, sources, &asked, &mut self.parts.rng) else {
+                continue;
+            };
+            let next_hop = chosen.0.addr.to_ip(af);
+            shares.settle(&place, sources, (&asked, self.now), chosen)?;
+            let interface = pool.interface_to(next_hop).map_err(|_| Reason::NoRoute)?;
+            return Ok(Some(StateRoute { kind: route.kind, next_hop, interface }));
+        }
+        Err(Reason::NoRoute)
     }
 
     /// A state for the packet, not yet in the store.
@@ -216,11 +264,12 @@ impl Filter<'_> {
     fn begin_timestamps(
         &mut self,
         packet: &mut Packet,
-        desc: &PacketDesc,
+        flow: &Flow,
         found: &Evaluation<'_>,
     ) -> Result<Option<Timestamps>, Reason> {
+        let desc = &flow.desc;
         let Transport::Tcp(tcp) = &desc.transport else { return Ok(None) };
-        if !found.actions.reassemble_tcp {
+        if !found.actions.reassemble_tcp && !flow.reassemble_tcp {
             return Ok(None);
         }
         let src = End::new(packet, desc, tcp, self.now, &mut self.parts.rng);

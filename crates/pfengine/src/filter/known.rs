@@ -168,6 +168,7 @@ impl<'a> Filter<'a> {
             // pf drops such packets without counting a reason.
             return Err(Reason::Match);
         }
+        state.decision.actions.check_size(flow.desc.total)?;
         state.count(forward, flow.desc.total);
         self.log_known(packet, &flow.desc, &state, None);
         carry_out(packet, &flow.desc, state.actions(), &mut self.parts.rng);

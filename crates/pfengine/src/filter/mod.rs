@@ -5,6 +5,7 @@
 //! only rules can decide). Fragments are put together before, when a packet is received
 //! (`fragment`). Source: OpenBSD sys/net/pf.c `pf_test`.
 
+mod clean;
 mod error;
 mod fragment;
 mod fresh;
@@ -13,11 +14,13 @@ mod known;
 mod limits;
 mod log;
 
+use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use crate::engine::{Engine, Snapshot};
 use crate::fault::{self, Fault};
+use crate::interface_stats::Crossing;
 use crate::normalize::{scrub, tcp_flags};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
@@ -64,6 +67,8 @@ pub struct Flow {
     pub is_reply: bool,
     /// A SYN that was re-created from a cookie: the client has completed its handshake already.
     pub from_cookie: bool,
+    /// A `scrub` rule asks for `reassemble tcp`.
+    pub reassemble_tcp: bool,
 }
 
 /// Where a packet crosses the filter.
@@ -93,8 +98,18 @@ impl<'a> Filter<'a> {
         Self { engine, snapshot, view: engine.store.open(), parts, now, classic }
     }
 
-    /// Parses a packet and finds its key.
+    /// Parses a packet, cleans it, and finds its key.
     pub fn receive(&mut self, packet: &mut Packet) -> Arrival {
+        let mut arrival = self.parse(packet);
+        if let Arrival::Parsed(flow) = &mut arrival
+            && self.snapshot.rules.cleans()
+        {
+            self.clean(packet, flow);
+        }
+        arrival
+    }
+
+    fn parse(&mut self, packet: &mut Packet) -> Arrival {
         if packet.meta.direction == Direction::In {
             packet.meta.start();
             packet.meta.received_on = Some(packet.meta.interface);
@@ -142,7 +157,7 @@ impl<'a> Filter<'a> {
             );
             (key, self.engine.store.hash(&key))
         });
-        Flow { desc, key, is_reply, from_cookie: false }
+        Flow { desc, key, is_reply, from_cookie: false, reassemble_tcp: false }
     }
 
     /// Brings the index lines that the packet will need near.
@@ -155,6 +170,32 @@ impl<'a> Filter<'a> {
 
     /// Decides one packet.
     pub fn decide(&mut self, packet: &mut Packet, arrival: &mut Arrival) -> Verdict {
+        let crossing = Self::crossing(packet, arrival);
+        let verdict = self.decide_arrival(packet, arrival);
+        if let Some(crossing) = crossing {
+            // As in pf, what changes its family or is answered has not plainly passed.
+            let passed = verdict == Verdict::Pass && !packet.meta.changed_family();
+            self.parts.stats.interfaces.count(&crossing, passed);
+        }
+        verdict
+    }
+
+    /// What counts as crossing an interface; packets of skipped interfaces and fragments that are
+    /// kept do not. Source: OpenBSD sys/net/pf.c `pf_test`, `pf_counters_inc`.
+    fn crossing(packet: &Packet, arrival: &Arrival) -> Option<Crossing> {
+        let (af, octets) = match arrival {
+            Arrival::Skipped | Arrival::Settled(Verdict::Held) => return None,
+            Arrival::Parsed(flow) => (flow.desc.af, flow.desc.total),
+            Arrival::Refused(_) | Arrival::Settled(_) => {
+                let is_v6 = packet.data().first().is_some_and(|first| first >> 4 == 6);
+                (if is_v6 { Af::Inet6 } else { Af::Inet }, packet.len())
+            }
+        };
+        let Place { interface, direction } = Self::place(packet);
+        Some(Crossing { interface, direction, af, octets })
+    }
+
+    fn decide_arrival(&mut self, packet: &mut Packet, arrival: &mut Arrival) -> Verdict {
         let verdict = match arrival {
             Arrival::Skipped => Ok(Verdict::Pass),
             Arrival::Refused(reason) => {

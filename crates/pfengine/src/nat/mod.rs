@@ -7,6 +7,7 @@
 mod embed;
 mod family;
 mod family_icmp;
+mod mapping;
 mod pool;
 mod port;
 mod quote;
@@ -15,7 +16,8 @@ mod translate;
 
 pub use family::change_family;
 pub use family_icmp::change_error_family;
-pub use pool::{Asked, Named, Pool};
+pub use mapping::Mappings;
+pub use pool::{Asked, Named, Pool, Via};
 pub use quote::rewrite_error;
 pub use rewrite::{FieldKind, Rewrite, low32, rewrite};
 pub use translate::{PoolOf, Shares, Translator};

@@ -5,9 +5,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use core::net::IpAddr;
+
 use arc_swap::ArcSwapOption;
 use pfapi::addr::{Af, Prefix};
 use pfapi::ruleset::{AddrMatch, PoolKind, PoolPorts, TableEntry};
+use pfapi::units::IfIndex;
 use siphasher::sip::SipHasher24;
 
 use crate::addr::Addr;
@@ -23,6 +26,10 @@ pub struct Pool {
     pub ports: Option<PoolPorts>,
     /// `sticky-address`
     pub sticky: bool,
+    /// `endpoint-independent`
+    pub endpoint_independent: bool,
+    /// Interfaces in front of next hops; bound again whenever rules are put in force.
+    via: ArcSwapOption<Vec<Via>>,
     /// Where `round-robin` goes on, by family.
     next: Mutex<[Next; 2]>,
 }
@@ -89,6 +96,19 @@ impl From<Addr> for Choice {
     }
 }
 
+/// Next hops that are reached by an interface whatever the routes say.
+#[derive(Clone, Copy, Debug)]
+pub struct Via {
+    /// The next hops; `None` is every destination.
+    pub hops: Option<Prefix>,
+    /// The interface; `None` when this machine has none of its name.
+    pub interface: Option<IfIndex>,
+}
+
+/// A rule names an interface that this machine has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoInterface;
+
 /// What the choice may depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
@@ -108,6 +128,7 @@ impl Pool {
     pub fn new(from: &pfapi::ruleset::Pool) -> Self {
         Self {
             addresses: match from.addr {
+                _ if !from.more.is_empty() => Addresses::Named(ArcSwapOption::empty()),
                 AddrMatch::Net(prefix) => Addresses::Net(prefix),
                 AddrMatch::Table(_) | AddrMatch::Dynamic(_) => {
                     Addresses::Named(ArcSwapOption::empty())
@@ -117,6 +138,8 @@ impl Pool {
             kind: from.kind,
             ports: from.ports,
             sticky: from.sticky,
+            endpoint_independent: from.endpoint_independent,
+            via: ArcSwapOption::empty(),
             next: Mutex::default(),
         }
     }
@@ -129,6 +152,27 @@ impl Pool {
         if let Addresses::Named(place) = &self.addresses {
             place.store(Some(Arc::new(named)));
         }
+    }
+
+    /// Says by which interfaces its next hops are reached from now on.
+    pub fn bind_interfaces(&self, via: Vec<Via>) {
+        self.via.store((!via.is_empty()).then(|| Arc::new(via)));
+    }
+
+    /// The interface by which a next hop of the pool is reached: `None` leaves it to the routes.
+    ///
+    /// # Errors
+    /// [`NoInterface`] when the rule names one that this machine has not.
+    pub fn interface_to(&self, hop: IpAddr) -> Result<Option<IfIndex>, NoInterface> {
+        let via = self.via.load();
+        let mut members = via.iter().flat_map(|members| members.iter());
+        let found = members.find(|via| via.hops.is_none_or(|net| net.contains(hop)));
+        found.map_or(Ok(None), |via| via.interface.map(Some).ok_or(NoInterface))
+    }
+
+    /// Whether the pool names an interface alone: packets go on to their own destination there.
+    pub fn is_interface(&self) -> bool {
+        self.via.load().as_ref().is_some_and(|via| via.iter().all(|via| via.hops.is_none()))
     }
 
     /// Whether another choice may give another address.
@@ -306,7 +350,6 @@ fn spread(hash: u64, af: Af) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::IpAddr;
     use pfapi::units::Uptime;
 
     fn addr(text: &str) -> Addr {

@@ -9,6 +9,62 @@ use crate::rng::Rng;
 /// Identifiers that queries of ICMP may get.
 pub const ICMP_IDS: RangeInclusive<u16> = 1..=u16::MAX;
 
+/// Where a port may come from.
+#[derive(Clone, Debug)]
+pub enum Candidates {
+    /// All ports from one to another.
+    Range(RangeInclusive<u16>),
+    /// Those of one customer of MAP-E.
+    Set(PortSet),
+}
+
+impl Candidates {
+    /// A port for which `is_free` says yes; `None` when none is free.
+    pub fn choose(&self, rng: &mut Rng, is_free: impl FnMut(u16) -> bool) -> Option<u16> {
+        match self {
+            Self::Range(range) => choose(range.clone(), rng, is_free),
+            Self::Set(set) => set.choose(rng, is_free),
+        }
+    }
+}
+
+/// Ports of one customer of MAP-E: those whose middle bits are the identifier of the set; the bits
+/// in front are never all zero. Source: RFC 7597 section 5.1; FreeBSD sys/netpfil/pf/pf_lb.c
+/// `pf_get_mape_sport`.
+#[derive(Clone, Copy, Debug)]
+pub struct PortSet {
+    offset: u32,
+    /// Bits behind the identifier.
+    low_bits: u32,
+    /// The identifier at its place.
+    middle: u32,
+}
+
+impl PortSet {
+    /// The set `psid` of `len` bits behind `offset` bits.
+    pub fn new(offset: u8, len: u8, psid: u16) -> Self {
+        let (offset, len) = (u32::from(offset).min(16), u32::from(len));
+        let low_bits = (16 - offset).saturating_sub(len);
+        let identifier = u32::from(psid) & ((1 << len.min(16)) - 1);
+        Self { offset, low_bits, middle: identifier << low_bits }
+    }
+
+    /// Every part of the set, in the order of `front`.
+    fn part(&self, front: u32) -> RangeInclusive<u16> {
+        let low = front << (16 - self.offset) | self.middle;
+        let high = low | ((1 << self.low_bits) - 1);
+        let port = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        port(low)..=port(high)
+    }
+
+    fn choose(&self, rng: &mut Rng, mut is_free: impl FnMut(u16) -> bool) -> Option<u16> {
+        let fronts = 1_u32 << self.offset;
+        let start = u32::from(below(fronts, rng)).max(1);
+        let mut parts = (start..fronts).chain((1..start).rev());
+        parts.find_map(|front| choose(self.part(front), rng, &mut is_free))
+    }
+}
+
 /// A port from `range` for which `is_free` says yes: from a random one upwards to the end, then
 /// downwards from below it. `None` when none is free.
 ///
@@ -67,6 +123,23 @@ mod tests {
             (79, 80, 100, 109, 109),
         ] {
             assert_eq!(redirect(port, first, low, high), wanted, "{port} {first} {low}:{high}");
+        }
+    }
+
+    #[test]
+    fn a_port_set_has_the_ports_of_its_identifier_alone() {
+        // RFC 7597 section 5.1: 6 bits in front, a set of 8 bits, two bits behind.
+        let set = PortSet::new(6, 8, 0x34);
+        let mut rng = Rng::new([3; 32]);
+        let mut taken = BTreeSet::new();
+        while let Some(port) = set.choose(&mut rng, |port| !taken.contains(&port)) {
+            assert_eq!(port >> 2 & 0xff, 0x34, "{port}");
+            assert_ne!(port >> 10, 0, "{port}");
+            assert!(taken.insert(port));
+        }
+        assert_eq!(taken.len(), 63 * 4);
+        for (offset, len) in [(15, 1), (1, 15), (16, 0), (1, 1)] {
+            assert!(PortSet::new(offset, len, 1).choose(&mut rng, |_| true).is_some());
         }
     }
 

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use pfapi::addr::Af;
 use pfapi::port::PortMatch;
 use pfapi::reason::Reason;
-use pfapi::ruleset::{PoolPorts, RuleKind};
+use pfapi::ruleset::{PoolPorts, RuleKind, proto};
 use pfapi::units::{Direction, Uptime};
 
 use super::embed::{embed, extract};
 use super::family::{other, protocol};
 use super::family_icmp;
+use super::mapping::{MappingHold, Mappings};
 use super::pool::{Asked, Choice, Pool};
-use super::port::{self, ICMP_IDS};
+use super::port::{self, Candidates, ICMP_IDS, PortSet};
 use crate::addr::Addr;
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::rng::Rng;
@@ -30,6 +31,8 @@ use crate::table::Share;
 /// Candidates for ports and addresses that are looked at for one packet at most: every port
 /// of one address.
 const CANDIDATES_MAX: u32 = 65_536;
+/// Times that a source may lose its new outer end to another packet.
+const MAPPING_ATTEMPTS: u32 = 4;
 /// Prefix length where an IPv6 destination is too wide to hold an IPv4 address.
 const EMBEDDED_LEN: u8 = 96;
 
@@ -37,6 +40,7 @@ const EMBEDDED_LEN: u8 = 96;
 pub struct Translator<'a, 'v> {
     view: &'a View<'v>,
     sources: &'a SourceNodes,
+    mappings: &'a Mappings,
     now: Uptime,
     af: Af,
     direction: Direction,
@@ -89,12 +93,20 @@ pub struct PoolOf<'a> {
 pub struct Shares {
     loads: [Option<Share>; 3],
     sources: [Option<SourceHold>; 3],
+    mapping: Option<MappingHold>,
 }
 
 impl Shares {
     /// Whether the state holds nothing.
     pub fn is_empty(&self) -> bool {
-        self.loads.iter().all(Option::is_none) && self.sources.iter().all(Option::is_none)
+        self.loads.iter().all(Option::is_none)
+            && self.sources.iter().all(Option::is_none)
+            && self.mapping.is_none()
+    }
+
+    /// Whether it keeps an address for its source.
+    pub fn is_sticky(&self) -> bool {
+        self.sources.iter().any(Option::is_some)
     }
 
     /// Holds one more for as long as the state lives. A later translation of the same address
@@ -160,7 +172,7 @@ impl<'a, 'v> Translator<'a, 'v> {
     /// For a packet that crosses in `direction`; `view` tells which ports are taken.
     pub fn new(
         view: &'a View<'v>,
-        (sources, now): (&'a SourceNodes, Uptime),
+        (sources, mappings, now): (&'a SourceNodes, &'a Mappings, Uptime),
         direction: Direction,
         desc: &PacketDesc,
     ) -> Self {
@@ -178,6 +190,7 @@ impl<'a, 'v> Translator<'a, 'v> {
         Self {
             view,
             sources,
+            mappings,
             now,
             af: desc.af,
             direction,
@@ -224,11 +237,16 @@ impl<'a, 'v> Translator<'a, 'v> {
         let (af, dst) = (addresses.af, (addresses.dst, dport));
         let (view, direction, number) = (self.view, self.direction, self.number);
         let side = Side::of(direction).other();
-        let (addr, port) =
-            self.choose_source(pool, rng, (af, addresses.src, wanted), |addr, port| {
-                let key = Key::of_packet(direction, (af, number), (addr, port), dst);
-                !view.is_taken(&key, side)
-            })?;
+        let is_free = |addr, port| {
+            let key = Key::of_packet(direction, (af, number), (addr, port), dst);
+            !view.is_taken(&key, side)
+        };
+        let inner = (af, addresses.src, wanted);
+        let (addr, port) = if pool.pool.endpoint_independent && number == proto::UDP {
+            self.choose_mapping(pool, rng, inner, is_free)?
+        } else {
+            self.choose_source(pool, rng, inner, is_free)?
+        };
         addresses.src = addr;
         match &mut self.kind {
             Kind::Ports => addresses.sport = port,
@@ -236,6 +254,36 @@ impl<'a, 'v> Translator<'a, 'v> {
             Kind::None | Kind::Untranslatable => {}
         }
         Ok(())
+    }
+
+    /// The outer address and port that a source of UDP has, or else a new one that no other source
+    /// has.
+    fn choose_mapping(
+        &mut self,
+        pool: &PoolOf<'_>,
+        rng: &mut Rng,
+        inner: (Af, Addr, u16),
+        is_free: impl Fn(Addr, u16) -> bool,
+    ) -> Result<(Addr, u16), Reason> {
+        let mappings = self.mappings;
+        for _ in 0..MAPPING_ATTEMPTS {
+            if let Some((outer, hold)) = mappings.find(inner) {
+                // The same source and target have a state already, which is on its way out.
+                if !is_free(outer.0, outer.1) {
+                    return Err(Reason::Translate);
+                }
+                self.shares.mapping = Some(hold);
+                return Ok(outer);
+            }
+            let outer = self.choose_source(pool, rng, inner, |addr, port| {
+                is_free(addr, port) && !mappings.is_taken((inner.0, addr, port))
+            })?;
+            if let Some(hold) = mappings.insert(inner, (inner.0, outer.0, outer.1)) {
+                self.shares.mapping = Some(hold);
+                return Ok(outer);
+            }
+        }
+        Err(Reason::Translate)
     }
 
     /// An address of the pool and a port there for which `is_free` says yes.
@@ -247,9 +295,18 @@ impl<'a, 'v> Translator<'a, 'v> {
         is_free: impl Fn(Addr, u16) -> bool,
     ) -> Result<(Addr, u16), Reason> {
         let ports = pool.pool.ports.unwrap_or(PoolPorts::NAT_DEFAULT);
+        let has_id = matches!(self.kind, Kind::Query { has_id: true, .. });
         let range = match (self.kind, ports) {
-            (Kind::Query { has_id: true, .. }, _) => Some(ICMP_IDS),
-            (Kind::Ports, PoolPorts::Range(low, high)) if (low, high) != (0, 0) => Some(low..=high),
+            (Kind::Ports | Kind::Query { .. }, PoolPorts::MapE { offset, len, psid })
+                if has_id || self.kind == Kind::Ports =>
+            {
+                // The set of one customer bounds ids of queries, too (RFC 7597 section 5.1).
+                Some(Candidates::Set(PortSet::new(offset, len, psid)))
+            }
+            (Kind::Query { .. }, _) if has_id => Some(Candidates::Range(ICMP_IDS)),
+            (Kind::Ports, PoolPorts::Range(low, high)) if (low, high) != (0, 0) => {
+                Some(Candidates::Range(low..=high))
+            }
             _ => None,
         };
         let mut asked = Asked { af, source, host: source, before: None };
@@ -267,7 +324,7 @@ impl<'a, 'v> Translator<'a, 'v> {
                     looked_at += 1;
                     is_free(choice.addr, wanted).then_some(wanted)
                 }
-                Some(range) => port::choose(range.clone(), rng, |port| {
+                Some(range) => range.choose(rng, |port| {
                     looked_at += 1;
                     is_free(choice.addr, port)
                 }),

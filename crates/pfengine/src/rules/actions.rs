@@ -4,6 +4,7 @@
 //! replace earlier ones, words that only switch something on add up. Source: OpenBSD
 //! sys/net/pf.c `pf_rule_to_actions`.
 
+use pfapi::reason::Reason;
 use pfapi::ruleset::Rule;
 
 use super::tag::Tag;
@@ -24,6 +25,8 @@ pub struct Actions {
     pub min_ttl: u8,
     /// `scrub (max-mss)`; 0 is not given.
     pub max_mss: u16,
+    /// `max-pkt-size`; 0 is not given.
+    pub max_pkt_size: u16,
     /// `scrub (no-df)`.
     pub no_df: bool,
     /// `scrub (random-id)`.
@@ -44,11 +47,12 @@ impl Actions {
         let log = rule.log.unwrap_or_default();
         Self {
             prio: rule.set.prio,
-            tos: rule.set.tos,
+            tos: rule.set.tos.or(rule.scrub.set_tos),
             delay_ms: rule.set.delay,
             rtable: rule.rtable.and_then(|id| u8::try_from(id).ok()),
             min_ttl: rule.scrub.min_ttl,
             max_mss: rule.scrub.max_mss,
+            max_pkt_size: rule.freebsd.max_pkt_size.unwrap_or(0),
             no_df: rule.scrub.no_df,
             random_id: rule.scrub.random_id,
             reassemble_tcp: rule.scrub.reassemble_tcp,
@@ -56,6 +60,17 @@ impl Actions {
             log_user: log.user,
             tag: None,
         }
+    }
+
+    /// Whether a packet of so many octets may pass.
+    ///
+    /// # Errors
+    /// [`Reason::Normalize`] when `max-pkt-size` is smaller.
+    pub const fn check_size(&self, octets: usize) -> Result<(), Reason> {
+        if self.max_pkt_size != 0 && octets > self.max_pkt_size as usize {
+            return Err(Reason::Normalize);
+        }
+        Ok(())
     }
 
     /// Adds what the next rule asks for.
@@ -67,6 +82,7 @@ impl Actions {
             rtable,
             min_ttl,
             max_mss,
+            max_pkt_size,
             no_df,
             random_id,
             reassemble_tcp,
@@ -83,6 +99,9 @@ impl Actions {
         }
         if max_mss != 0 {
             self.max_mss = max_mss;
+        }
+        if max_pkt_size != 0 {
+            self.max_pkt_size = max_pkt_size;
         }
         self.no_df |= no_df;
         self.random_id |= random_id;

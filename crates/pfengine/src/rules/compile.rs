@@ -127,7 +127,7 @@ pub(super) enum CompiledAddr {
 }
 
 /// Whether `name` in a rule means this interface.
-pub(super) fn is_named(interface: &InterfaceFacts, name: &str) -> bool {
+pub(crate) fn is_named(interface: &InterfaceFacts, name: &str) -> bool {
     match name {
         "any" => !interface.is_loopback(),
         "all" => true,

@@ -19,12 +19,13 @@ mod translate;
 mod walk;
 
 pub use actions::Actions;
+pub(crate) use compile::is_named;
 pub use decision::{Decision, Decisions};
 pub use fingerprint::Fingerprints;
 pub use load::{LoadedRules, Parts, settle_tables, skipped};
 pub use matcher::{PacketView, Surroundings};
 pub use program::{Rulesets, settle_anchors};
-pub use rule::{Live, LoadedRule};
+pub use rule::{Kept, Live, LoadedRule};
 pub use ruleset::Ruleset;
 pub use tag::{Tag, Tags};
 pub use threshold::Threshold;

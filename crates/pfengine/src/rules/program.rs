@@ -50,6 +50,8 @@ pub(super) struct Program {
     pub calls: Vec<u32>,
     /// Whether there are rules of FreeBSD that translate.
     pub translates: bool,
+    /// Whether there are `scrub` rules.
+    pub cleans: bool,
 }
 
 /// A rule as the walk sees it.
@@ -87,6 +89,7 @@ impl Program {
                 rule.bind(names);
                 let test = CompiledRule::new(&rule.rule, names);
                 let inbound = inbound(&rule.rule).map(|rule| CompiledRule::new(&rule, names));
+                program.cleans |= rule.rule.kind == RuleKind::Scrub;
                 program.translates |=
                     matches!(rule.rule.kind, RuleKind::Nat | RuleKind::Rdr | RuleKind::Binat);
                 program.steps.push(Step { rule: Arc::clone(rule), test, inbound, calls });

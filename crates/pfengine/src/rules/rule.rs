@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use pfapi::addr::Prefix;
 use pfapi::control::{RuleReport, TableUse};
 use pfapi::ruleset::{Action, AddrMatch, Endpoint, PoolKind, PoolPorts, Rule, RuleKind};
 use pfapi::timeout::Timeout;
-use pfapi::units::Direction;
+use pfapi::units::{Direction, IfIndex};
 
 use super::actions::Actions;
 use super::compile::{Names, dynamic_prefixes};
 use super::tag::{Tag, Tags};
 use super::threshold::SharedThreshold;
 use crate::engine::Loader;
-use crate::nat::{Named, Pool};
+use crate::nat::{Named, Pool, Via};
 use crate::table::Table;
 
 /// A rule in force, or one that states of an earlier load still refer to.
@@ -121,6 +122,20 @@ pub struct RuleCounters {
     states: AtomicU64,
     /// States it ever made.
     states_total: AtomicU64,
+    /// Evaluations that no ruleset counts: those of FreeBSD's rules that clean or translate, and
+    /// with `set keepcounters` those of the same rule before it was loaded again.
+    own_evaluations: AtomicU64,
+}
+
+/// What a rule keeps over a load with `set keepcounters`.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// Times it was looked at.
+    pub evaluations: u64,
+    /// Packets: in, out.
+    pub packets: [u64; 2],
+    /// Octets likewise.
+    pub bytes: [u64; 2],
 }
 
 /// What the living states of a rule have counted: in, out.
@@ -150,6 +165,20 @@ impl RuleCounters {
         self.bytes[side].fetch_add(octets as u64, Ordering::Relaxed);
     }
 
+    /// Counts a look at a rule whose ruleset counts the looks at rules that filter alone.
+    pub fn look_at(&self) {
+        self.own_evaluations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Goes on with the counters of the same rule before a load.
+    pub fn keep(&self, kept: &Kept) {
+        self.own_evaluations.store(kept.evaluations, Ordering::Relaxed);
+        for side in 0..2 {
+            self.packets[side].store(kept.packets[side], Ordering::Relaxed);
+            self.bytes[side].store(kept.bytes[side], Ordering::Relaxed);
+        }
+    }
+
     /// Counts a new state.
     pub fn count_state(&self) {
         self.states.fetch_add(1, Ordering::Relaxed);
@@ -172,7 +201,8 @@ impl RuleCounters {
 
     /// Zeroes what `pfctl -z` zeroes: all but the states that exist.
     pub fn clear(&self) {
-        let counters = self.packets.iter().chain(&self.bytes).chain([&self.states_total]);
+        let rest = [&self.states_total, &self.own_evaluations];
+        let counters = self.packets.iter().chain(&self.bytes).chain(rest);
         counters.for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
 }
@@ -218,27 +248,34 @@ impl LoadedRule {
                 place.store(names.table(name).cloned());
             }
         }
-        let bind = |pool: Option<&Pool>, addr: Option<&AddrMatch>| {
-            let (Some(pool), Some(addr)) = (pool, addr) else { return };
-            match addr {
+        let bind = |pool: Option<&Pool>, from: Option<&pfapi::ruleset::Pool>| {
+            let (Some(pool), Some(from)) = (pool, from) else { return };
+            match &from.addr {
+                _ if !from.more.is_empty() => {
+                    let prefixes: Vec<Prefix> =
+                        from.addresses().flat_map(|addr| prefixes(addr, names)).collect();
+                    pool.bind(Named::of_prefixes(&prefixes));
+                }
                 AddrMatch::Table(name) => {
                     if let Some(table) = names.table(name) {
                         pool.bind(Named::Table(Arc::clone(table)));
                     }
                 }
-                AddrMatch::Dynamic(dynamic) => {
-                    pool.bind(Named::of_prefixes(&dynamic_prefixes(dynamic, names.facts)));
+                AddrMatch::Dynamic(_) => {
+                    pool.bind(Named::of_prefixes(&prefixes(&from.addr, names)));
                 }
                 _ => {}
             }
+            pool.bind_interfaces(interfaces(from, names));
         };
         let Pools { nat, rdr, route } = &self.pools;
-        bind(nat.as_ref(), self.rule.nat.as_ref().map(|pool| &pool.addr));
+        bind(nat.as_ref(), self.rule.nat.as_deref());
         if self.rule.kind == RuleKind::Binat {
-            bind(rdr.as_ref(), Some(&self.rule.from.addr));
+            let inner = pfapi::ruleset::Pool::new(self.rule.from.addr.clone());
+            bind(rdr.as_ref(), Some(&inner));
         }
-        bind(rdr.as_ref(), self.rule.rdr.as_ref().map(|pool| &pool.addr));
-        bind(route.as_ref(), self.rule.route.as_ref().map(|route| &route.pool.addr));
+        bind(rdr.as_ref(), self.rule.rdr.as_deref());
+        bind(route.as_ref(), self.rule.route.as_ref().map(|route| &route.pool));
     }
 
     /// Whether a table is among its conditions, so that its packets are counted there too.
@@ -294,7 +331,12 @@ impl LoadedRule {
         RuleReport {
             number: self.number.unwrap_or(u32::MAX),
             rule: self.rule.clone(),
-            evaluations: if self.is_expired() { read(&self.evaluations) } else { evaluations },
+            evaluations: read(&self.counters.own_evaluations)
+                + match self.rule.kind {
+                    RuleKind::Filter if self.is_expired() => read(&self.evaluations),
+                    RuleKind::Filter => evaluations,
+                    _ => 0,
+                },
             expired: self.is_expired(),
             packets: counted.packets,
             bytes: counted.bytes,
@@ -304,4 +346,32 @@ impl LoadedRule {
             pid: self.loader.pid,
         }
     }
+}
+
+/// Networks that an address of a pool means now; tables stand for none here.
+fn prefixes(addr: &AddrMatch, names: &Names<'_>) -> Vec<Prefix> {
+    match addr {
+        AddrMatch::Net(prefix) => vec![*prefix],
+        AddrMatch::Dynamic(dynamic) => dynamic_prefixes(dynamic, names.facts),
+        _ => Vec::new(),
+    }
+}
+
+/// The interfaces in front of next hops.
+fn interfaces(pool: &pfapi::ruleset::Pool, names: &Names<'_>) -> Vec<Via> {
+    let first = (&pool.addr, pool.via.as_ref());
+    let more = pool.more.iter().map(|member| (&member.addr, member.via.as_ref()));
+    let mut found = Vec::new();
+    for (addr, via) in core::iter::once(first).chain(more) {
+        let Some(name) = via else { continue };
+        let place = names.facts.interfaces.iter().position(|interface| interface.name == *name);
+        let interface = place.and_then(|at| u16::try_from(at).ok()).map(IfIndex);
+        if matches!(addr, AddrMatch::Any) {
+            found.push(Via { hops: None, interface });
+        } else {
+            let hops = prefixes(addr, names).into_iter();
+            found.extend(hops.map(|net| Via { hops: Some(net), interface }));
+        }
+    }
+    found
 }

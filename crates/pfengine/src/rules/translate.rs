@@ -52,11 +52,9 @@ pub trait Translate {
 }
 
 /// Leaves all addresses as they are.
-#[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub struct NoTranslation;
 
-#[cfg(test)]
 impl Translate for NoTranslation {
     fn translate(
         &mut self,

@@ -17,7 +17,7 @@ use super::matcher::{PacketView, Subject, Surroundings, Working};
 use super::program::{Program, Step};
 use super::rule::LoadedRule;
 use super::tag::Tag;
-use super::translate::{Addresses, Translate};
+use super::translate::{Addresses, NoTranslation, Translate};
 use crate::fault::{self, Fault};
 
 /// Anchors that may be open at once; a ruleset that calls itself ends here.
@@ -165,6 +165,41 @@ impl LoadedRules {
     }
 }
 
+impl LoadedRules {
+    /// Whether there are `scrub` rules.
+    pub fn cleans(&self) -> bool {
+        self.program.cleans
+    }
+
+    /// The first `scrub` rule that matches a packet; `None` when there is none, or when it says
+    /// `no scrub`.
+    pub fn cleaning<'a>(
+        &'a self,
+        packet: &PacketView<'_>,
+        surroundings: Surroundings<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<&'a Arc<LoadedRule>> {
+        scratch.matches.clear();
+        scratch.logs.clear();
+        scratch.frames.clear();
+        let mut walk = Walk {
+            program: &self.program,
+            kind: RuleKind::Scrub,
+            subject: Subject::new(packet, surroundings, &self.fingerprints),
+            scratch,
+            actions: Actions::default(),
+            decided: None,
+            block: 0,
+            at: 0,
+            anchor: None,
+        };
+        // Anchors that are nested too deep end the search; the rules that filter will see them.
+        let _ = walk.run(&mut NoTranslation);
+        let rule = self.rule(walk.decided?.0);
+        (!rule.rule.freebsd.except).then_some(rule)
+    }
+}
+
 impl Walk<'_, '_> {
     /// Walks the rules of FreeBSD that translate, before those that filter: on the way out `binat`
     /// and then `nat`, on the way in `rdr` and then `binat`. The first rule that matches decides;
@@ -215,6 +250,9 @@ impl Walk<'_, '_> {
             let end = self.program.blocks[self.block as usize].end;
             while self.at < end {
                 let step = self.program.step(self.at);
+                if self.kind != RuleKind::Filter && step.rule.rule.kind == self.kind {
+                    step.rule.counters.look_at();
+                }
                 if step.rule.is_expired()
                     || step.rule.rule.kind != self.kind
                     || !self.matches(step)
@@ -240,7 +278,9 @@ impl Walk<'_, '_> {
                 // A called ruleset was entered; `at` is its first rule.
                 continue;
             }
-            block.ruleset.count_whole();
+            if self.kind == RuleKind::Filter {
+                block.ruleset.count_whole();
+            }
             if self.leave() == Next::Stop {
                 return Ok(());
             }
@@ -337,6 +377,10 @@ impl Walk<'_, '_> {
 
     /// Counts where each open ruleset was left.
     fn stop(&mut self) {
+        // Rules of other kinds count for themselves.
+        if self.kind != RuleKind::Filter {
+            return;
+        }
         let program = self.program;
         let count = |block: u32, step: u32| {
             let block = &program.blocks[block as usize];

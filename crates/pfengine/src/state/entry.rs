@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pfapi::addr::Af;
-use pfapi::control::{PeerReport, StateReport};
+use pfapi::control::{PeerReport, StateMarks, StateReport};
 use pfapi::ruleset::RouteKind;
 use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::{Direction, IfIndex, Uptime};
@@ -99,6 +99,8 @@ pub struct StateRoute {
     pub kind: RouteKind,
     /// The next hop, chosen when the state was made.
     pub next_hop: IpAddr,
+    /// The interface that leads there; `None` asks the routes.
+    pub interface: Option<IfIndex>,
 }
 
 impl StateRoute {
@@ -110,7 +112,7 @@ impl StateRoute {
             RouteKind::DupTo => true,
         };
         let copy = self.kind == RouteKind::DupTo;
-        takes.then_some(NextHop { addr: self.next_hop, copy })
+        takes.then_some(NextHop { addr: self.next_hop, interface: self.interface, copy })
     }
 }
 
@@ -472,6 +474,8 @@ impl State {
         let ends = |key: &Key| {
             [0, 1].map(|side| (key.addr[side].to_ip(key.af), self.shown_port(key, side)))
         };
+        let number =
+            |rule: &Arc<LoadedRule>| rules.is_current(rule).then_some(rule.number).flatten();
         StateReport {
             id: self.id,
             creator,
@@ -487,7 +491,15 @@ impl State {
             expires_s: self.expires_in(now, timeouts, population),
             packets: self.packets,
             bytes: self.bytes,
-            rule: rules.is_current(self.rule()).then_some(self.rule().number).flatten(),
+            rule: number(self.rule()),
+            anchor: self.decision.anchor.as_ref().and_then(number),
+            next_hop: self.route().map(|route| route.next_hop),
+            marks: StateMarks {
+                sloppy: self.decision.sloppy,
+                pflow: self.rule().rule.state_options.pflow,
+                source_track: self.source().is_some(),
+                sticky_address: self.rare.as_ref().is_some_and(|rare| rare.shares.is_sticky()),
+            },
         }
     }
 

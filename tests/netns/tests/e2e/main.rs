@@ -8,6 +8,7 @@ mod block;
 mod cookies;
 mod icmp;
 mod leftovers;
+mod limits;
 mod log;
 mod nat;
 mod peers;

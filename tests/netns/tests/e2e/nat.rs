@@ -193,35 +193,65 @@ fn path_mtu_is_told_to_the_other_family() {
     });
 }
 
+/// Three servers that say their address to whoever connects.
+const SERVERS: [&str; 3] = ["10.77.3.11", "10.77.3.12", "10.77.3.13"];
+
+fn start_three_servers() {
+    for server in SERVERS {
+        let address = format!("{server}/32");
+        ip(&["-n", SERVER.namespace, "address", "add", &address, "dev", "lo"]);
+    }
+    let listeners = at(SERVER, || SERVERS.map(|server| TcpListener::bind((server, 80)).unwrap()));
+    for (listener, name) in listeners.into_iter().zip(SERVERS) {
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                // Unread octets would turn the end of the connection into a reset.
+                let _ = stream.read(&mut [0; 1_024]);
+                let _ = stream.write_all(name.as_bytes());
+            }
+        });
+    }
+}
+
+/// The server that a client reaches from this address.
+fn server_of(lab: &Lab, source: &str) -> String {
+    let mut curl = lab.command(CLIENT, "curl");
+    curl.args(["-sS", "-m", "5", "--http0.9", "--interface", source, "http://10.77.1.1/"]);
+    output_of(&mut curl, 10)
+}
+
+#[test]
+fn a_source_stays_with_its_server_and_others_take_turns() {
+    in_lab(test_path!(), &["curl"], || {
+        let lab = lab("pass in on tun0 inet proto tcp to 10.77.1.1 port 80 \
+                       rdr-to { 10.77.3.11, 10.77.3.12, 10.77.3.13 } round-robin sticky-address\n\
+                       pass out\n");
+        start_three_servers();
+        let mut chosen = Vec::new();
+        for source in ["10.77.1.129", "10.77.1.130", "10.77.1.131"] {
+            let first = server_of(&lab, source);
+            for _ in 0..4 {
+                assert_eq!(server_of(&lab, source), first, "{source} keeps its server");
+            }
+            let nodes = lab.pfctl_ok(["-s", "Sources"]).unwrap();
+            assert!(nodes.contains(&format!("{source} rdr-to {first} ")), "{nodes}");
+            chosen.push(first);
+        }
+        chosen.sort();
+        assert_eq!(chosen, SERVERS);
+    });
+}
+
 #[test]
 fn connections_are_spread_over_three_servers() {
-    in_lab(test_path!(), &[], || {
-        let servers = ["10.77.3.11", "10.77.3.12", "10.77.3.13"];
-        let _lab = lab("pass in on tun0 inet proto tcp to 10.77.1.1 port 80 \
+    in_lab(test_path!(), &["curl"], || {
+        let lab = lab("pass in on tun0 inet proto tcp to 10.77.1.1 port 80 \
                        rdr-to { 10.77.3.11, 10.77.3.12, 10.77.3.13 } round-robin\npass out\n");
-        for server in servers {
-            let address = format!("{server}/32");
-            ip(&["-n", SERVER.namespace, "address", "add", &address, "dev", "lo"]);
-        }
-        let listeners =
-            at(SERVER, || servers.map(|server| TcpListener::bind((server, 80)).unwrap()));
-        for (listener, name) in listeners.into_iter().zip(servers) {
-            thread::spawn(move || {
-                for stream in listener.incoming() {
-                    let _ = stream.unwrap().write_all(name.as_bytes());
-                }
-            });
-        }
-        let ask = || {
-            at(CLIENT, || {
-                let mut name = String::new();
-                TcpStream::connect("10.77.1.1:80").unwrap().read_to_string(&mut name).unwrap();
-                name
-            })
-        };
-        let mut names: Vec<String> = (0..9).map(|_| ask()).collect();
+        start_three_servers();
+        let mut names: Vec<String> = (0..9).map(|_| server_of(&lab, "10.77.1.2")).collect();
         names.sort();
-        for server in servers {
+        for server in SERVERS {
             assert_eq!(names.iter().filter(|name| *name == server).count(), 3, "{names:?}");
         }
     });
