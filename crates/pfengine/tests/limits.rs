@@ -9,8 +9,8 @@ use pfapi::control::Flush as Clear;
 use pfapi::limit::Limit;
 use pfapi::reason::{LimitCounter, Reason};
 use pfapi::ruleset::{
-    Action, Draft, Flush, Options, Overload, Rate, Rule, SourceTrack, StateOptions, StatePolicy,
-    TableDef,
+    Action, AddrMatch, Draft, Flush, Options, Overload, Pool, PoolPorts, Rate, Rule, SourceTrack,
+    StateOptions, StatePolicy, TableDef,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -406,4 +406,33 @@ fn the_proxy_counts_connections_at_the_clients_ack() {
     }
     assert_eq!(verdicts, [Verdict::Pass, SRC_LIMIT]);
     assert_eq!(rig.engine.info(rig.now).states, 1);
+}
+
+/// Every translated state has two entries in the index, which must all find room.
+#[test]
+fn translated_states_fit_up_to_the_limit() {
+    // So many that their entries fill seven eighths of the index.
+    let limit = 3_132;
+    let mut nat = Rule::new(Action::Pass);
+    (nat.direction, nat.af) = (Some(Direction::Out), Some(Af::Inet));
+    let mut pool = Pool::new(AddrMatch::Net("203.0.113.1".parse().expect("an address")));
+    pool.ports = Some(PoolPorts::Range(1_024, 65_535));
+    nat.nat = Some(Box::new(pool));
+    let mut options = Options::default();
+    options.limits.set(Limit::States, limit);
+    let mut rig = Rig::new(options, vec![nat]);
+    let mut send = |client: u32| {
+        let ends = V4.client(client);
+        rig.send(Direction::Out, &ip(ends, proto::UDP, &udp(ends, 5_000, 53, b"query"))).verdict
+    };
+    for client in 0..limit {
+        assert_eq!(send(client), Verdict::Pass, "state {client} of {limit}");
+    }
+    assert_eq!(send(limit), Verdict::Drop(Reason::Memory));
+    // All are found again.
+    for client in 0..limit {
+        assert_eq!(send(client), Verdict::Pass, "state {client}");
+    }
+    let info = rig.engine.info(rig.now);
+    assert_eq!(info.states, u64::from(limit));
 }
