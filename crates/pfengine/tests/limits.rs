@@ -227,6 +227,28 @@ fn offenders_go_into_the_overload_table_and_lose_their_states() {
 }
 
 #[test]
+fn every_offender_is_flushed_however_many_there_are() {
+    let (mut rig, _) = overload(Flush::Global);
+    let clients = 10..1_310;
+    for client in clients.clone() {
+        let ends = V4.client(client);
+        rig.send(Direction::In, &ip(ends, proto::UDP, &udp(ends, 9, 53, b"query")));
+        for sport in 1_000..1_002 {
+            syn(&mut rig, client, sport);
+            assert_eq!(complete(&mut rig, client, sport), Verdict::Pass);
+        }
+        syn(&mut rig, client, 1_002);
+        assert_eq!(complete(&mut rig, client, 1_002), SRC_LIMIT);
+    }
+    assert_eq!(limit_counter(&rig, LimitCounter::OverloadFlush), 1_301);
+    assert!(rig.engine.info(rig.now).states > 3_000);
+    wait(&mut rig, 1);
+    // The client that did nothing wrong has its state.
+    assert_eq!(rig.engine.info(rig.now).states, 1);
+    rig.engine.check_invariants().unwrap();
+}
+
+#[test]
 fn timeouts_of_a_rule_hold_for_its_states() {
     let options =
         StateOptions { timeouts: vec![(Timeout::TcpFirst, 5)], ..StateOptions::default() };

@@ -173,7 +173,7 @@ impl LoadedRules {
     }
 }
 
-impl<'a> Walk<'a, '_> {
+impl Walk<'_, '_> {
     /// Walks the rules of FreeBSD that translate, before those that filter: on the way out `binat`
     /// and then `nat`, on the way in `rdr` and then `binat`. The first rule that matches decides;
     /// `no` ends the search. Gives the rule that has translated. Source: FreeBSD
@@ -233,7 +233,7 @@ impl<'a> Walk<'a, '_> {
                 has_ports: packet.desc.transport.has_ports(),
             };
             let from = (self.at - block.start) as usize;
-            index.candidates(&place, &self.subject.working.addresses, from)
+            index.candidates(place, &self.subject.working.addresses, from)
         });
     }
 

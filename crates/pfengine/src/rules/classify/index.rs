@@ -64,6 +64,8 @@ struct Ends<V> {
 pub struct RuleIndex {
     /// By kind of rule, direction and family: see [`class`].
     classes: Vec<Dense>,
+    /// The empty set.
+    none: Dense,
     /// Position in `proto_sets` for each protocol.
     protos: Vec<u8>,
     proto_sets: Vec<Dense>,
@@ -75,13 +77,16 @@ pub struct RuleIndex {
     ports: Ends<u16>,
 }
 
-/// Rules of each kind, in each direction, of each family.
-fn class(kind: RuleKind, direction: Direction, af: Af) -> usize {
-    kind as usize * 4 + usize::from(direction == Direction::Out) * 2 + usize::from(af == Af::Inet6)
-}
+/// Kinds of rules that are walked.
+const KINDS: [RuleKind; 4] = [RuleKind::Nat, RuleKind::Rdr, RuleKind::Binat, RuleKind::Filter];
 
-const KINDS: [RuleKind; 5] =
-    [RuleKind::Scrub, RuleKind::Nat, RuleKind::Rdr, RuleKind::Binat, RuleKind::Filter];
+/// The set of rules of this kind, in this direction, of this family; `None` for kinds that are
+/// never walked.
+fn class(kind: RuleKind, direction: Direction, af: Af) -> Option<usize> {
+    let kind = KINDS.iter().position(|&known| known == kind)?;
+    let (out, inet6) = (direction == Direction::Out, af == Af::Inet6);
+    Some(kind * 4 + usize::from(out) * 2 + usize::from(inet6))
+}
 
 impl RuleIndex {
     /// The index of these rules.
@@ -91,7 +96,7 @@ impl RuleIndex {
         for kind in KINDS {
             for direction in [Direction::In, Direction::Out] {
                 for af in [Af::Inet, Af::Inet6] {
-                    debug_assert_eq!(classes.len(), class(kind, direction, af));
+                    debug_assert_eq!(Some(classes.len()), class(kind, direction, af));
                     classes.push(Dense::of(rules, |rule| {
                         let test = &steps[rule].test;
                         steps[rule].kind == kind
@@ -105,6 +110,7 @@ impl RuleIndex {
         let (interfaces, interface_sets) = interface_sets(steps);
         Self {
             classes,
+            none: Dense::new(rules),
             protos,
             proto_sets,
             interfaces,
@@ -116,11 +122,13 @@ impl RuleIndex {
     }
 
     /// Rules from position `from` on that may match a packet.
-    pub fn candidates(&self, place: &Place, now: &Addresses, from: usize) -> Candidates<'_> {
+    pub fn candidates(&self, place: Place, now: &Addresses, from: usize) -> Candidates<'_> {
         let proto = self.protos[usize::from(place.proto)];
         let interface = self.interfaces.get(usize::from(place.interface.0)).copied().unwrap_or(0);
         let dense = [
-            &self.classes[class(place.kind, place.direction, now.af)],
+            class(place.kind, place.direction, now.af)
+                .and_then(|class| self.classes.get(class))
+                .unwrap_or(&self.none),
             &self.proto_sets[usize::from(proto)],
             &self.interface_sets[usize::from(interface)],
         ];
