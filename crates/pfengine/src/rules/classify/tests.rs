@@ -23,7 +23,6 @@ use crate::environment::{Routes, Way};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::rng::Rng;
 use crate::rules::actions::Actions;
-use crate::rules::compile::Tables;
 use crate::rules::load::{LoadedRules, Parts, skipped};
 use crate::rules::matcher::{PacketView, Surroundings};
 use crate::rules::program::Rulesets;
@@ -32,7 +31,7 @@ use crate::rules::ruleset::Ruleset;
 use crate::rules::tag::{Tag, Tags};
 use crate::rules::translate::{Addresses, Translate};
 use crate::rules::walk::{LogCall, Scratch};
-use crate::table::Table;
+use crate::table::{Table, Tables};
 
 const TAGS: [&str; 3] = ["red", "green", "blue"];
 const TABLES: [&str; 3] = ["t0", "t1", "t2"];
@@ -316,12 +315,12 @@ fn load(sets: &[(&str, Vec<Rule>)], seed: u32) -> LoadedRules {
     let mut tags = Tags::default();
     tags.add(TAGS).expect("there are numbers left");
     let mut draw = Draw::new(seed);
-    let mut tables = Tables::new();
+    let mut tables = Tables::default();
     for name in TABLES {
         let table = Table::created(name, Uptime::ZERO);
         let entries: Vec<_> = (0..4).map(|_| table_entry(&mut draw)).collect();
-        table.add(&entries);
-        tables.insert(name.to_owned(), Arc::new(table));
+        table.add(&entries, Uptime::ZERO);
+        tables.insert("", name, Arc::new(table));
     }
     let rulesets: Rulesets = (1..)
         .zip(sets)
@@ -436,8 +435,8 @@ fn compare(seed: u32, packets: u32) -> [u32; 2] {
         if draw.once_in(100) {
             let (name, entry) = (draw.of(&TABLES), table_entry(&mut draw));
             for rules in [&plain, &indexed] {
-                let table = &rules.tables[name];
-                if table.add(&[entry]).is_empty() {
+                let table = rules.tables.get("", name).expect("it was made");
+                if table.add(&[entry], Uptime::ZERO).is_empty() {
                     table.delete(&[entry]);
                 }
             }
