@@ -13,6 +13,7 @@ mod interface_stats;
 mod nat;
 mod normalize;
 mod output;
+mod overload;
 mod packet;
 mod packet_desc;
 mod pflog;

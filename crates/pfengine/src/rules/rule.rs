@@ -122,9 +122,8 @@ pub struct RuleCounters {
     states: AtomicU64,
     /// States it ever made.
     states_total: AtomicU64,
-    /// Evaluations that no ruleset counts: those of FreeBSD's rules that clean or translate, and
-    /// with `set keepcounters` those of the same rule before it was loaded again.
-    own_evaluations: AtomicU64,
+    /// Evaluations of the same rule before it was loaded again, with `set keepcounters`.
+    kept_evaluations: AtomicU64,
 }
 
 /// What a rule keeps over a load with `set keepcounters`.
@@ -165,14 +164,9 @@ impl RuleCounters {
         self.bytes[side].fetch_add(octets as u64, Ordering::Relaxed);
     }
 
-    /// Counts a look at a rule whose ruleset counts the looks at rules that filter alone.
-    pub fn look_at(&self) {
-        self.own_evaluations.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Goes on with the counters of the same rule before a load.
     pub fn keep(&self, kept: &Kept) {
-        self.own_evaluations.store(kept.evaluations, Ordering::Relaxed);
+        self.kept_evaluations.store(kept.evaluations, Ordering::Relaxed);
         for side in 0..2 {
             self.packets[side].store(kept.packets[side], Ordering::Relaxed);
             self.bytes[side].store(kept.bytes[side], Ordering::Relaxed);
@@ -201,7 +195,7 @@ impl RuleCounters {
 
     /// Zeroes what `pfctl -z` zeroes: all but the states that exist.
     pub fn clear(&self) {
-        let rest = [&self.states_total, &self.own_evaluations];
+        let rest = [&self.states_total, &self.kept_evaluations];
         let counters = self.packets.iter().chain(&self.bytes).chain(rest);
         counters.for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
@@ -331,12 +325,8 @@ impl LoadedRule {
         RuleReport {
             number: self.number.unwrap_or(u32::MAX),
             rule: self.rule.clone(),
-            evaluations: read(&self.counters.own_evaluations)
-                + match self.rule.kind {
-                    RuleKind::Filter if self.is_expired() => read(&self.evaluations),
-                    RuleKind::Filter => evaluations,
-                    _ => 0,
-                },
+            evaluations: read(&self.counters.kept_evaluations)
+                + if self.is_expired() { read(&self.evaluations) } else { evaluations },
             expired: self.is_expired(),
             packets: counted.packets,
             bytes: counted.bytes,

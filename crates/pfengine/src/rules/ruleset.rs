@@ -1,11 +1,12 @@
 //! One ruleset: the main one, or the contents of an anchor.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
 use pfapi::dialect::Dialect;
-use pfapi::ruleset::Rule;
+use pfapi::ruleset::{Rule, RuleKind};
 
 use super::rule::{Live, LoadedRule};
 use super::tag::Tags;
@@ -22,9 +23,9 @@ pub struct Ruleset {
     pub epoch: u64,
     /// Whose pf.conf its rules come from.
     pub dialect: Dialect,
-    /// How often a walk through this ruleset ended at each rule: the rules before it were looked
-    /// at too.
-    ends: Box<[AtomicU64]>,
+    /// How often a walk through this ruleset ended at each rule, for each kind of rules that it
+    /// has: the rules of that kind before it were looked at too.
+    ends: Vec<(RuleKind, Box<[AtomicU64]>)>,
 }
 
 impl Ruleset {
@@ -48,7 +49,9 @@ impl Ruleset {
                 Arc::new(LoadedRule::new(rule, &path, Some(number), epoch, loader, tags))
             })
             .collect();
-        let ends = rules.iter().map(|_| AtomicU64::new(0)).collect();
+        let kinds: BTreeSet<RuleKind> = rules.iter().map(|rule| rule.rule.kind).collect();
+        let zeros = || rules.iter().map(|_| AtomicU64::new(0)).collect();
+        let ends = kinds.into_iter().map(|kind| (kind, zeros())).collect();
         Self { path, rules, epoch, dialect: Dialect::default(), ends }
     }
 
@@ -58,22 +61,27 @@ impl Ruleset {
         Self { dialect, ..self }
     }
 
-    /// Counts a walk that looked at the rules up to this one.
-    pub fn count_end(&self, last: usize) {
-        if let Some(end) = self.ends.get(last) {
+    fn ends(&self, kind: RuleKind) -> &[AtomicU64] {
+        let found = self.ends.iter().find(|(known, _)| *known == kind);
+        found.map_or(&[], |(_, ends)| ends)
+    }
+
+    /// Counts a walk for rules of a kind that looked at the rules up to this one.
+    pub fn count_end(&self, kind: RuleKind, last: usize) {
+        if let Some(end) = self.ends(kind).get(last) {
             end.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How often the rule at this position was looked at.
-    pub fn evaluations(&self, at: usize) -> u64 {
-        self.ends.iter().skip(at).map(|end| end.load(Ordering::Relaxed)).sum()
+    /// How often the rule of this kind at this position was looked at.
+    pub fn evaluations(&self, kind: RuleKind, at: usize) -> u64 {
+        self.ends(kind).iter().skip(at).map(|end| end.load(Ordering::Relaxed)).sum()
     }
 
-    /// Counts a walk that looked at all rules.
-    pub fn count_whole(&self) {
+    /// Counts a walk that looked at all rules of a kind.
+    pub fn count_whole(&self, kind: RuleKind) {
         if let Some(last) = self.rules.len().checked_sub(1) {
-            self.count_end(last);
+            self.count_end(kind, last);
         }
     }
 
@@ -87,11 +95,18 @@ impl Ruleset {
     ) -> Vec<RuleReport> {
         let end = first.saturating_add(most).min(self.rules.len());
         let read = |end: &AtomicU64| end.load(Ordering::Relaxed);
-        let mut evaluations: u64 = self.ends.iter().skip(end).map(read).sum();
+        let mut sums: Vec<u64> =
+            self.ends.iter().map(|(_, ends)| ends.iter().skip(end).map(read).sum()).collect();
         let mut reports = Vec::new();
         for at in (first.min(end)..end).rev() {
-            evaluations += read(&self.ends[at]);
             let rule = &self.rules[at];
+            let mut evaluations = 0;
+            for (sum, (kind, ends)) in sums.iter_mut().zip(&self.ends) {
+                *sum += read(&ends[at]);
+                if *kind == rule.rule.kind {
+                    evaluations = *sum;
+                }
+            }
             reports.push(rule.report(evaluations, &live(rule)));
         }
         reports.reverse();
@@ -100,7 +115,8 @@ impl Ruleset {
 
     /// Zeroes what `pfctl -z` zeroes.
     pub fn clear_counters(&self) {
-        self.ends.iter().for_each(|end| end.store(0, Ordering::Relaxed));
+        let ends = self.ends.iter().flat_map(|(_, ends)| ends);
+        ends.for_each(|end| end.store(0, Ordering::Relaxed));
         self.rules.iter().for_each(|rule| rule.counters.clear());
     }
 }
