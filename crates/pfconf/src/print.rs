@@ -36,6 +36,15 @@ pub(crate) struct Form<'a> {
 }
 
 /// A rule as `pfctl -s rules` shows it; the rules of an inline anchor are left out.
+///
+/// ```
+/// use pfapi::ruleset::{Action, Rule};
+///
+/// let mut rule = Rule::new(Action::Pass);
+/// rule.quick = true;
+/// rule.proto = Some(6);
+/// assert_eq!(pfconf::print::rule(&rule), "pass quick proto tcp all flags any");
+/// ```
 #[must_use]
 pub fn rule(rule: &Rule) -> String {
     let mut line = String::with_capacity(80);
@@ -44,6 +53,16 @@ pub fn rule(rule: &Rule) -> String {
 }
 
 /// A rule in the form of a dialect.
+///
+/// ```
+/// use pfapi::ruleset::{Action, Rule};
+/// use pfconf::{Dialect, print::rule_in};
+///
+/// let mut rule = Rule::new(Action::Pass);
+/// rule.proto = Some(17);
+/// assert_eq!(rule_in(&rule, Dialect::OpenBsd), "pass proto udp all");
+/// assert_eq!(rule_in(&rule, Dialect::FreeBsd), "pass proto udp all keep state");
+/// ```
 #[must_use]
 pub fn rule_in(rule: &Rule, dialect: Dialect) -> String {
     let mut line = String::with_capacity(80);
