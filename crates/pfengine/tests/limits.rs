@@ -218,7 +218,7 @@ fn offenders_go_into_the_overload_table_and_lose_their_states() {
         assert_eq!(limit_counter(&rig, LimitCounter::MaxSrcConnRate), 1);
         assert_eq!(limit_counter(&rig, LimitCounter::OverloadTable), 1);
         assert_eq!(limit_counter(&rig, LimitCounter::OverloadFlush), u64::from(flush != Flush::No));
-        let entries = rig.engine.table_entries("bad").unwrap();
+        let entries = rig.engine.table_entries(("", "bad")).unwrap();
         assert_eq!(entries.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.1"]);
         wait(&mut rig, 1);
         assert_eq!(rig.engine.info(rig.now).states, left, "{flush:?}");

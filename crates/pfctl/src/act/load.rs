@@ -76,6 +76,9 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     }
     let people = matches!(flags.format, OutputForm::Text | OutputForm::Ruleset);
     if people {
+        for mistake in &compiled.fingerprint_mistakes {
+            session.console.note(printable(mistake));
+        }
         load::show(&compiled, &input, style(session), session.console);
     }
     if flags.format != OutputForm::Text {

@@ -19,9 +19,9 @@ mod translate;
 mod walk;
 
 pub use actions::Actions;
-pub use compile::Tables;
 pub use decision::{Decision, Decisions};
-pub use load::{LoadedRules, Parts, add_named_tables, skipped};
+pub use fingerprint::Fingerprints;
+pub use load::{LoadedRules, Parts, settle_tables, skipped};
 pub use matcher::{PacketView, Surroundings};
 pub use program::{Rulesets, settle_anchors};
 pub use rule::{Live, LoadedRule};

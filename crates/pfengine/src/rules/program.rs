@@ -12,14 +12,17 @@ use super::rule::LoadedRule;
 use super::ruleset::Ruleset;
 use super::tag::Tags;
 use crate::engine::Loader;
+use crate::table::Tables;
 
 /// Rulesets by path; the main ruleset has the empty path and comes first.
 pub type Rulesets = BTreeMap<String, Arc<Ruleset>>;
 
-/// Makes the anchors that rules call and nobody has filled, empty, and drops empty ones that no
-/// rule calls. Source: OpenBSD sys/net/pf_ruleset.c `pf_anchor_setup`, `pf_remove_if_empty_ruleset`.
-pub fn settle_anchors(rulesets: &mut Rulesets) {
-    let mut called = BTreeSet::new();
+/// Makes the anchors that rules call or that have tables, and drops those without rules that
+/// neither holds for. Source: OpenBSD sys/net/pf_ruleset.c `pf_anchor_setup`, `pf_remove_if_empty_ruleset`.
+pub fn settle_anchors(rulesets: &mut Rulesets, tables: &Tables) {
+    // An anchor with tables exists, too.
+    let mut called: BTreeSet<String> =
+        tables.paths().filter(|path| !path.is_empty()).map(str::to_owned).collect();
     for rule in rulesets.values().flat_map(|set| &set.rules) {
         if let Some(anchor) = &rule.rule.anchor
             && let Called::One(path) = resolve(&rule.path, &anchor.path)
@@ -73,6 +76,7 @@ impl Program {
     pub fn new(rulesets: &Rulesets, names: &Names<'_>) -> Self {
         let mut program = Self::default();
         for ruleset in rulesets.values() {
+            let names = &Names { path: &ruleset.path, ..*names };
             let start = position(program.steps.len());
             for rule in &ruleset.rules {
                 let calls = rule.rule.anchor.as_ref().map(|anchor| {
@@ -80,7 +84,7 @@ impl Program {
                     program.calls.extend(called(rulesets, &ruleset.path, &anchor.path));
                     first..position(program.calls.len())
                 });
-                rule.bind_pools(names);
+                rule.bind(names);
                 let test = CompiledRule::new(&rule.rule, names);
                 let inbound = inbound(&rule.rule).map(|rule| CompiledRule::new(&rule, names));
                 program.translates |=
