@@ -12,6 +12,7 @@ mod filter;
 mod nat;
 mod normalize;
 mod output;
+mod overload;
 mod packet;
 mod packet_desc;
 mod pflog;

@@ -210,6 +210,8 @@ pub struct Engine {
     /// Whether `classic` syncookies are set, for the packet path.
     pub(crate) classic: AtomicBool,
     rng: Mutex<Rng>,
+    /// Whether every rule is asked, without indexes.
+    pub(crate) plainly: AtomicBool,
     pub(crate) routes: OnceLock<Box<dyn Routes>>,
     pub(crate) sockets: OnceLock<Box<dyn Sockets>>,
 }
@@ -263,6 +265,7 @@ impl Engine {
             control_removals: AtomicU64::new(0),
             classic: AtomicBool::new(false),
             rng: Mutex::new(rng),
+            plainly: AtomicBool::new(false),
             routes: OnceLock::new(),
             sockets: OnceLock::new(),
             config,
@@ -325,6 +328,12 @@ impl Engine {
     /// Gives the engine a view of local sockets, once: for `user` and `group`.
     pub fn use_sockets(&self, sockets: Box<dyn Sockets>) {
         let _ = self.sockets.set(sockets);
+    }
+
+    /// Asks every rule of every ruleset, whatever their indexes say. The decisions are the same and
+    /// take longer: this is for tests and benches that compare the two.
+    pub fn ask_every_rule(&self, plainly: bool) {
+        self.plainly.store(plainly, Ordering::Relaxed);
     }
 
     /// The settings in force, for a load that changes a part of them. Those that a load may leave

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
@@ -52,6 +53,7 @@ impl Filter<'_> {
             sockets: self.engine.sockets.get().map(|sockets| &**sockets),
         };
         let scratch = &mut self.parts.scratch;
+        scratch.plainly = self.engine.plainly.load(Ordering::Relaxed);
         let sources = (&self.engine.sources, self.now);
         let mut translator = Translator::new(&self.view, sources, place.direction, &flow.desc);
         let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;

@@ -98,6 +98,11 @@ impl InterfaceSet {
         Self(words)
     }
 
+    /// A number above all indexes in the set.
+    pub(super) fn bound(&self) -> u16 {
+        u16::try_from(self.0.len() * 64).unwrap_or(u16::MAX)
+    }
+
     /// Whether the interface with this index is in the set.
     pub fn contains(&self, index: u16) -> bool {
         let index = usize::from(index);

@@ -1,10 +1,11 @@
 //! Rules: from a checked ruleset to the decision on a packet that no state knows.
 //!
 //! `ruleset` is what one load brings, `program` all rulesets as one list with anchors resolved,
-//! `compile` and `matcher` the conditions of one rule, `walk` the evaluation, `translate` the
-//! hook where addresses change on the way.
+//! `compile` and `matcher` the conditions of one rule, `walk` the evaluation, `classify` what
+//! spares it most rules of long rulesets, `translate` the hook where addresses change on the way.
 
 mod actions;
+mod classify;
 mod compile;
 mod decision;
 mod fingerprint;

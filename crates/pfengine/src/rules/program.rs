@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pfapi::anchor::{Called, is_child, resolve};
 use pfapi::ruleset::{Endpoint, Rule, RuleKind};
 
+use super::classify::{Budget, RuleIndex};
 use super::compile::{CompiledRule, Names};
 use super::rule::LoadedRule;
 use super::ruleset::Ruleset;
@@ -40,6 +41,9 @@ pub fn settle_anchors(rulesets: &mut Rulesets, tables: &Tables) {
     }
 }
 
+/// Rulesets with more rules than this have an index: below, asking every rule is as fast.
+const UNINDEXED_MAX: usize = 64;
+
 /// All rulesets as one list of steps.
 #[derive(Debug, Default)]
 pub(super) struct Program {
@@ -56,6 +60,9 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct Step {
     pub rule: Arc<LoadedRule>,
+    /// Kind of the rule and whether it can be used up: asked of every rule.
+    pub kind: RuleKind,
+    pub once: bool,
     pub test: CompiledRule,
     /// For `binat`: the conditions on what comes in to the outer address.
     pub inbound: Option<CompiledRule>,
@@ -69,12 +76,15 @@ pub(super) struct Block {
     pub start: u32,
     pub end: u32,
     pub ruleset: Arc<Ruleset>,
+    /// For long rulesets.
+    pub index: Option<RuleIndex>,
 }
 
 impl Program {
     /// Compiles all rulesets.
     pub fn new(rulesets: &Rulesets, names: &Names<'_>) -> Self {
         let mut program = Self::default();
+        let mut budget = Budget::default();
         for ruleset in rulesets.values() {
             let names = &Names { path: &ruleset.path, ..*names };
             let start = position(program.steps.len());
@@ -89,10 +99,20 @@ impl Program {
                 let inbound = inbound(&rule.rule).map(|rule| CompiledRule::new(&rule, names));
                 program.translates |=
                     matches!(rule.rule.kind, RuleKind::Nat | RuleKind::Rdr | RuleKind::Binat);
-                program.steps.push(Step { rule: Arc::clone(rule), test, inbound, calls });
+                let (kind, once) = (rule.rule.kind, rule.rule.once);
+                program.steps.push(Step {
+                    rule: Arc::clone(rule),
+                    kind,
+                    once,
+                    test,
+                    inbound,
+                    calls,
+                });
             }
             let end = position(program.steps.len());
-            program.blocks.push(Block { start, end, ruleset: Arc::clone(ruleset) });
+            let steps = &program.steps[start as usize..];
+            let index = (steps.len() > UNINDEXED_MAX).then(|| RuleIndex::new(steps, &mut budget));
+            program.blocks.push(Block { start, end, ruleset: Arc::clone(ruleset), index });
         }
         program
     }
