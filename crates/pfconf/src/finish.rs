@@ -204,8 +204,8 @@ fn divert(spec: &mut RuleSpec) -> Fallible<()> {
         ))
     };
     let rule = &mut spec.rule;
-    let divert = match &spec.divert {
-        None => return Ok(()),
+    rule.divert = match &spec.divert {
+        None => None,
         Some(DivertSpec::To(addresses, port)) => {
             if rule.direction == Some(Direction::Out) {
                 let help = "packets are diverted where they come in";
@@ -232,6 +232,5 @@ fn divert(spec: &mut RuleSpec) -> Fallible<()> {
         }
         Some(DivertSpec::Packet(port)) => Some(Divert::Packet { port: *port }),
     };
-    rule.rare.divert = divert;
     Ok(())
 }

@@ -207,11 +207,11 @@ fn names(line: &mut String, rule: &Rule) {
         line.push_str(if tagged.negated { " ! tagged " } else { " tagged " });
         put_words(line, &tagged.name, FREEBSD);
     }
-    if let Some(rtable) = rule.rare.rtable {
+    if let Some(rtable) = rule.rtable {
         line.push_str(" rtable ");
         put_number(line, rtable);
     }
-    match rule.rare.divert {
+    match rule.divert {
         None => {}
         Some(Divert::To { port, .. } | Divert::Packet { port }) => {
             line.push_str(" divert-to ");
