@@ -524,7 +524,7 @@ fn kill_and_flush_end_what_they_name() {
 fn what_the_engine_cannot_evaluate_is_refused_and_changes_nothing() {
     let mut router = Router::new(Options::default(), web(BlockAnswer::Drop));
     let mut elsewhere = Rule::new(Action::Pass);
-    elsewhere.rtable = Some(1);
+    elsewhere.rare.rtable = Some(1);
     let draft = pfapi::ruleset::Draft::<()> { rules: vec![elsewhere], ..Default::default() };
     let ruleset = pfapi::check::check(draft).unwrap();
     let error = router.engine.load(&ruleset, pfengine::Loader::default(), router.now).unwrap_err();
