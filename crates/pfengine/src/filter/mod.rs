@@ -13,6 +13,7 @@ mod handshake;
 mod known;
 mod limits;
 mod log;
+mod splice;
 
 use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};

@@ -49,7 +49,7 @@ impl Actions {
             prio: rule.set.prio,
             tos: rule.set.tos.or(rule.scrub.set_tos),
             delay_ms: rule.set.delay,
-            rtable: rule.rtable.and_then(|id| u8::try_from(id).ok()),
+            rtable: rule.rare.rtable.and_then(|id| u8::try_from(id).ok()),
             min_ttl: rule.scrub.min_ttl,
             max_mss: rule.scrub.max_mss,
             max_pkt_size: rule.freebsd.max_pkt_size.unwrap_or(0),
