@@ -66,12 +66,30 @@ fn wild(seed: u64) {
     assert_eq!((info.states, info.half_open), (0, 0));
 }
 
+/// A flood that fills a small table, and many knocks at a closed port.
+fn crowded(seed: u64) {
+    let policy = Policy { states: 20, ..Policy::default() };
+    let mut world = World::new(&WorldConfig { seed, family: Family::of_seed(seed), policy });
+    let server = world.add_server(seed, Weather::FAIR, Habits::default(), &[80]);
+    let target = |port| (world.servers[server].addr, port);
+    let attacks = [(80, 10, SECOND / 10), (443, 64, SECOND / 200)].map(|(port, burst, every)| {
+        let (next, until) = (world.now, world.now.plus_secs(3));
+        Attack { kind: Kind::Syn, target: target(port), next, until, burst, every }
+    });
+    world.attacks.extend(attacks);
+    world.run(10);
+    world.check();
+}
+
 /// Whether a fault shows in the first of so many seeds.
 fn is_noticed(fault: Fault, seeds: u64) -> bool {
     (0..seeds).any(|seed| {
         plant(Some(fault));
-        let run =
-            AssertUnwindSafe(|| if seed % 2 == 0 { steady(seed / 2) } else { wild(seed / 2) });
+        let run = AssertUnwindSafe(|| match seed % 3 {
+            0 => steady(seed / 3),
+            1 => crowded(seed / 3),
+            _ => wild(seed / 3),
+        });
         let outcome = catch_unwind(run);
         plant(None);
         outcome.is_err()
@@ -82,6 +100,9 @@ fn is_noticed(fault: Fault, seeds: u64) -> bool {
 fn without_a_fault_nothing_is_noticed() {
     for seed in seeds(12) {
         steady(seed);
+    }
+    for seed in seeds(2) {
+        crowded(seed);
     }
 }
 
