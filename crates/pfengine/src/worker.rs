@@ -114,8 +114,7 @@ impl Worker {
     /// several interfaces and both directions may be mixed. Drain [`Self::poll_output`]
     /// afterwards.
     ///
-    /// The stages: parse all, hash all, bring the index near, then the states, then decide one
-    /// after the other.
+    /// The stages: parse all, hash all, bring the index near, then decide one after the other.
     pub fn process(&mut self, now: Uptime, batch: &mut Batch) {
         let snapshot = Arc::clone(self.snapshot.load());
         if !snapshot.enabled {
@@ -130,11 +129,8 @@ impl Worker {
         for packet in &mut batch.packets {
             self.parsed.push(filter.receive(packet));
         }
-        // Loops of their own: too much lies between two reads in the loop above to overlap them.
-        let each = || batch.packets.iter().zip(&self.parsed);
-        let near = each().fold(0, |near, (packet, arrival)| near ^ filter.touch(packet, arrival));
-        let near =
-            each().fold(near, |near, (packet, arrival)| near ^ filter.touch_state(packet, arrival));
+        // A loop of its own: too much lies between two reads in the loop above to overlap them.
+        let near = self.parsed.iter().fold(0, |near, arrival| near ^ filter.touch(arrival));
         core::hint::black_box(near);
         for (packet, arrival) in batch.packets.iter_mut().zip(&mut self.parsed) {
             packet.meta.verdict = filter.decide(packet, arrival);

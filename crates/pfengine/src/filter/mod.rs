@@ -19,7 +19,7 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 use crate::engine::{Engine, Snapshot};
 use crate::fault::{self, Fault};
 use crate::normalize::{scrub, tcp_flags};
-use crate::packet::{Packet, StateRef, Verdict};
+use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply;
 use crate::rules::Actions;
@@ -145,29 +145,12 @@ impl<'a> Filter<'a> {
         Flow { desc, key, is_reply, from_cookie: false }
     }
 
-    /// Brings the lines near that the packet will need first: of the index, or of its state when
-    /// the inbound pass has left a link to it.
-    pub fn touch(&self, packet: &Packet, arrival: &Arrival) -> u64 {
-        match (arrival, Self::linked(packet)) {
-            (Arrival::Parsed(_), Some(pair)) => self.engine.store.touch(pair),
-            (Arrival::Parsed(Flow { key: Some((_, hash)), .. }), None) => self.view.touch(*hash),
+    /// Brings the index lines that the packet will need near.
+    pub fn touch(&self, arrival: &Arrival) -> u64 {
+        match arrival {
+            Arrival::Parsed(Flow { key: Some((_, hash)), .. }) => self.view.touch(*hash),
             _ => 0,
         }
-    }
-
-    /// Brings the first line of its state near, for a packet without a link.
-    pub fn touch_state(&self, packet: &Packet, arrival: &Arrival) -> u64 {
-        match (arrival, Self::linked(packet)) {
-            (Arrival::Parsed(Flow { key: Some((_, hash)), .. }), None) => {
-                self.view.touch_state(*hash)
-            }
-            _ => 0,
-        }
-    }
-
-    /// The outbound state of the packet, when the inbound pass knew it.
-    fn linked(packet: &Packet) -> Option<StateRef> {
-        packet.meta.pair.filter(|_| packet.meta.direction == Direction::Out)
     }
 
     /// Decides one packet.
@@ -251,8 +234,11 @@ impl<'a> Filter<'a> {
         let key = flow.key.as_ref()?;
         self.parts.stats.state_table(TableCounter::Searches, 1);
         let Place { direction, interface } = Self::place(packet);
-        let linked =
-            Self::linked(packet).and_then(|pair| self.engine.store.follow(pair)).filter(|state| {
+        let linked = (direction == Direction::Out)
+            .then_some(packet.meta.pair)
+            .flatten()
+            .and_then(|pair| self.engine.store.follow(pair))
+            .filter(|state| {
                 let there = state.interface.is_none_or(|only| only == interface);
                 there && !state.purge && state.meets(direction, &key.0)
             });

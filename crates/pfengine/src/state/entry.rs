@@ -22,7 +22,7 @@ use crate::source::SourceHold;
 
 /// A connection as the filter remembers it.
 ///
-/// The fields lie in the order in which they are written here: with id and lock of the slot in front,
+/// The fields lie in the order in which they are written here: with the lock of the slot in front,
 /// a packet of a known connection meets the first three cache lines alone, and of the fourth one
 /// that is translated. What few states have is behind [`State::rare`], and what states of one
 /// decision have in common in its [`Decision`].
@@ -30,6 +30,8 @@ use crate::source::SourceHold;
 #[repr(C)]
 pub struct State {
     wire: Key,
+    /// Unique in one run.
+    pub id: u64,
     /// The only interface on which the state is met; `None` for floating states.
     pub interface: Option<IfIndex>,
     /// Direction of the first packet.
@@ -59,8 +61,6 @@ pub struct State {
     pub timeout: Timeout,
     // The fourth line.
     stack: Key,
-    /// Unique in one run.
-    pub id: u64,
     /// When the state was made.
     pub created: Uptime,
     /// What of its counts the rules' counters no longer have, after `pfctl -z`.
@@ -509,8 +509,8 @@ mod tests {
     use super::*;
     use core::mem::{offset_of, size_of};
 
-    /// Octets of the id and the lock in front of a state; see `store`.
-    const LOCK: usize = 16;
+    /// Octets of the lock in front of a state; see `store`.
+    const LOCK: usize = 8;
     const LINE: usize = 64;
 
     #[test]

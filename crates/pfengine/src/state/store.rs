@@ -26,21 +26,12 @@ const SLOTS_MAX: usize = CHUNK * DIRECTORY * DIRECTORY;
 
 /// Begins a cache line; the order in a state counts on it.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
-struct Slot {
-    /// Id of the state; changes only under the lock. Readable without it, so that the reads of a
-    /// whole batch overlap.
-    id: AtomicU64,
-    state: Mutex<Option<State>>,
-}
+#[repr(align(64))]
+struct Slot(Mutex<Option<State>>);
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn id(&self) -> u64 {
-        self.id.load(Ordering::Relaxed)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -53,8 +44,6 @@ pub struct Held<'a> {
     guard: MutexGuard<'a, Option<State>>,
     /// Where it is.
     pub slot: u32,
-    /// That of the state; here so that the line of the state that has it can stay away.
-    pub id: u64,
 }
 
 impl core::ops::Deref for Held<'_> {
@@ -180,21 +169,13 @@ impl Store {
 
     /// Locks a slot; `None` when it holds no state.
     pub fn lock(&self, slot: u32) -> Option<Held<'_>> {
-        let place = self.slot(slot)?;
-        let guard = place.lock();
-        guard.is_some().then(|| Held { guard, slot, id: place.id() })
+        let guard = self.slot(slot)?.lock();
+        guard.is_some().then_some(Held { guard, slot })
     }
 
     /// Locks the state that `reference` means; `None` when it has ended.
     pub fn follow(&self, reference: StateRef) -> Option<Held<'_>> {
-        // Looked at before the lock is taken, and once more behind it.
-        let is_there = self.slot(reference.slot())?.id() == reference.id();
-        self.lock(reference.slot()).filter(|held| is_there && held.id == reference.id())
-    }
-
-    /// Brings the first line of a state near; see [`View::touch_state`].
-    pub fn touch(&self, reference: StateRef) -> u64 {
-        self.slot(reference.slot()).map_or(0, Slot::id)
+        self.lock(reference.slot()).filter(|held| held.id == reference.id())
     }
 
     fn slot(&self, slot: u32) -> Option<&Slot> {
@@ -252,12 +233,6 @@ impl<'a> View<'a> {
     /// Brings the index lines of `hash` near; see [`Index::touch`].
     pub fn touch(&self, hash: u64) -> u64 {
         self.index.touch(hash)
-    }
-
-    /// Brings the first line near of the state that a packet with this hash most likely meets,
-    /// once [`Self::touch`] has brought the index.
-    pub fn touch_state(&self, hash: u64) -> u64 {
-        self.index.find(hash, |slot| Some(self.store.slot(slot)?.id())).unwrap_or(0)
     }
 
     /// Finds and locks the state that a packet with this key meets when it crosses `interface` in
@@ -327,11 +302,7 @@ impl<'a> View<'a> {
         let place = self.store.slot(slot).expect("an allocated slot exists");
         let translated = state.is_translated();
         self.store.bound.fetch_add(bound, Ordering::Relaxed);
-        {
-            let mut guard = place.lock();
-            place.id.store(id, Ordering::Relaxed);
-            *guard = Some(state);
-        }
+        *place.lock() = Some(state);
         if enter(&writer, translated, hashes, slot) {
             return Ok(StateRef::new(slot, id));
         }
