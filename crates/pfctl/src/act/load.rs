@@ -81,7 +81,16 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         outcome.write(flags.format, session.console.out)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
-    load::show(&compiled, &input, style(session), session.console);
+    let mut shown = 0;
+    if flags.verbosity > 0 {
+        for (before, text) in &compiled.progress {
+            let diagnostics = &compiled.diagnostics[shown..*before];
+            load::show_all(diagnostics, &input, style(session), session.console);
+            session.console.note(text);
+            shown = *before;
+        }
+    }
+    load::show_all(&compiled.diagnostics[shown..], &input, style(session), session.console);
     if flags.verbosity > 1 {
         for name in &compiled.unused {
             session.console.note(format_args!("warning: macro '{name}' not used"));
@@ -217,9 +226,6 @@ fn warn_of_fingerprints(
 
 /// Prints the file as it was understood; with `-vv` the rules are numbered.
 fn print_listing(session: &mut Session<'_, '_>, compiled: &Compiled) -> Result<(), Error> {
-    for text in &compiled.progress {
-        session.console.note(text);
-    }
     session.console.out.write_all(compiled.listing.as_str().as_bytes())?;
     Ok(())
 }
