@@ -79,6 +79,8 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
     pub unused: Vec<String>,
+    /// Lines of the database of `set fingerprints` that were left out, as pfctl tells them.
+    pub fingerprint_mistakes: Vec<String>,
     /// The settings that the file names, for `pfctl -m`.
     pub given: Given,
 }
@@ -105,6 +107,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
         unused: std::mem::take(&mut main.unused),
+        fingerprint_mistakes: std::mem::take(&mut shared.fingerprint_mistakes),
         given: Given::default(),
     };
     if has_errors(&compiled) {
@@ -151,8 +154,11 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let Some(loaded) = loaded else { return compiled };
     let mut anchors = main.inline;
     anchors.extend(loaded);
+    let database = shared.fingerprints.as_ref().or(options.sources.fingerprints());
+    let database = database.map(|known| known.entries().to_vec());
     let draft = Draft {
         dialect: options.dialect,
+        fingerprints: database.filter(|entries| !entries.is_empty()),
         options: settings,
         queues: shared.queues,
         tables: tables

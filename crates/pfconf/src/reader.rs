@@ -19,6 +19,7 @@ use crate::dialect::Dialect;
 use crate::ether::{self, EtherFrame};
 use crate::expand::{Target, expand};
 use crate::explain::unknown_statement;
+use crate::fingerprint::Fingerprints;
 use crate::finish::{StateDefaults, complete};
 use crate::freebsd::{self, Order, Section};
 use crate::front;
@@ -71,8 +72,10 @@ pub(crate) struct Shared {
     pub(crate) entries: usize,
     /// Files that were included.
     pub(crate) included: usize,
-    /// `set fingerprints` was given.
-    pub(crate) fingerprints: bool,
+    /// Database of `set fingerprints`.
+    pub(crate) fingerprints: Option<Fingerprints>,
+    /// Lines of that database that were left out.
+    pub(crate) fingerprint_mistakes: Vec<String>,
 }
 
 /// A `load anchor` line.
@@ -473,7 +476,7 @@ impl<'a> Reader<'a> {
             let diagnostic = diagnostic.line_at(resume).follows_if(follows);
             let unclosed =
                 statement.open_brace.is_some() && front::word_at(statement, at).is_empty();
-            if unclosed && statement.last {
+            if unclosed && statement.last && self.world.dialect == Dialect::OpenBsd {
                 // pfctl counts the end of the file as a newline of its own.
                 let line = self.lines.line(resume) + 1;
                 let diagnostic = diagnostic.place(&self.name, line);
@@ -525,6 +528,21 @@ impl<'a> Reader<'a> {
                         rule(self.context(), &front.statement, &parts).err()
                     }
                     Rule::table => tables::words(self.world, &front.statement, &parts, false).err(),
+                    Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => {
+                        let found = match entry {
+                            Rule::nat_rule => {
+                                freebsd::translation(self.context(), &front.statement, &parts)
+                            }
+                            Rule::binat_rule => {
+                                freebsd::binat(self.context(), &front.statement, &parts)
+                            }
+                            _ => freebsd::anchor(self.context(), &front.statement, &parts),
+                        };
+                        // What is wrong with the rule as a whole is told at its end.
+                        found.err().filter(|found| {
+                            matches!(found.kind(), Code::Protocol | Code::Port | Code::Address)
+                        })
+                    }
                     Rule::queue => queues::words(&front.statement, &parts).err().filter(|found| {
                         found.text() != queues::SHARE
                             || !front::bandwidth_waits(&tree, &front, statement)
@@ -718,8 +736,10 @@ impl<'a> Reader<'a> {
             Some(frame) => &mut frame.rules,
             None => &mut self.rules,
         };
-        let openbsd = self.world.dialect == Dialect::OpenBsd;
-        let fingerprints = openbsd || self.shared.fingerprints;
+        // FreeBSD's pfctl has no fingerprints before it is told where they are.
+        let usual = self.world.sources.fingerprints();
+        let usual = usual.filter(|_| self.world.dialect == Dialect::OpenBsd);
+        let fingerprints = self.shared.fingerprints.as_ref().or(usual);
         let target = Target {
             rules,
             tables: &mut self.shared.automatic,

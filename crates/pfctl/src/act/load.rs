@@ -81,6 +81,9 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         outcome.write(flags.format, session.console.out)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
+    for mistake in &compiled.fingerprint_mistakes {
+        session.console.note(printable(mistake));
+    }
     let mut shown = 0;
     if flags.verbosity > 0 {
         for (before, text) in &compiled.progress {
