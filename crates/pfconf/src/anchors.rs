@@ -102,10 +102,10 @@ pub(crate) fn anchor(reader: &mut Reader, statement: &Statement, parts: &[Pair])
                 .help("give a name, or put the rules between braces"),
         ));
     };
-    if reader.left_open && path.contains('/') {
+    if reader.recovery.left_open && path.contains('/') {
         return Err(Box::new(path_of_inline(&here).line_at(end)));
     }
-    reader.left_open = false;
+    reader.recovery.left_open = false;
     if path.ends_with('/') {
         let text = format!("anchorrule: bad anchor name {path}");
         return Err(Box::new(
@@ -143,7 +143,7 @@ pub(crate) fn close(reader: &mut Reader, statement: &Statement) -> Fallible<()> 
                 Dialect::OpenBsd => name,
             };
             if name.contains('/') {
-                reader.left_open = true;
+                reader.recovery.left_open = true;
                 return Err(Box::new(path_of_inline(&here).line_at(brace)));
             }
             let known = match reader.frames.last_mut() {

@@ -120,8 +120,6 @@ pub(crate) struct Reader<'a> {
     /// Tables between the braces of anchors that have been closed.
     pub(crate) anchor_tables: Vec<AnchorRuleset>,
     pub(crate) rules: Vec<Finished>,
-    /// An inline anchor was wrong as a whole: pfctl takes the next `anchor` line for its own.
-    pub(crate) left_open: bool,
     /// Open inline anchors, the innermost last.
     pub(crate) frames: Vec<Frame>,
     /// Inline anchors so far; those without a name are called by it.
@@ -139,7 +137,7 @@ pub(crate) struct Reader<'a> {
     diagnostics: Vec<Diagnostic>,
     /// What is left of [`QUIET`].
     quiet: usize,
-    recovery: Recovery,
+    pub(crate) recovery: Recovery,
     stopped: bool,
     /// A word or newline has been read.
     begun: bool,
@@ -174,7 +172,6 @@ impl<'a> Reader<'a> {
             tables: Vec::new(),
             anchor_tables: Vec::new(),
             rules: Vec::new(),
-            left_open: false,
             frames: Vec::new(),
             anchors: 0,
             inline: BTreeSet::new(),

@@ -61,6 +61,7 @@ impl Sources for TestSources {
                 Ok("anchor \"inner\"\nload anchor \"inner\" from \"/etc/pf.inner\"\n".into())
             }
             "/etc/pf.inner" => Ok("pass out\n".into()),
+            "/etc/pf.frames" => Ok("ether block\npass\n".into()),
             "/etc/pf.wrong" => Ok("pass in\nblock foo\npass out\n".into()),
             "/etc/pf.blocked" => {
                 Ok("# known offenders\n192.0.2.0/24 !192.0.2.9 ; but not this one\n2001:db8::/32\n"

@@ -74,6 +74,10 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }
+    let people = matches!(flags.format, OutputForm::Text | OutputForm::Ruleset);
+    if people {
+        tell(session, &compiled, &input);
+    }
     if flags.format != OutputForm::Text {
         let listing = (flags.verbosity > 0).then_some(&compiled.listing);
         let (compiled, input) = (&compiled, &input);
@@ -81,19 +85,6 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         outcome.write(flags.format, session.console.out)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
-    for mistake in &compiled.fingerprint_mistakes {
-        session.console.note(printable(mistake));
-    }
-    let mut shown = 0;
-    if flags.verbosity > 0 {
-        for (before, text) in &compiled.progress {
-            let diagnostics = &compiled.diagnostics[shown..*before];
-            load::show_all(diagnostics, &input, style(session), session.console);
-            session.console.note(text);
-            shown = *before;
-        }
-    }
-    load::show_all(&compiled.diagnostics[shown..], &input, style(session), session.console);
     if flags.verbosity > 1 {
         for name in &compiled.unused {
             session.console.note(format_args!("warning: macro '{name}' not used"));
@@ -112,6 +103,22 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         load::transact(session.client()?, ruleset, target)?;
     }
     Ok(Exit::Success)
+}
+
+/// Tells what is wrong with the file, and with `-v` which anchors were loaded in between.
+fn tell(session: &mut Session<'_, '_>, compiled: &Compiled, input: &Input<'_>) {
+    for mistake in &compiled.fingerprint_mistakes {
+        session.console.note(printable(mistake));
+    }
+    let loud = session.flags.verbosity > 0 && session.flags.format == OutputForm::Text;
+    let mut told = 0;
+    for (before, text) in compiled.progress.iter().filter(|_| loud) {
+        let diagnostics = &compiled.diagnostics[told..*before];
+        load::show_all(diagnostics, input, style(session), session.console);
+        session.console.note(text);
+        told = *before;
+    }
+    load::show_all(&compiled.diagnostics[told..], input, style(session), session.console);
 }
 
 /// `-m`: a file of settings alone leaves rules and queues as they are. FreeBSD's pfctl would take
