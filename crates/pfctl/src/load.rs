@@ -118,11 +118,24 @@ pub fn defines(words: &[String], console: &mut Console<'_>) -> Vec<(String, Stri
 /// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
 /// bounds on names that `check` enforces that keeps it below the longest frame.
 pub fn frames(ruleset: CheckedRuleset, ticket: u32) -> Vec<Request> {
+    let queues = ruleset.queues().to_vec();
+    let altq = ruleset.altq().to_vec();
     let (options, tables, rulesets) = ruleset.into_parts();
     let mut frames = vec![Request::AddOptions { ticket, options: Box::new(options) }];
     frames.extend(
         table_parts(tables).into_iter().map(|tables| Request::AddTables { ticket, tables }),
     );
+    frames.extend(queues.chunks(ITEMS_PER_FRAME).map(|queues| Request::AddQueues {
+        ticket,
+        queues: queues.to_vec(),
+        altq: Vec::new(),
+    }));
+    // An interface has all its queues in one frame: there may be so many that they fit.
+    frames.extend(altq.into_iter().map(|altq| Request::AddQueues {
+        ticket,
+        queues: Vec::new(),
+        altq: vec![altq],
+    }));
     for (anchor, rules) in rulesets {
         let mut rules = rules.into_iter().peekable();
         // An anchor without rules comes too: it takes the place of what was there.

@@ -16,6 +16,7 @@ mod packet;
 mod packet_desc;
 mod pflog;
 mod purge;
+pub mod queue;
 mod quoted;
 pub mod reply;
 mod rewrite;

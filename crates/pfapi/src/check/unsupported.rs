@@ -17,7 +17,7 @@ const FINDINGS_MAX: usize = 20;
 pub struct Unsupported {
     /// The feature in words of pf.conf(5).
     pub what: String,
-    /// Path of the ruleset and number of the rule in it; `None` for settings and queues.
+    /// Path of the ruleset and number of the rule in it; `None` for settings.
     pub rule: Option<(String, usize)>,
     /// Why it cannot be evaluated, when that is not for lack of code.
     pub why: Option<&'static str>,
@@ -45,11 +45,7 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     let mut settings =
         |what: &str| found.push(Unsupported { what: what.to_owned(), rule: None, why: None });
     options(ruleset.options(), &mut settings);
-    if !ruleset.queues().is_empty() {
-        settings("queue");
-    }
     let freebsd = [
-        (!ruleset.altq().is_empty(), "altq"),
         (!ruleset.ether().is_empty(), "ether"),
         (!ruleset.state_limiters().is_empty(), "state limiter"),
         (!ruleset.source_limiters().is_empty(), "source limiter"),
@@ -130,7 +126,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         tos: _,
         prio: _,
         max_pkt_rate: _,
-        set,
+        set: _,
         state: _,
         probability: _,
         state_options: _,
@@ -186,8 +182,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     let given = [
         (*kind == RuleKind::Scrub, kind.word()),
         (os.is_some(), "os"),
-        (set.queue.is_some(), "set queue"),
-        (set.delay.is_some(), "set delay"),
         (sctp_ports, "proto sctp port"),
     ];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
@@ -208,13 +202,13 @@ fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&
         max_pkt_size,
         more_labels: _,
         ridentifier: _,
-        dummynet,
+        // The compiler warns that there is no limit.
+        dummynet: _,
         state_limiter,
         source_limiter,
     } = words;
     let given = [
         (max_pkt_size.is_some(), "max-pkt-size"),
-        (dummynet.is_some(), "dnpipe, dnqueue"),
         (state_limiter.is_some(), "state limiter"),
         (source_limiter.is_some(), "source limiter"),
     ];

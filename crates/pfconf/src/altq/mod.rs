@@ -9,3 +9,4 @@ mod show;
 
 pub(crate) use plan::{Plan, Trouble};
 pub(crate) use read::{altq as read_altq, queue as read_queue};
+pub use show::{altq, altq_queue};

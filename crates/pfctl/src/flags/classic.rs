@@ -456,7 +456,7 @@ mod tests {
                 "--format is for checks of rules: it needs -n and -f",
             ),
             ("-gsr", "-g: not supported, there is no debugging output"),
-            ("-s queue", "-s queue: not supported, there are no queues"),
+            ("-s osfp", "-s osfp: not supported, there are no fingerprints"),
         ] {
             assert_eq!(call(line), Err(FlagError::Plain(text.to_owned())), "{line}");
         }

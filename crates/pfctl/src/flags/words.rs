@@ -54,6 +54,8 @@ fn look_up<T: Copy>(
 pub enum Show {
     /// The rules in force.
     Rules,
+    /// Queues.
+    Queues,
     /// Paths of anchors.
     Anchors,
     /// Source nodes.
@@ -81,7 +83,7 @@ impl Show {
     /// Unknown, ambiguous or refused words.
     pub fn parse(word: &str) -> Result<Self, WordError> {
         const LIST: &[Entry<Show>] = &[
-            ("queue", Err("there are no queues")),
+            ("queue", Ok(Show::Queues)),
             ("rules", Ok(Show::Rules)),
             ("Anchors", Ok(Show::Anchors)),
             ("Sources", Ok(Show::Sources)),

@@ -5,6 +5,7 @@
 pub mod info;
 pub mod lists;
 pub mod names;
+pub mod queues;
 pub mod rules;
 pub mod source_nodes;
 pub mod states;

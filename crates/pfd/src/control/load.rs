@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pfapi::check::{self, CheckedRuleset, Place, RULES_MAX};
 use pfapi::control::FailureKind;
-use pfapi::ruleset::{AnchorRuleset, Draft, Options, Rule, TableDef};
+use pfapi::ruleset::{Altq, AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
 
 /// Octets of JSON that make up a draft at most: room for a million rules, and a bound on memory.
 pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
@@ -34,6 +34,8 @@ pub struct DraftBuilder {
     by_name: BTreeMap<String, usize>,
     rules: Vec<Rule>,
     anchors: Vec<AnchorRuleset>,
+    queues: Vec<QueueDef>,
+    altq: Vec<Altq>,
     octets: usize,
 }
 
@@ -73,6 +75,12 @@ impl DraftBuilder {
         }
     }
 
+    /// Adds queues behind those that are there.
+    pub fn add_queues(&mut self, queues: Vec<QueueDef>, altq: Vec<Altq>) {
+        self.queues.extend(queues);
+        self.altq.extend(altq);
+    }
+
     /// Adds rules behind those that are there, to an anchor or, without a path, to the main ones.
     ///
     /// # Errors
@@ -105,6 +113,8 @@ impl DraftBuilder {
             tables: self.tables.into_iter().map(|table| (table.name.clone(), table)).collect(),
             rules: self.rules,
             anchors: self.anchors,
+            queues: self.queues,
+            altq: self.altq,
             ..Draft::default()
         };
         let checked = check::check(draft).map_err(|errors| {

@@ -78,6 +78,7 @@ impl Service {
         }
         match request {
             Request::Rules { anchor } => self.list_rules(&anchor, sink),
+            Request::Queues => self.list_queues(sink),
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
             Request::Sources => self.list_sources(sink),
             Request::TableShow { table } => self.list_entries(&table, sink),
@@ -123,6 +124,13 @@ impl Service {
                 draft.add_rules(&anchor, rules)?;
                 Response::Done
             }
+            Request::AddQueues { ticket, queues, altq } => {
+                let mut loads = self.loads();
+                let draft = loads.draft(ticket)?;
+                draft.grow(octets)?;
+                draft.add_queues(queues, altq);
+                Response::Done
+            }
             Request::Commit { ticket } => self.commit(asker, ticket)?,
             Request::Rollback { ticket } => {
                 self.loads().rollback(ticket);
@@ -163,6 +171,7 @@ impl Service {
                 Response::Log { page: self.log.ring().page(interface, from) }
             }
             Request::Rules { .. }
+            | Request::Queues
             | Request::States { .. }
             | Request::Sources
             | Request::TableShow { .. } => Response::End,
@@ -192,6 +201,14 @@ impl Service {
             first += rules.len();
             sink(&Response::Rules { rules })?;
         }
+    }
+
+    fn list_queues(&self, sink: Sink<'_>) -> io::Result<()> {
+        let (set, queues) = self.engine.queues();
+        for queues in queues.chunks(ITEMS_PER_FRAME) {
+            sink(&Response::Queues { set, queues: queues.to_vec() })?;
+        }
+        sink(&Response::End)
     }
 
     fn list_states(&self, interface: Option<&str>, sink: Sink<'_>) -> io::Result<()> {
@@ -245,6 +262,7 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::AddOptions { .. }
         | Request::AddTables { .. }
         | Request::AddRules { .. }
+        | Request::AddQueues { .. }
         | Request::Commit { .. }
         | Request::Rollback { .. }
         | Request::Enable
@@ -260,6 +278,7 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Info
         | Request::Rules { .. }
         | Request::Anchors
+        | Request::Queues
         | Request::States { .. }
         | Request::Sources
         | Request::Timeouts
@@ -320,7 +339,7 @@ impl From<LoadError> for LoadFailure {
             LoadError::LimitInUse { .. }
             | LoadError::TooManyTags { .. }
             | LoadError::TooManyAnchors { .. } => FailureKind::Limit,
-            LoadError::Unsupported(_) => FailureKind::Invalid,
+            LoadError::Queues(_) | LoadError::Unsupported(_) => FailureKind::Invalid,
         };
         Self::new(kind, error.to_string())
     }
