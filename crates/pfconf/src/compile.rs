@@ -71,6 +71,9 @@ pub struct Compiled {
     pub progress: Vec<String>,
     /// Errors and warnings in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// What means less here than on the system that the file was written for: warnings of this
+    /// project's own, that pfctl does not have.
+    pub remarks: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
     pub unused: Vec<String>,
 }
@@ -96,6 +99,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         listing: std::mem::take(&mut main.listing),
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
+        remarks: Vec::new(),
         unused: std::mem::take(&mut main.unused),
     };
     if has_errors(&compiled) {
@@ -136,6 +140,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         };
         anchors.push(found);
     }
+    compiled.remarks = std::mem::take(&mut shared.remarks);
     let draft = Draft {
         dialect: options.dialect,
         options: settings,

@@ -71,6 +71,7 @@ impl Style {
 /// Shows what is wrong with `input`.
 pub fn show(compiled: &Compiled, input: &Input<'_>, style: Style, console: &mut Console<'_>) {
     show_all(&compiled.diagnostics, input, style, console);
+    show_all(&compiled.remarks, input, style, console);
 }
 
 /// Shows messages about `input`.

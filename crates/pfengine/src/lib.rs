@@ -37,4 +37,5 @@ pub use normalize::fragment::cut::Refragment;
 pub use output::{Event, Output, SmallPacket};
 pub use packet::{Batch, Checksum, Gso, NextHop, Offload, Packet, PacketMeta, StateRef, Verdict};
 pub use pflog::{LogRecord, PFLOG_HEADER};
+pub use syncookie::Master as CookieSecret;
 pub use worker::Worker;

@@ -272,7 +272,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn try_load(&self, name: &str, text: &str) -> Result<(), String> {
+    fn try_load(&mut self, name: &str, text: &str) -> Result<(), String> {
         let sources = ScenarioSources { scenario: self.scenario, files: self.files };
         let options = CompileOptions {
             facts: &self.facts,
@@ -290,7 +290,9 @@ impl<'a> Play<'a> {
             return Err(lines.join("\n"));
         };
         let loaded = self.engine.load(&ruleset, Loader::default(), self.now);
-        loaded.map_err(|error| error.to_string())
+        loaded.map_err(|error| error.to_string())?;
+        self.dequeue();
+        Ok(())
     }
 
     /// Lets time pass; what is due is done at its moment.
@@ -575,6 +577,7 @@ impl<'a> Play<'a> {
             }
             Command::Flush(what) => {
                 let _ = self.engine.flush(what, self.now);
+                self.dequeue();
                 if matches!(what, pfapi::control::Flush::Info) {
                     self.accounted.reasons.clear();
                 }

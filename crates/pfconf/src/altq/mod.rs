@@ -5,6 +5,7 @@ mod curves;
 mod given;
 mod plan;
 mod read;
+pub(crate) mod remark;
 mod show;
 
 pub(crate) use plan::{Plan, Trouble};

@@ -33,7 +33,7 @@ use crate::source::SourceNodes;
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
 use crate::stats::{LimitCounters, Stats, Totals};
-use crate::syncookie::Syncookies;
+use crate::syncookie::{Master as CookieSecret, Syncookies};
 use crate::table::Table;
 use crate::worker::Worker;
 
@@ -278,6 +278,19 @@ impl Engine {
         (snapshot.queues_epoch, snapshot.queues.report(&snapshot.facts))
     }
 
+    /// Says what the wall clock shows at `now`, in nanoseconds since 1970. Cookies follow it, so that
+    /// firewalls with the same secret accept each other's; to be told now and then, as clocks are
+    /// set. Until the first call the clock counts from the uptime's start.
+    pub fn set_unix_time(&self, unix_nanos: u64, now: Uptime) {
+        self.syncookies.set_unix_time(unix_nanos, now);
+    }
+
+    /// Shares cookies with other firewalls: the first secret makes them, up to four are accepted. An
+    /// empty list goes back to the random secret of this start.
+    pub fn share_cookies(&self, secrets: &[CookieSecret], now: Uptime) {
+        self.syncookies.share(secrets, now);
+    }
+
     /// Gives the engine a view of the routing table, once: for `no-route` and `urpf-failed`.
     pub fn use_routes(&self, routes: Box<dyn Routes>) {
         // A second view would change what rules mean in the middle of a batch.
@@ -487,7 +500,7 @@ impl Engine {
         if tags.len() > KEPT {
             let mut carried: BTreeSet<Tag> = old.all_rules().filter_map(|rule| rule.tag).collect();
             for slot in 0..self.store.slots() {
-                carried.extend(self.store.lock(slot).and_then(|state| state.actions.tag));
+                carried.extend(self.store.lock(slot).and_then(|state| state.actions().tag));
             }
             tags.retain(|_, tag| carried.contains(&tag));
         }
@@ -504,7 +517,7 @@ impl Engine {
             let plan = Arc::clone(&self.snapshot.load().queues);
             let mut carried = BTreeSet::new();
             for slot in 0..self.store.slots() {
-                let queue = self.store.lock(slot).and_then(|state| state.actions.queue);
+                let queue = self.store.lock(slot).and_then(|state| state.actions().queue);
                 carried.extend(queue.into_iter().flat_map(|(queue, fast)| [queue, fast]));
             }
             tags.queues.retain(|_, &mut id| plan.has(id) || carried.contains(&id));

@@ -36,7 +36,7 @@ impl Engine {
             .zip(sources.into_iter().zip(control.cleared_sources))
             .map(|(counter, (now, before))| (counter, now - before))
             .collect();
-        let cookies = self.syncookies.status();
+        let cookies = self.syncookies.status(now);
         let gauges = &self.store.half_open;
         let pf_states = gauges.pf_states.load(Ordering::Relaxed);
         Info {
@@ -120,7 +120,7 @@ impl Engine {
         if self.sources.count() > 0 {
             for slot in 0..self.store.slots() {
                 let Some(state) = self.store.lock(slot) else { continue };
-                if let Some(source) = &state.source {
+                if let Some(source) = state.source() {
                     living.push((Arc::clone(source.node()), state.counted()));
                 }
             }

@@ -208,12 +208,12 @@ impl<'a> Filter<'a> {
         let waited = !body.is_waiting_for_server();
         let step = body.proxy(tcp, forward, self.classic);
         let (completed, mss) = (waited && body.is_waiting_for_server(), body.proxy_mss);
-        let max_mss = state.actions.max_mss;
+        let max_mss = state.actions().max_mss;
         state.update_half_open(&self.engine.store.half_open);
         if completed {
             state = self.complete_handshake(state)?;
         }
-        let (link, keys, route) = (state.reference(), state.keys, state.route);
+        let (link, keys, route) = (state.reference(), state.keys(), state.route());
         drop(state);
         let back = self.answer_to(flow, tcp);
         let onward = across(turned(back), &keys, packet.meta.direction, flow.desc.af);

@@ -266,7 +266,7 @@ impl Tree {
             let parent = self.classes[at].parent;
             let above_min = self.classes[parent].children_min;
             let class = &mut self.classes[at];
-            class.total += u64::from(octets);
+            class.spend(octets, now);
             class.vt = class.virtual_curve.time_of(class.total).saturating_add(class.vt_adjust);
             if class.vt < above_min {
                 // It was held back by a limit; what its siblings had meanwhile is theirs.
@@ -280,7 +280,6 @@ impl Tree {
                 above.children_left = above.children_left.max(vt);
                 above.active.retain(|&child| child != at);
             } else {
-                class.settle_limit(now);
                 self.refit(at, parent);
             }
             at = parent;
@@ -342,17 +341,16 @@ impl Class {
         self.deadline = self.deadline_curve.time_of(self.urgent_total + u64::from(octets));
     }
 
-    /// Works out when the limit allows the next packet. A class that was allowed to send long ago
-    /// keeps no more credit than [`CATCH_UP_NS`].
-    fn settle_limit(&mut self, now: u64) {
-        if self.curves.limit.is_none() {
-            return;
-        }
-        self.own_fit = self.limit_curve.time_of(self.total);
-        let oldest = now.saturating_sub(CATCH_UP_NS);
-        if self.own_fit < oldest {
-            self.limit_curve.shift(oldest - self.own_fit);
-            self.own_fit = oldest;
+    /// Sends so many octets: works out when the limit allows the next ones. A class that was allowed
+    /// to send long ago has no more credit than [`CATCH_UP_NS`].
+    fn spend(&mut self, octets: u32, now: u64) {
+        if self.curves.limit.is_some() {
+            let oldest = now.saturating_sub(CATCH_UP_NS);
+            self.limit_curve.shift(oldest.saturating_sub(self.own_fit));
+            self.total += u64::from(octets);
+            self.own_fit = self.limit_curve.time_of(self.total);
+        } else {
+            self.total += u64::from(octets);
         }
     }
 }

@@ -11,9 +11,9 @@
 //! * *classic*, exactly pf: the 15 s rotation decides whether adaptive mode ends (half-open
 //!   connections and cookies in flight below the low mark); a cookie is only valid while some
 //!   cookie of its key is in flight; the window scale is coded as in the BSDs.
-//! * *default*: the same layout and rotation, the window scale and SACK as they were meant, the
-//!   count of cookies in flight only for display, and an off-switch that looks every 5 s and
-//!   wants two quiet looks in a row. A look is quiet when half-open connections and the cookies
+//! * *default*: keys by epochs of the wall clock (`keys`), the window scale and SACK as they were
+//!   meant, the count of cookies in flight only for display, and an off-switch that looks every 5 s
+//!   and wants two quiet looks in a row. A look is quiet when half-open connections and the cookies
 //!   that were sent since the last look and did not come back are below the low mark.
 //!
 //! Nothing on the path of a SYN or ACK takes a lock: mode, activity and marks are atomics, the
@@ -31,8 +31,11 @@ use arc_swap::ArcSwap;
 use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 
-use super::cookie::{self, Code, Tuple, WscaleCoding};
-use super::keys::{KeySource, ROTATION_S, Ring, Slot};
+use super::cookie::{self, Code, Parity, Tuple, WscaleCoding};
+use super::flight::Flight;
+use super::keys::{EPOCH_S, EpochKeys, Master};
+use super::ring::{KeySource, ROTATION_S, Ring, Slot};
+use crate::rng::Rng;
 use crate::wire::tcp_options::SynOptions;
 
 /// Seconds between two looks of the default off-switch (docs/notes/0002).
@@ -47,7 +50,16 @@ pub struct Syncookies {
     active: AtomicBool,
     /// High mark.
     start: AtomicU32,
-    keys: ArcSwap<Ring>,
+    /// Whether the behaviour is pf's.
+    classic: AtomicBool,
+    epochs: EpochKeys,
+    flight: Flight,
+    /// Second of the uptime in which the last cookie was sent; `u64::MAX` before the first.
+    last_sent_s: AtomicU64,
+    /// Whether other firewalls may have sent cookies that come back here.
+    shared: AtomicBool,
+    /// Keys of `classic`.
+    ring: ArcSwap<Ring>,
     sent: AtomicU64,
     validated: AtomicU64,
     synfloods: AtomicU64,
@@ -129,17 +141,23 @@ impl Syncookies {
     #[must_use]
     pub fn new(seed: [u8; 32]) -> Self {
         let watermarks = Watermarks::default();
+        let mut rng = Rng::new(seed);
         Self {
             mode: AtomicU8::new(encode_mode(SyncookieMode::Never)),
             active: AtomicBool::new(false),
             start: AtomicU32::new(watermarks.start),
-            keys: ArcSwap::default(),
+            classic: AtomicBool::new(false),
+            epochs: EpochKeys::new(Master::new(rng.seed())),
+            flight: Flight::default(),
+            last_sent_s: AtomicU64::new(u64::MAX),
+            shared: AtomicBool::new(false),
+            ring: ArcSwap::default(),
             sent: AtomicU64::new(0),
             validated: AtomicU64::new(0),
             synfloods: AtomicU64::new(0),
             deadline: AtomicU64::new(u64::MAX),
             control: Mutex::new(Control {
-                source: KeySource::new(seed),
+                source: KeySource::new(rng.seed()),
                 setting: Setting::default(),
                 watermarks,
                 rotate_at: None,
@@ -151,9 +169,9 @@ impl Syncookies {
 
     /// Puts a setting in force; marks that it does not name stay.
     ///
-    /// A change to "always" makes a new key and starts at once. Cookies that were sent stay
-    /// valid, also under "never", except that a change of `classic` retires the older key.
-    /// Setting what is set already does nothing, so a reload does not rotate.
+    /// A change to "always" starts at once, in `classic` with a new key. Cookies that were sent stay
+    /// valid, also under "never" and after a change of `classic`. Setting what is set already does
+    /// nothing, so a reload does not rotate.
     pub fn configure(&self, setting: Setting, now: Uptime) {
         let mut control = self.lock();
         let old = core::mem::replace(&mut control.setting, setting);
@@ -163,9 +181,8 @@ impl Syncookies {
         }
         let was_active = self.is_active();
         let starts = setting.mode == SyncookieMode::Always && old.mode != setting.mode;
-        // What a SYN|ACK announces follows the setting, so the cookies must follow at once.
-        let recodes = setting.classic != old.classic && self.keys.load().current().is_some();
-        if recodes || starts && (setting.classic || !was_active) {
+        self.classic.store(setting.classic, Ordering::Release);
+        if setting.classic && (starts || was_active && !old.classic) {
             self.new_key(&mut control, now);
         }
         if starts {
@@ -202,7 +219,9 @@ impl Syncookies {
             return self.is_active() && control.setting.mode == SyncookieMode::Adaptive;
         }
         if !self.is_active() {
-            self.new_key(&mut control, now);
+            if control.setting.classic {
+                self.new_key(&mut control, now);
+            }
             self.active.store(true, Ordering::Release);
             self.synfloods.fetch_add(1, Ordering::Relaxed);
             control.activated_at.get_or_insert(now);
@@ -217,15 +236,28 @@ impl Syncookies {
     /// `isn` is the sequence number of the SYN, `offered` what its options say. Works in every
     /// mode: a rule may ask for cookies of its own.
     pub fn make_cookie(&self, tuple: &Tuple, isn: u32, offered: &SynOptions, now: Uptime) -> u32 {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        // A plain store would take the line from all other threads for every SYN.
+        if self.last_sent_s.load(Ordering::Relaxed) != now.as_secs() {
+            self.last_sent_s.store(now.as_secs(), Ordering::Relaxed);
+        }
+        if self.classic.load(Ordering::Acquire) {
+            return self.make_classic(tuple, isn, offered, now);
+        }
+        let (epoch, key) = self.epochs.current(now);
+        self.flight.count_sent(epoch);
+        cookie::make(&key, tuple, isn, Code::new(offered, epoch.parity(), WscaleCoding::Intended))
+    }
+
+    fn make_classic(&self, tuple: &Tuple, isn: u32, offered: &SynOptions, now: Uptime) -> u32 {
         loop {
-            let keys = self.keys.load();
-            if let Some(slot) = keys.current().filter(|slot| self.is_usable(slot, now)) {
-                let code = Code::new(offered, slot.parity, slot.coding);
+            let ring = self.ring.load();
+            if let Some(slot) = ring.current().filter(|slot| self.is_usable(slot, now)) {
+                let code = Code::new(offered, slot.parity, WscaleCoding::AsCoded);
                 slot.count_sent();
-                self.sent.fetch_add(1, Ordering::Relaxed);
                 return cookie::make(&slot.key, tuple, isn, code);
             }
-            drop(keys);
+            drop(ring);
             self.ensure_key(now);
         }
     }
@@ -241,7 +273,7 @@ impl Syncookies {
     #[cold]
     fn ensure_key(&self, now: Uptime) {
         let mut control = self.lock();
-        if !self.keys.load().current().is_some_and(|slot| self.is_usable(slot, now)) {
+        if !self.ring.load().current().is_some_and(|slot| self.is_usable(slot, now)) {
             self.new_key(&mut control, now);
             self.publish_deadline(&control);
         }
@@ -258,18 +290,9 @@ impl Syncookies {
     pub fn validate(&self, tuple: &Tuple, seq: u32, ack: u32, now: Uptime) -> Option<Decoded> {
         let client_isn = seq.wrapping_sub(1);
         let cookie = ack.wrapping_sub(1);
-        let keys = self.keys.load();
-        let slot = keys.slot(Code::of_cookie(cookie).parity())?;
-        let is_classic = slot.coding == WscaleCoding::AsCoded;
-        if slot.is_expired(now) || is_classic && slot.in_flight() == 0 {
-            return None;
-        }
-        let code = cookie::decode(&slot.key, tuple, client_isn, cookie)?;
-        // pf takes every code; the default takes what it can have made.
-        if !is_classic && !code.is_producible(slot.coding) {
-            return None;
-        }
-        slot.count_validated();
+        let code = self
+            .validate_classic(tuple, client_isn, cookie, now)
+            .or_else(|| self.validate_by_epoch(tuple, client_isn, cookie, now))?;
         self.validated.fetch_add(1, Ordering::Relaxed);
         Some(Decoded {
             mss: code.mss(),
@@ -278,6 +301,52 @@ impl Syncookies {
             client_isn,
             cookie,
         })
+    }
+
+    /// A cookie of `classic`; there are no keys unless it is or was set.
+    fn validate_classic(&self, tuple: &Tuple, isn: u32, cookie: u32, now: Uptime) -> Option<Code> {
+        let ring = self.ring.load();
+        let slot = ring.slot(Code::of_cookie(cookie).parity())?;
+        if slot.is_expired(now) || slot.in_flight() == 0 {
+            return None;
+        }
+        // pf takes every code, also those that it never makes.
+        let code = cookie::decode(&slot.key, tuple, isn, cookie)?;
+        slot.count_validated();
+        Some(code)
+    }
+
+    fn validate_by_epoch(&self, tuple: &Tuple, isn: u32, cookie: u32, now: Uptime) -> Option<Code> {
+        if !self.expects_cookies(now) {
+            return None;
+        }
+        let bits = u64::from(Code::of_cookie(cookie).parity() == Parity::Odd);
+        let (epoch, code) = self.epochs.find(now, (bits, 1), |epoch, key| {
+            let code = cookie::decode(key, tuple, isn, cookie)?;
+            code.is_producible(WscaleCoding::Intended).then_some((epoch, code))
+        })?;
+        self.flight.count_returned(epoch);
+        Some(code)
+    }
+
+    /// Whether a cookie may come back at all: one was sent here in the last 30 s, or others share
+    /// the secret. An ACK flood costs no MAC otherwise.
+    fn expects_cookies(&self, now: Uptime) -> bool {
+        let last = self.last_sent_s.load(Ordering::Relaxed);
+        self.shared.load(Ordering::Relaxed)
+            || last != u64::MAX && now.as_secs().saturating_sub(last) <= 2 * EPOCH_S
+    }
+
+    /// Shares cookies with other firewalls: the first secret makes them, all are accepted. An empty
+    /// list goes back to a random secret of this start.
+    pub fn share(&self, masters: &[Master], now: Uptime) {
+        self.shared.store(!masters.is_empty(), Ordering::Relaxed);
+        self.epochs.set_masters(masters, now);
+    }
+
+    /// Says what the wall clock shows at `now`, in nanoseconds since 1970.
+    pub fn set_unix_time(&self, unix_nanos: u64, now: Uptime) {
+        self.epochs.set_unix_time(unix_nanos, now);
     }
 
     /// Rotates keys and switches adaptive mode off, as far as that is due.
@@ -309,14 +378,14 @@ impl Syncookies {
 
     /// A snapshot for `pfctl -si`.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self, now: Uptime) -> Status {
         let control = self.lock();
         Status {
             mode: control.setting.mode,
             classic: control.setting.classic,
             active: self.is_active(),
             watermarks: control.watermarks,
-            in_flight: self.keys.load().in_flight(),
+            in_flight: self.ring.load().in_flight() + self.flight.out(self.epochs.current(now).0),
             sent: self.sent.load(Ordering::Relaxed),
             validated: self.validated.load(Ordering::Relaxed),
             synfloods: self.synfloods.load(Ordering::Relaxed),
@@ -343,7 +412,7 @@ impl Syncookies {
     /// The 15 s timer; true when it switched cookies off, which only classic does here.
     fn rotate(&self, control: &mut Control, now: Uptime, half_open: u64) -> bool {
         let Setting { mode, classic, .. } = control.setting;
-        let ring = self.keys.load();
+        let ring = self.ring.load();
         let in_flight = ring.in_flight();
         let is_quiet = match mode {
             SyncookieMode::Never => true,
@@ -356,23 +425,21 @@ impl Syncookies {
         if ends {
             self.active.store(false, Ordering::Release);
         }
-        if self.is_active() || classic && in_flight > 0 {
+        if classic && (self.is_active() || in_flight > 0) {
             self.new_key(control, now);
         } else {
-            // Classic has no cookie out and forgets at once; the default waits until the last
-            // cookie is too old, because a repeated one may have taken another's count.
+            // Classic has no cookie out and forgets at once; who was classic a moment ago waits
+            // until the last cookie is too old.
             let next = if classic { Ring::default() } else { ring.without_expired(now) };
             control.rotate_at = (!next.is_empty()).then(|| now.plus_secs(ROTATION_S));
-            self.keys.store(next.into());
+            self.ring.store(next.into());
         }
         ends
     }
 
     fn new_key(&self, control: &mut Control, now: Uptime) {
-        let coding =
-            if control.setting.classic { WscaleCoding::AsCoded } else { WscaleCoding::Intended };
-        let slot = control.source.next(coding, now);
-        self.keys.store(self.keys.load().with_new(slot).into());
+        let slot = control.source.next(now);
+        self.ring.store(self.ring.load().with_new(slot).into());
         control.rotate_at = Some(now.plus_secs(ROTATION_S));
     }
 
@@ -409,10 +476,11 @@ impl Syncookies {
     }
 }
 
-/// Shows the status, not the keys.
+/// Shows no keys.
 impl fmt::Debug for Syncookies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Syncookies").field(&self.status()).finish()
+        let (mode, sent) = (&self.mode, &self.sent);
+        f.debug_struct("Syncookies").field("mode", mode).field("sent", sent).finish_non_exhaustive()
     }
 }
 
