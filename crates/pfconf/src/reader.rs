@@ -274,8 +274,8 @@ impl<'a> Reader<'a> {
         }
         let whole = statement.locate(0, statement.text.trim_end().len());
         let line = self.lines.line(whole.span.start);
-        let remark = Diagnostic::new(Severity::Warning, Code::Queue, format!("warning: {text}"));
-        let mut remark = remark.title(text).at(&whole, "this line");
+        let remark = Diagnostic::new(Severity::Warning, Code::Queue, text);
+        let mut remark = remark.at(&whole, "this line");
         if let Some(help) = help {
             remark = remark.help(help);
         }

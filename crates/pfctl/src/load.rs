@@ -261,13 +261,14 @@ mod tests {
     #[test]
     fn what_the_engine_lacks_is_named_and_not_left_out() {
         let mut lacking = Rule::new(Action::Pass);
-        lacking.set.delay = Some(10);
+        lacking.rtable = Some(1);
         let plain = Rule::new(Action::Pass);
         assert!(refuse_unsupported(&ruleset(vec![], vec![plain.clone()])).is_ok());
         let error = refuse_unsupported(&ruleset(vec![], vec![plain, lacking])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "rules not loaded: rule 1: `set delay` is not supported by this version"
+            "rules not loaded: rule 1: `rtable` cannot be used: this router has one routing table, \
+             number 0"
         );
     }
 

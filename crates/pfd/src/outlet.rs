@@ -94,6 +94,12 @@ impl Outlet {
         self.egress.plan()
     }
 
+    /// Packets that were lost since the last call and that no queue has counted.
+    #[must_use]
+    pub fn take_drops(&mut self) -> u64 {
+        self.egress.take_drops()
+    }
+
     /// Goes over to other queues.
     pub fn reload(&mut self, now: Uptime, plan: Arc<QueuePlan>) {
         self.egress.reload(now, plan);

@@ -115,6 +115,9 @@ impl Forwarder {
         let mut queued = Queued { outlet: &mut self.outlet, ports, now };
         self.path.turn(now, batch, &mut queued);
         self.outlet.turn(now, ports);
+        for _ in 0..self.outlet.take_drops() {
+            self.path.router.count(Event::DelayFull);
+        }
     }
 }
 

@@ -466,6 +466,11 @@ impl<'a> Play<'a> {
         if self.worker.has_new_queues(self.egress.plan()) {
             self.egress.reload(self.now, self.worker.queues());
         }
+        let departure = Departure { link: Some(link), octets: octets.to_vec() };
+        if self.egress.lets_by(link, packet.meta.delay_ms()) {
+            self.departures.push_back(departure);
+            return;
+        }
         let leaving = Leaving {
             interface: link,
             queue: packet.meta.queue(),
@@ -473,7 +478,7 @@ impl<'a> Play<'a> {
             delay_ms: packet.meta.delay_ms(),
             flow: self.flow_key.flow_of(octets),
             charge: Charge::one(u32::try_from(octets.len()).unwrap_or(u32::MAX)),
-            item: Departure { link: Some(link), octets: octets.to_vec() },
+            item: departure,
         };
         self.egress.send(self.now, leaving);
     }

@@ -230,10 +230,10 @@ impl<T> Egress<T> {
         self.waiting
     }
 
-    /// Packets that were dropped and that no queue has counted.
+    /// Packets that were dropped and that no queue has counted, since the last call.
     #[must_use]
-    pub const fn drops(&self) -> u64 {
-        self.drops
+    pub const fn take_drops(&mut self) -> u64 {
+        core::mem::replace(&mut self.drops, 0)
     }
 
     /// Goes over to other queues. Interfaces whose queues are the same keep everything; else what

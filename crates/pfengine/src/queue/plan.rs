@@ -202,6 +202,11 @@ impl QueuePlan {
     /// # Errors
     /// [`PlanError`].
     pub(crate) fn new(source: &Source<'_>, old: &Self) -> Result<Self, PlanError> {
+        // Most of them make a queue, so that more than this cannot be right; it bounds the search.
+        let altq = source.altq.iter().map(|altq| altq.queues.len() + 1).sum::<usize>();
+        if source.queues.len() + altq > 2 * CLASSES_MAX {
+            return Err(PlanError::TooManyQueues);
+        }
         let mut links = Vec::new();
         let mut matched = vec![false; source.queues.len()];
         let mut room = CLASSES_MAX;

@@ -366,7 +366,7 @@ fn delay_keeps_packets_for_their_time_and_no_more_than_there_is_room() {
     for item in 0..101 {
         bench.egress.send(start, packet(item, 5));
     }
-    assert_eq!((bench.egress.poll_dropped(), bench.egress.drops()), (Some(100), 1));
+    assert_eq!((bench.egress.poll_dropped(), bench.egress.take_drops()), (Some(100), 1));
     assert_eq!(bench.egress.waiting(), 100);
 }
 
@@ -451,6 +451,39 @@ fn broken_trees_are_refused() {
     let mut many = vec![root(1), a()];
     many.extend((0..5).map(|n| QueueDef { flows, ..child(&format!("f{n}"), "root", 1) }));
     assert!(refused(&many).contains("163835 flows"), "{}", refused(&many));
+}
+
+const NAMES: [&str; 5] = ["root", "a", "b", "c", "d"];
+
+/// A queue that fits to others now and then.
+fn any_queue() -> impl Strategy<Value = QueueDef> {
+    let name = || (0..NAMES.len()).prop_map(|at| NAMES[at].to_owned());
+    let bps = prop_oneof![1 => Just(0_u32), 4 => 1..10_000_000_u32, 1 => Just(u32::MAX)];
+    let burst = prop::option::weighted(
+        0.3,
+        (any::<u32>(), prop_oneof![Just(0), 1..500_u32, Just(u32::MAX)]),
+    );
+    let curve = (bps, burst).prop_map(|(rate, burst)| ServiceCurve { rate, burst });
+    let curve = move || prop::option::weighted(0.6, curve.clone());
+    let parent = prop_oneof![1 => Just(None), 3 => name().prop_map(Some)];
+    let flows = prop::option::weighted(0.3, (any::<u16>(), any::<u16>()));
+    let flows = flows
+        .prop_map(|flows| flows.map(|(flows, quantum)| FlowQueue { flows: flows % 500, quantum }));
+    (
+        name(),
+        parent,
+        prop::bool::weighted(0.7),
+        curve(),
+        curve(),
+        curve(),
+        flows,
+        any::<bool>(),
+        0..40_u16,
+    )
+        .prop_map(|(name, parent, on, bandwidth, min, max, flows, default, qlimit)| {
+            let interface = (parent.is_none() && on).then(|| "tun0".to_owned());
+            QueueDef { name, parent, interface, flows, bandwidth, min, max, default, qlimit }
+        })
 }
 
 /// Random queues, traffic, sleeps and reloads.
@@ -555,6 +588,36 @@ proptest! {
         prop_assert!(state.is_empty(), "{} never came out", state.len());
         let lengths: u64 = bench.egress.plan().report(&bench.facts).iter().map(|r| r.qlength).sum();
         prop_assert_eq!(lengths, 0);
+    }
+
+    /// Whatever a hostile load says: it is refused, or packets come through.
+    #[test]
+    fn any_queues_are_refused_or_work(
+        queues in prop::collection::vec(any_queue(), 1..12),
+        sizes in prop::collection::vec((0..8_usize, 1..70_000_u32), 1..60),
+    ) {
+        let mut bench = Bench::new(&[]);
+        prop_assert!(number(&mut bench.ids, queues.iter().map(|queue| queue.name.as_str())));
+        let source =
+            Source { queues: &queues, altq: &[], facts: &bench.facts, ids: &bench.ids };
+        let Ok(plan) = QueuePlan::new(&source, &QueuePlan::default()) else { return Ok(()) };
+        bench.egress.reload(Uptime::ZERO, Arc::new(plan));
+        for &(name, octets) in &sizes {
+            bench.send(NAMES[name % NAMES.len()], octets, octets);
+        }
+        let mut count = 0;
+        for _ in 0..1_000 {
+            while bench.egress.next(bench.at()).is_some() {
+                count += 1;
+            }
+            while bench.egress.poll_dropped().is_some() {
+                count += 1;
+            }
+            let Some(wake) = bench.egress.poll_timeout() else { break };
+            prop_assert!(wake.as_nanos() > bench.now);
+            bench.now = wake.as_nanos();
+        }
+        prop_assert_eq!(count, sizes.len());
     }
 
     /// In any stretch of time no more leaves than the limit gives in it, plus what may be caught

@@ -38,7 +38,10 @@ fn udp_bps(result: &Value) -> f64 {
 fn within(measured: f64, wanted: f64, percent: f64, what: &str) {
     let off = (measured / wanted - 1.0) * 100.0;
     println!("{what}: {:.3} Mbit/s, {off:+.2} % of {:.3}", measured / 1e6, wanted / 1e6);
-    assert!(off.abs() <= percent, "{what}: {measured:.0} bit/s instead of {wanted:.0}: {off:+.2} %");
+    assert!(
+        off.abs() <= percent,
+        "{what}: {measured:.0} bit/s instead of {wanted:.0}: {off:+.2} %"
+    );
 }
 
 /// iperf3 from the client to one port of the server, in the background.
