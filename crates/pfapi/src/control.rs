@@ -11,8 +11,10 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Af, Prefix};
+use crate::dialect::Dialect;
 use crate::facts::Facts;
 use crate::limit::Limits;
+use crate::load::{Given, Parts};
 use crate::reason::{LimitCounter, Reason, TableCounter};
 use crate::ruleset::{
     Altq, AltqQueue, Options, QueueDef, Rule, Scheduler, TableDef, TableEntry, Watermarks,
@@ -36,6 +38,12 @@ pub enum Request {
         /// Path of the anchor that is loaded; empty for the main ruleset.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         anchor: String,
+        /// Whose pf.conf it comes from.
+        #[serde(default, skip_serializing_if = "Dialect::is_usual")]
+        dialect: Dialect,
+        /// What it brings; everything else stays as it is.
+        #[serde(default, skip_serializing_if = "Parts::is_all")]
+        parts: Parts,
     },
     /// Adds the settings to an open load.
     AddOptions {
@@ -43,6 +51,9 @@ pub enum Request {
         ticket: u32,
         /// Complete set.
         options: Box<Options>,
+        /// The settings that count, when the others stay as they are: `pfctl -m`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given: Option<Box<Given>>,
     },
     /// Adds tables to an open load. A definition with more entries than fit into a frame comes
     /// in parts of the same name, whose entries add up.
@@ -253,6 +264,9 @@ pub enum Response {
     },
     /// Part of a rule list.
     Rules {
+        /// Whose pf.conf the rules come from.
+        #[serde(default, skip_serializing_if = "Dialect::is_usual")]
+        dialect: Dialect,
         /// In evaluation order.
         rules: Vec<RuleReport>,
     },

@@ -16,7 +16,7 @@ use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
 use pfapi::control::QueueReport;
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{Reassemble, Rule, Syncookies as SyncookieSetting};
+use pfapi::ruleset::{Altq, Options, QueueDef, Reassemble, Rule, Syncookies as SyncookieSetting};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
@@ -180,6 +180,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct Control {
     epoch: u64,
+    /// Settings of the last load that have no other place; the optional ones are left out.
+    options: Options,
     status_since: Uptime,
     counting_since: Uptime,
     cleared: Totals,
@@ -215,6 +217,7 @@ impl Engine {
             limit_counters: LimitCounters::default(),
             control: Mutex::new(Control {
                 epoch: 0,
+                options: Options::default(),
                 status_since: now,
                 counting_since: now,
                 cleared: Totals::default(),
@@ -271,6 +274,13 @@ impl Engine {
         FlowKey(self.rng.lock().unwrap_or_else(PoisonError::into_inner).key())
     }
 
+    /// The lines that the queues in force were made from, for loads that leave them as they are.
+    #[must_use]
+    pub fn queue_lines(&self) -> (Vec<QueueDef>, Vec<Altq>) {
+        let lines = Arc::clone(&self.snapshot.load().queues.lines);
+        (lines.queues.clone(), lines.altq.clone())
+    }
+
     /// Every queue with its counters, and the number of the load that made them.
     #[must_use]
     pub fn queues(&self) -> (u64, Vec<QueueReport>) {
@@ -300,6 +310,23 @@ impl Engine {
     /// Gives the engine a view of local sockets, once: for `user` and `group`.
     pub fn use_sockets(&self, sockets: Box<dyn Sockets>) {
         let _ = self.sockets.set(sockets);
+    }
+
+    /// The settings in force, for a load that changes a part of them. Those that a load may leave
+    /// out are left out.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        let control = self.control();
+        let snapshot = self.snapshot.load();
+        let Options { skip, fail_returns, keep_counters, .. } = control.options.clone();
+        Options {
+            limits: snapshot.limits,
+            timeouts: snapshot.timeouts,
+            skip,
+            fail_returns,
+            keep_counters,
+            ..Options::default()
+        }
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -392,6 +419,7 @@ impl Engine {
         loader: Loader,
     ) -> Result<Tags, LoadError> {
         let parts = ruleset.rulesets();
+        let ruleset_dialect = ruleset.dialect();
         let mut tags = self.tags(old, parts.iter().flat_map(|(_, rules)| rules.iter().copied()))?;
         self.number_queues(&mut tags, ruleset)?;
         // Bodies without a name belong to their ruleset alone.
@@ -407,7 +435,7 @@ impl Engine {
             contents.entry(path).or_default().extend(rules);
         }
         for (path, rules) in contents {
-            let ruleset = Ruleset::new(&path, rules, epoch, loader, &tags);
+            let ruleset = Ruleset::new(&path, rules, epoch, loader, &tags).of(ruleset_dialect);
             rulesets.insert(path, Arc::new(ruleset));
         }
         settle_anchors(rulesets);
@@ -485,6 +513,7 @@ impl Engine {
         if let Some(setting) = options.syncookies {
             self.configure_syncookies(setting, now);
         }
+        control.options = options.clone();
         Ok(())
     }
 

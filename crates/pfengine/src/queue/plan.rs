@@ -119,6 +119,15 @@ pub struct QueuePlan {
     pub(super) prioritized: bool,
     /// Packets of `set delay` that wait at most.
     pub(super) delayed_max: usize,
+    /// The lines that the queues were made from.
+    pub(crate) lines: Arc<Lines>,
+}
+
+/// Lines of a ruleset about queues.
+#[derive(Debug, Default)]
+pub struct Lines {
+    pub queues: Vec<QueueDef>,
+    pub altq: Vec<Altq>,
 }
 
 /// The queues of one interface.
@@ -241,7 +250,9 @@ impl QueuePlan {
             same.map_or_else(|| Arc::new(link), Arc::clone)
         };
         let links = links.into_iter().map(keep).collect();
-        Ok(Self { links, prioritized: old.prioritized, delayed_max: old.delayed_max })
+        let lines = Lines { queues: source.queues.to_vec(), altq: source.altq.to_vec() };
+        let (prioritized, delayed_max) = (old.prioritized, old.delayed_max);
+        Ok(Self { links, prioritized, delayed_max, lines: Arc::new(lines) })
     }
 
     /// Checks that every queue that a rule names exists on some interface.
@@ -264,7 +275,8 @@ impl QueuePlan {
 
     /// The same queues with other settings.
     pub(crate) fn with(&self, prioritized: bool, delayed_max: usize) -> Self {
-        Self { links: self.links.clone(), prioritized, delayed_max }
+        let (links, lines) = (self.links.clone(), Arc::clone(&self.lines));
+        Self { links, prioritized, delayed_max, lines }
     }
 
     /// Whether a queue of this name exists on some interface.
