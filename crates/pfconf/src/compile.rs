@@ -80,6 +80,8 @@ pub struct Compiled {
     pub remarks: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
     pub unused: Vec<String>,
+    /// Lines of the database of `set fingerprints` that were left out, as pfctl tells them.
+    pub fingerprint_mistakes: Vec<String>,
     /// The settings that the file names, for `pfctl -m`.
     pub given: Given,
 }
@@ -107,6 +109,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         diagnostics: std::mem::take(&mut main.diagnostics),
         remarks: Vec::new(),
         unused: std::mem::take(&mut main.unused),
+        fingerprint_mistakes: std::mem::take(&mut shared.fingerprint_mistakes),
         given: Given::default(),
     };
     if has_errors(&compiled) {
@@ -161,8 +164,11 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         anchors.push(found);
     }
     compiled.remarks = std::mem::take(&mut shared.remarks);
+    let database = shared.fingerprints.as_ref().or(options.sources.fingerprints());
+    let database = database.map(|known| known.entries().to_vec());
     let draft = Draft {
         dialect: options.dialect,
+        fingerprints: database.filter(|entries| !entries.is_empty()),
         options: settings,
         queues: shared.queues,
         tables: tables

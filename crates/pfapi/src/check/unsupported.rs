@@ -53,12 +53,6 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     for (_, word) in freebsd.into_iter().filter(|&(given, _)| given) {
         settings(word);
     }
-    if ruleset.anchors().iter().any(|anchor| !anchor.tables.is_empty()) {
-        settings("table in an anchor");
-    }
-    if ruleset.tables().any(|table| !table.weights.is_empty()) {
-        settings("weight");
-    }
     for (path, rules) in ruleset.rulesets() {
         for (number, rule) in rules.into_iter().enumerate() {
             if found.len() >= FINDINGS_MAX {
@@ -116,7 +110,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         af: _,
         proto,
         from,
-        os,
+        os: _,
         to,
         received_on: _,
         user: _,
@@ -179,11 +173,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     }
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
-    let given = [
-        (*kind == RuleKind::Scrub, kind.word()),
-        (os.is_some(), "os"),
-        (sctp_ports, "proto sctp port"),
-    ];
+    let given = [(*kind == RuleKind::Scrub, kind.word()), (sctp_ports, "proto sctp port")];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);
     }
