@@ -503,7 +503,10 @@ mod tests {
                 "--format is for checks of rules: it needs -n and -f",
             ),
             ("-gsr", "-g: not supported, there is no debugging output"),
-            ("-s osfp", "-s osfp: not supported, there are no fingerprints"),
+            (
+                "-s Interfaces",
+                "-s Interfaces: not supported, there are no statistics per interface",
+            ),
         ] {
             assert_eq!(call(line), Err(FlagError::Plain(text.to_owned())), "{line}");
         }
