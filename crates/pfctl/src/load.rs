@@ -239,7 +239,7 @@ pub fn transact(client: &mut Client, ruleset: CheckedRuleset, target: Target) ->
         other => return Err(Error::from_answer(other, "begin")),
     };
     let mut parts = ruleset.into_parts();
-    let names_systems = |rule: &Rule| rule.os.is_some();
+    let names_systems = |rule: &Rule| rule.rare.os.is_some();
     let asks = parts.rulesets.iter().flat_map(|(_, rules)| rules).any(names_systems);
     if !asks && (!target.anchor.is_empty() || !target.parts.has(Part::Filter)) {
         // The database belongs to the main rules, unless these must have it.
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn what_the_engine_lacks_is_named_and_not_left_out() {
         let mut lacking = Rule::new(Action::Pass);
-        lacking.rtable = Some(1);
+        lacking.rare.rtable = Some(1);
         let plain = Rule::new(Action::Pass);
         assert!(refuse_unsupported(&ruleset(vec![], vec![plain.clone()])).is_ok());
         let error = refuse_unsupported(&ruleset(vec![], vec![plain, lacking])).unwrap_err();

@@ -16,6 +16,7 @@ use crate::packet_desc::PacketDesc;
 use crate::pflog::{LogBuffer, LogRecord};
 use crate::purge::Purge;
 use crate::queue::QueuePlan;
+use crate::relay::{self, Relays};
 use crate::rng::Rng;
 use crate::rules::{Decisions, Scratch};
 use crate::stats::Stats;
@@ -48,6 +49,8 @@ pub(crate) struct Parts {
     pub flushes: Flushes,
     /// What rules said, for states to share.
     pub decisions: Decisions,
+    /// SYNs to servers that have not answered.
+    pub relays: Relays,
     pub icmp_budget: IcmpBudget,
     /// Packets that rules log.
     pub log: LogBuffer,
@@ -103,6 +106,7 @@ impl Worker {
                 scratch: Scratch::default(),
                 flushes: Flushes::default(),
                 decisions: Decisions::default(),
+                relays: Relays::default(),
                 icmp_budget: IcmpBudget::default(),
                 log: LogBuffer::new(),
             },
@@ -150,6 +154,7 @@ impl Worker {
             self.parts.outputs.push_back(Output::Event(Event::SyncookiesDisabled));
         }
         let snapshot = Arc::clone(self.snapshot.load());
+        relay::run(&engine, &mut self.parts, now);
         self.purge.run(&engine, &snapshot, &mut self.parts, now);
         self.sweep_fragments(&engine, &snapshot, now);
     }
@@ -173,7 +178,9 @@ impl Worker {
         let items = self.engine.store.count() + self.engine.sources.count();
         let purge = self.purge.due(items);
         let fragments = self.engine.fragments.due();
-        [self.engine.syncookies.poll_timeout(), purge, fragments].into_iter().flatten().min()
+        let relays = self.parts.relays.due();
+        let cookies = self.engine.syncookies.poll_timeout();
+        [cookies, purge, fragments, relays].into_iter().flatten().min()
     }
 
     /// The next thing the caller must do; `None` when all is done.

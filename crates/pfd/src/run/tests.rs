@@ -1,7 +1,7 @@
 use pfapi::check::check;
 use pfapi::ruleset::{Draft, QueueDef, ServiceCurve};
 use pfapi::units::{IfIndex, Uptime};
-use pfengine::{Checksum, Engine, EngineConfig, Loader};
+use pfengine::{Checksum, Engine, EngineConfig, Loader, Offload};
 
 use super::*;
 use crate::router::RouterOptions;
