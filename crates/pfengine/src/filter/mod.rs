@@ -253,7 +253,7 @@ impl<'a> Filter<'a> {
 }
 
 /// Does to a packet that passes what rules ask for: tag, queue, priority, delay and scrub. What the
-/// inbound rules have set stays where the outbound ones set nothing. Source: OpenBSD sys/net/pf.c
+/// inbound rules have set stays where the outbound ones set nothing, the delay excepted. Source: OpenBSD sys/net/pf.c
 /// `pf_test`, `pf_tag_packet`.
 pub(super) fn carry_out(
     packet: &mut Packet,
@@ -275,7 +275,8 @@ pub(super) fn carry_out(
             packet.meta.queue = Some(if is_fast { fast } else { queue });
         }
     }
-    packet.meta.delay_ms = actions.delay_ms.unwrap_or(packet.meta.delay_ms);
+    // Unlike the queue: what the last rules say counts, also when they say nothing.
+    packet.meta.delay_ms = actions.delay_ms.unwrap_or(0);
     scrub::apply(packet, desc, actions, rng);
 }
 

@@ -85,7 +85,8 @@ fn ping(lab: &Lab, count: &str) -> (f64, f64) {
 #[test]
 fn tcp_gets_the_bandwidth_of_the_queue() {
     in_lab(test_path!(), &["iperf3"], || {
-        for (rate, words) in [(10e6, "10M"), (100e6, "100M")] {
+        // A queue of 50 packets is 6 ms long at 100 Mbit/s; a busy machine pauses for longer.
+        for (rate, words) in [(10e6, "10M"), (100e6, "100M qlimit 400")] {
             let lab = lab(&format!("queue root on tun2 bandwidth {words} default\npass\n"));
             for (host, headers) in [(SERVER.v4(), TCP_V4), (SERVER.v6(), TCP_V6)] {
                 let result = iperf(&lab, &host, &["-t", "5", "-O", "1"]);
@@ -119,12 +120,10 @@ fn two_queues_share_by_bandwidth() {
              queue a parent root bandwidth 5M\n\
              queue b parent root bandwidth 15M default\n\
              pass\n\
-             pass out on tun2 proto tcp to port 5202 set queue a\n");
-        let a = Stream::start(&lab, 5202, &["-t", "9", "-O", "2"]);
-        let b = Stream::start(&lab, 5201, &["-t", "8", "-O", "2"]);
-        let (a, b) = (a.finish(), b.finish());
-        let bps = |result| with_headers(received_bps(result), TCP_V4);
-        let (a, b) = (bps(&a), bps(&b));
+             pass out on tun2 proto udp to port 5202 set queue a\n");
+        let a = Stream::start(&lab, 5202, &["-u", "-b", "12M", "-l", "1400", "-t", "8"]);
+        let b = Stream::start(&lab, 5201, &["-u", "-b", "25M", "-l", "1400", "-t", "8"]);
+        let (a, b) = (udp_bps(&a.finish()), udp_bps(&b.finish()));
         within(a, 5e6, 10.0, "share of 5 in 20 Mbit/s");
         within(b, 15e6, 10.0, "share of 15 in 20 Mbit/s");
         within(a + b, 20e6, 5.0, "both");
@@ -155,7 +154,7 @@ fn flows_and_queues_of_their_own_keep_delay_low() {
         // A long queue for all: this is the delay that the others avoid.
         let measure = |rules: &str| {
             let lab = lab(rules);
-            let bulk = Stream::start(&lab, 5201, &["-t", "6", "-P", "2"]);
+            let bulk = Stream::start(&lab, 5201, &["-u", "-b", "14M", "-l", "1400", "-t", "6"]);
             std::thread::sleep(Duration::from_secs(2));
             let delay = ping(&lab, "30");
             let _ = bulk.finish();
