@@ -12,7 +12,7 @@ fn forwarder() -> Forwarder {
 }
 
 /// With one root queue of this bandwidth on the second interface.
-fn forwarder_with(bandwidth: Option<u32>) -> Forwarder {
+fn forwarder_with(bandwidth: Option<u64>) -> Forwarder {
     let config = testing::config();
     let facts = config.facts();
     let router = Router::new(&RouterOptions { facts: &facts, routes: &config.routes });

@@ -197,11 +197,7 @@ pub fn number<'a>(
 pub fn curve(given: Option<ServiceCurve>) -> Option<Curve> {
     let given = given?;
     let (first_bps, ms) = given.burst.unwrap_or((given.rate, 0));
-    let curve = Curve {
-        first_bps: u64::from(first_bps),
-        first_ns: u64::from(ms) * 1_000_000,
-        bps: u64::from(given.rate),
-    };
+    let curve = Curve { first_bps, first_ns: u64::from(ms) * 1_000_000, bps: given.rate };
     (!curve.is_zero()).then_some(curve)
 }
 

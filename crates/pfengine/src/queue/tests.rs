@@ -14,16 +14,16 @@ use super::*;
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
 
-fn rate(bps: u32) -> Option<ServiceCurve> {
+fn rate(bps: u64) -> Option<ServiceCurve> {
     Some(ServiceCurve { rate: bps, burst: None })
 }
 
-fn root(bps: u32) -> QueueDef {
+fn root(bps: u64) -> QueueDef {
     let interface = Some("tun0".to_owned());
     QueueDef { name: "root".to_owned(), interface, bandwidth: rate(bps), ..QueueDef::default() }
 }
 
-fn child(name: &str, parent: &str, bps: u32) -> QueueDef {
+fn child(name: &str, parent: &str, bps: u64) -> QueueDef {
     let parent = Some(parent.to_owned());
     QueueDef { name: name.to_owned(), parent, bandwidth: rate(bps), ..QueueDef::default() }
 }
@@ -458,10 +458,10 @@ const NAMES: [&str; 5] = ["root", "a", "b", "c", "d"];
 /// A queue that fits to others now and then.
 fn any_queue() -> impl Strategy<Value = QueueDef> {
     let name = || (0..NAMES.len()).prop_map(|at| NAMES[at].to_owned());
-    let bps = prop_oneof![1 => Just(0_u32), 4 => 1..10_000_000_u32, 1 => Just(u32::MAX)];
+    let bps = prop_oneof![1 => Just(0_u64), 4 => 1..10_000_000_u64, 1 => Just(u64::MAX)];
     let burst = prop::option::weighted(
         0.3,
-        (any::<u32>(), prop_oneof![Just(0), 1..500_u32, Just(u32::MAX)]),
+        (any::<u64>(), prop_oneof![Just(0), 1..500_u32, Just(u32::MAX)]),
     );
     let curve = (bps, burst).prop_map(|(rate, burst)| ServiceCurve { rate, burst });
     let curve = move || prop::option::weighted(0.6, curve.clone());
