@@ -17,7 +17,7 @@ const FINDINGS_MAX: usize = 20;
 pub struct Unsupported {
     /// The feature in words of pf.conf(5).
     pub what: String,
-    /// Path of the ruleset and number of the rule in it; `None` for settings and queues.
+    /// Path of the ruleset and number of the rule in it; `None` for settings.
     pub rule: Option<(String, usize)>,
     /// Why it cannot be evaluated, when that is not for lack of code.
     pub why: Option<&'static str>,
@@ -46,16 +46,12 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
         found.push(Unsupported { what: what.to_owned(), rule: None, why });
     };
     // `set debug` chooses what the kernel of OpenBSD logs; nothing here depends on it.
-    if !ruleset.queues().is_empty() {
-        setting("queue", None);
-    }
     if !ruleset.ether().is_empty() {
         let why = "TUN interfaces carry IP packets without Ethernet headers, so that such rules \
                    would never match; take them out";
         setting("ether", Some(why));
     }
     let freebsd = [
-        (!ruleset.altq().is_empty(), "altq"),
         (!ruleset.state_limiters().is_empty(), "state limiter"),
         (!ruleset.source_limiters().is_empty(), "source limiter"),
     ];
@@ -96,7 +92,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         icmp: _,
         tos: _,
         prio: _,
-        set,
+        set: _,
         state: _,
         state_options: _,
         fragment: _,
@@ -162,10 +158,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     }
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
-    let given = [(set.queue.is_some(), "set queue"), (set.delay.is_some(), "set delay")];
-    for (_, word) in given.into_iter().filter(|&(given, _)| given) {
-        report(word, None);
-    }
     if sctp_ports {
         let why = "two hosts have one state for all their SCTP here, and an association moves \
                    between addresses; leave the port out and name the addresses";
@@ -186,15 +178,13 @@ fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&
         max_pkt_size: _,
         more_labels: _,
         ridentifier: _,
-        dummynet,
+        // The compiler warns that there is no limit.
+        dummynet: _,
         state_limiter,
         source_limiter,
     } = words;
-    let given = [
-        (dummynet.is_some(), "dnpipe, dnqueue"),
-        (state_limiter.is_some(), "state limiter"),
-        (source_limiter.is_some(), "source limiter"),
-    ];
+    let given =
+        [(state_limiter.is_some(), "state limiter"), (source_limiter.is_some(), "source limiter")];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);
     }

@@ -7,6 +7,7 @@ pub mod info;
 pub mod interfaces;
 pub mod lists;
 pub mod names;
+pub mod queues;
 pub mod rules;
 pub mod source_nodes;
 pub mod states;

@@ -12,6 +12,7 @@ mod limits;
 mod log;
 mod nat;
 mod peers;
+mod queues;
 mod reload;
 mod start;
 mod transfer;
