@@ -33,7 +33,7 @@ fn pass() -> Vec<Rule> {
 
 fn options(cookies: bool) -> Options {
     let mode = if cookies { SyncookieMode::Always } else { SyncookieMode::Never };
-    let setting = Syncookies { mode, classic: false, watermarks: None };
+    let setting = Syncookies { mode, classic: false, watermarks: None, ..Syncookies::default() };
     let mut options = Options { syncookies: Some(setting), ..Options::default() };
     options.limits.set(Limit::States, 250_000);
     options

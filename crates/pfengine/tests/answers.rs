@@ -11,7 +11,12 @@ use pfengine::wire::checksum::packet_is_intact;
 use pfengine::{Batch, Output, Packet, Verdict};
 
 fn cookies() -> Options {
-    let setting = Syncookies { mode: SyncookieMode::Always, classic: false, watermarks: None };
+    let setting = Syncookies {
+        mode: SyncookieMode::Always,
+        classic: false,
+        watermarks: None,
+        ..Syncookies::default()
+    };
     Options { syncookies: Some(setting), ..Options::default() }
 }
 

@@ -312,10 +312,18 @@ impl Engine {
             return Err(LoadError::Unsupported(feature));
         }
         if root.is_empty() {
-            self.load_main(ruleset, loader, now)
+            self.load_main(ruleset, loader, now)?;
         } else {
-            self.load_anchor(root, ruleset, loader)
+            self.load_anchor(root, ruleset, loader)?;
         }
+        self.follow_cookie_rules(now);
+        Ok(())
+    }
+
+    /// Counts destinations while marks ask for it: those of the setting, or of rules.
+    pub(super) fn follow_cookie_rules(&self, now: Uptime) {
+        self.syncookies.set_rules_adapt(self.snapshot.load().rules.cookies.adapt, now);
+        self.store.half_open.backlog.set_counting(self.syncookies.wants_backlog());
     }
 
     fn load_anchor(

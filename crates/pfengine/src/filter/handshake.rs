@@ -6,6 +6,7 @@ use pfapi::addr::Af;
 use pfapi::reason::Reason;
 use pfapi::units::{Direction, IfIndex};
 
+use super::guard::is_over;
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
 use crate::environment::Way;
 use crate::output::{Output, SmallPacket};
@@ -71,12 +72,7 @@ impl<'a> Filter<'a> {
         limits.map(|limit| limit.max(PROXY_MSS_DEFAULT)).fold(offer, u16::min).max(PROXY_MSS_MIN)
     }
 
-    /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie. Nothing is
-    /// kept of the SYN. `None` when it gets no cookie.
-    ///
-    /// The SYN of a connection that has a state gets no cookie: it was there before the flood
-    /// mode, and the server has its own numbers for it. pf sends one all the same, which the
-    /// client acknowledges in vain; `classic` does so.
+    /// Turns a SYN into the SYN|ACK that carries its cookie. Nothing is kept of the SYN.
     ///
     /// # Security
     /// A SYN that nobody can be answered for (from a multicast address, say) is dropped: if the
@@ -86,18 +82,8 @@ impl<'a> Filter<'a> {
         packet: &mut Packet,
         flow: &Flow,
         tcp: &TcpDesc,
-    ) -> Option<Result<Verdict, Reason>> {
+    ) -> Result<Verdict, Reason> {
         let desc = &flow.desc;
-        let looked_at = if self.classic { SYN | ACK } else { SYN | ACK | RST };
-        if packet.meta.direction != Direction::In || tcp.flags & looked_at != SYN {
-            return None;
-        }
-        if !self.engine.syncookies.should_answer(self.engine.half_open(), self.now) {
-            return None;
-        }
-        if !self.classic && self.find(packet, flow).is_some_and(|state| !is_over(&state)) {
-            return None;
-        }
         let options = tcp_options_of(packet, desc.l4, tcp);
         let mss = announced_mss(options.mss);
         // What the SYN|ACK does not offer must not be remembered: it has the MSS option alone.
@@ -106,7 +92,7 @@ impl<'a> Filter<'a> {
         let cookie = self.engine.syncookies.make_cookie(&tuple, tcp.seq, &offered, self.now);
         let id = self.parts.rng.next_u16();
         let answered = reply::syn_ack(packet, cookie, mss, TTL_DEFAULT, id);
-        Some(if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) })
+        if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) }
     }
 
     /// Whether the packet may bring a cookie back: an inbound ACK that no living state claims.
@@ -134,6 +120,7 @@ impl<'a> Filter<'a> {
                 let mss = (!self.classic).then_some(valid.mss);
                 body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie), mss);
                 held.update_half_open(&self.engine.store.half_open);
+                self.engine.syncookies.note_used(&tuple, valid.cookie, self.now);
                 packet.meta.link = Some(state);
                 let held = match self.complete_handshake(held) {
                     Ok(held) => held,
@@ -204,10 +191,16 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
         forward: bool,
     ) -> Result<Verdict, Reason> {
+        let learns = !forward && self.engine.syncookies.probes();
+        let destination = learns.then(|| state.destination());
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         let waited = !body.is_waiting_for_server();
         let step = body.proxy(tcp, forward, self.classic);
         let (completed, mss) = (waited && body.is_waiting_for_server(), body.proxy_mss);
+        if let (Some(to), ProxyStep::Join { .. } | ProxyStep::Refuse { .. }) = (destination, &step)
+        {
+            self.learn_from(&to, tcp);
+        }
         let max_mss = state.actions.max_mss;
         state.update_half_open(&self.engine.store.half_open);
         if completed {
@@ -252,11 +245,6 @@ impl<'a> Filter<'a> {
             }
         }
     }
-}
-
-/// Whether both ends of a connection have closed.
-fn is_over(state: &State) -> bool {
-    matches!(&state.body, Body::Tcp(tcp) if tcp.is_closed())
 }
 
 /// What became of a re-created SYN.

@@ -7,6 +7,7 @@
 mod embed;
 mod family;
 mod family_icmp;
+mod foresee;
 mod pool;
 mod port;
 mod quote;
@@ -15,6 +16,7 @@ mod translate;
 
 pub use family::change_family;
 pub use family_icmp::change_error_family;
+pub use foresee::Foresight;
 pub use pool::{Asked, Named, Pool};
 pub use quote::rewrite_error;
 pub use rewrite::{FieldKind, Rewrite, low32, rewrite};

@@ -19,6 +19,7 @@ use crate::normalize::timestamps::Timestamps;
 use crate::packet::{NextHop, StateRef};
 use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
 use crate::source::SourceHold;
+use crate::syncookie::{Backlog, Destination, PROBE_LIFE_S};
 
 /// A connection as the filter remembers it.
 #[derive(Debug)]
@@ -159,6 +160,8 @@ pub struct HalfOpenGauges {
     pub connections: AtomicU64,
     /// States without a SYN|ACK, as pf counts them.
     pub pf_states: AtomicU64,
+    /// The connections by destination.
+    pub backlog: Backlog,
 }
 
 /// What one state adds to the gauges. The gauges change only in [`State::update_half_open`] and
@@ -169,13 +172,17 @@ pub struct HalfOpen {
     pf_state: bool,
     /// The first state of its connection; the one behind it does not count again.
     counts_connection: bool,
+    /// Whether the connection is counted for its destination.
+    in_backlog: bool,
+    /// Whether the connection asks an unknown port, and is given up soon when nobody answers.
+    pub is_probe: bool,
 }
 
 impl HalfOpen {
     /// For a state that counts for its connection, or one that does not because the inbound
-    /// state of the same packet does.
-    pub const fn new(counts_connection: bool) -> Self {
-        Self { connection: false, pf_state: false, counts_connection }
+    /// state of the same packet does. `is_probe` is whether it asks an unknown port.
+    pub const fn new(counts_connection: bool, is_probe: bool) -> Self {
+        Self { connection: false, pf_state: false, counts_connection, in_backlog: false, is_probe }
     }
 }
 
@@ -200,12 +207,33 @@ impl State {
         let connection = self.half_open.counts_connection && tcp.is_half_open();
         step(&gauges.pf_states, &mut self.half_open.pf_state, pf_state);
         step(&gauges.connections, &mut self.half_open.connection, connection);
+        self.follow_backlog(&gauges.backlog);
     }
 
     /// Takes the state out of the gauges for good.
     pub fn leave_half_open(&mut self, gauges: &HalfOpenGauges) {
         step(&gauges.pf_states, &mut self.half_open.pf_state, false);
         step(&gauges.connections, &mut self.half_open.connection, false);
+        self.follow_backlog(&gauges.backlog);
+    }
+
+    /// Counts the connection for its destination, or takes the count back.
+    fn follow_backlog(&mut self, backlog: &Backlog) {
+        let counted = self.half_open.in_backlog;
+        if self.half_open.connection && !counted && backlog.is_counting() {
+            backlog.add(&self.destination());
+            self.half_open.in_backlog = true;
+        } else if counted && !self.half_open.connection {
+            backlog.remove(&self.destination());
+            self.half_open.in_backlog = false;
+        }
+    }
+
+    /// The destination as the initiator sees it, when that is a client outside.
+    pub fn destination(&self) -> Destination {
+        let key = self.keys.get(Side::Wire);
+        let end = usize::from(self.direction == Direction::In);
+        Destination::new(key.af, key.addr[end], key.port[end])
     }
 
     /// What this state adds to the gauges, for recounts: connections, pf's states.
@@ -266,7 +294,10 @@ impl State {
         if fault::is(Fault::NothingExpires) {
             return 1;
         }
-        let life = Expiry { timeouts, population }.life(&self.rule, self.timeout);
+        let mut life = Expiry { timeouts, population }.life(&self.rule, self.timeout);
+        if self.half_open.is_probe && matches!(&self.body, Body::Tcp(tcp) if tcp.is_half_open()) {
+            life = life.min(PROBE_LIFE_S);
+        }
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
     }
 

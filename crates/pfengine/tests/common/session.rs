@@ -245,6 +245,7 @@ impl Setup {
                 mode,
                 classic: self.syncookies & 0x80 != 0,
                 watermarks: Some(Watermarks { start: 3, end: 1 }),
+                ..Syncookies::default()
             }),
             ..Options::default()
         };
