@@ -11,12 +11,14 @@ pub mod daemon;
 pub mod exit;
 pub mod io;
 pub mod log;
+pub mod metrics;
 pub mod notify;
 pub mod pflog;
 pub mod ports;
 pub mod privdrop;
 pub mod router;
 pub mod run;
+pub mod secret;
 pub mod segment;
 #[expect(unsafe_code, reason = "system calls that no safe crate offers")]
 pub mod sys;

@@ -7,8 +7,10 @@ use pfapi::addr::{Af, Prefix};
 /// An address without its family: IPv4 in the low 32 bits.
 ///
 /// The family always stands beside it (in the packet, key or rule), so two words compare faster
-/// than an enum and keys of both families have one layout.
+/// than an enum and keys of both families have one layout. Aligned to eight octets, so that a state
+/// key has no gaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(8))]
 pub struct Addr(pub u128);
 
 impl Addr {

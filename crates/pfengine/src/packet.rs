@@ -3,6 +3,8 @@
 //! Buffers belong to the caller and are reused; the engine writes answers into the buffer of the
 //! packet that they answer, so nothing is allocated per packet.
 
+use core::num::NonZeroU32;
+
 use pfapi::reason::Reason;
 use pfapi::units::{Direction, IfIndex};
 
@@ -91,10 +93,30 @@ pub struct NextHop {
 }
 
 /// A state as another packet or state refers to it; may be stale.
+///
+/// Packed, so that an optional one fits twelve octets of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(Rust, packed(4))]
 pub struct StateRef {
-    pub(crate) slot: u32,
-    pub(crate) id: u64,
+    /// Slot plus one.
+    place: NonZeroU32,
+    id: u64,
+}
+
+impl StateRef {
+    /// The state with this id in this slot.
+    pub(crate) const fn new(slot: u32, id: u64) -> Self {
+        Self { place: NonZeroU32::MIN.saturating_add(slot), id }
+    }
+
+    pub(crate) const fn slot(self) -> u32 {
+        let place = self.place;
+        place.get() - 1
+    }
+
+    pub(crate) const fn id(self) -> u64 {
+        self.id
+    }
 }
 
 /// Segmentation and checksum offload, as the virtio-net header gives them.

@@ -132,10 +132,10 @@ impl FlushJob {
 
     /// Source: OpenBSD sys/net/pf.c `pf_src_connlimit`.
     fn covers(&self, state: &State) -> bool {
-        let key = state.keys.get(Side::Wire);
+        let key = state.key(Side::Wire);
         let side = usize::from(state.direction == Direction::Out);
         (key.af, key.addr[side]) == self.source
-            && self.rule.as_ref().is_none_or(|rule| Arc::ptr_eq(rule, &state.rule))
+            && self.rule.as_ref().is_none_or(|rule| Arc::ptr_eq(rule, state.rule()))
     }
 }
 
@@ -149,7 +149,7 @@ fn finish(engine: &Engine, state: &State, parts: &mut Parts) {
     let numbers = tcp.proxy_abort(engine.classic.load(Ordering::Relaxed));
     // The proxy only works on inbound states, where the far side is the client.
     debug_assert_eq!(state.direction, Direction::In);
-    let key = state.keys.get(Side::Wire);
+    let key = state.key(Side::Wire);
     let (client, server) = (key.addr[0], key.addr[1]);
     let segment = TcpSegment {
         src: server.to_ip(key.af),

@@ -15,7 +15,7 @@ use crate::packet_desc::PacketDesc;
 use crate::pflog::{LogBuffer, LogRecord};
 use crate::purge::{FlushJob, Purge};
 use crate::rng::Rng;
-use crate::rules::{MatchLists, Scratch};
+use crate::rules::{Decisions, Scratch};
 use crate::stats::Stats;
 use crate::wire::build::TCP_SEGMENT_MAX;
 
@@ -44,8 +44,8 @@ pub(crate) struct Parts {
     pub scratch: Scratch,
     /// States of offenders that are still to end.
     pub flushes: VecDeque<FlushJob>,
-    /// Match rules that states share.
-    pub match_lists: MatchLists,
+    /// What rules said, for states to share.
+    pub decisions: Decisions,
     pub icmp_budget: IcmpBudget,
     pub mac_budget: MacBudget,
     /// Packets that rules log.
@@ -101,7 +101,7 @@ impl Worker {
                 syn: Packet::new(TCP_SEGMENT_MAX, 2 * TCP_SEGMENT_MAX),
                 scratch: Scratch::default(),
                 flushes: VecDeque::new(),
-                match_lists: MatchLists::default(),
+                decisions: Decisions::default(),
                 icmp_budget: IcmpBudget::default(),
                 mac_budget: MacBudget::default(),
                 log: LogBuffer::new(),

@@ -49,7 +49,12 @@ impl Policy {
     /// With cookies for every SYN.
     #[must_use]
     pub fn always(self, classic: bool) -> Self {
-        let setting = Syncookies { mode: SyncookieMode::Always, classic, watermarks: None, ..Syncookies::default() };
+        let setting = Syncookies {
+            mode: SyncookieMode::Always,
+            classic,
+            watermarks: None,
+            ..Syncookies::default()
+        };
         Self { syncookies: Some(setting), ..self }
     }
 
@@ -57,7 +62,12 @@ impl Policy {
     #[must_use]
     pub fn adaptive(self, classic: bool, start: u32, end: u32) -> Self {
         let watermarks = Some(Watermarks { start, end });
-        let setting = Syncookies { mode: SyncookieMode::Adaptive, classic, watermarks, ..Syncookies::default() };
+        let setting = Syncookies {
+            mode: SyncookieMode::Adaptive,
+            classic,
+            watermarks,
+            ..Syncookies::default()
+        };
         Self { syncookies: Some(setting), ..self }
     }
 

@@ -164,6 +164,24 @@ pub enum SyncookieMode {
     Adaptive,
 }
 
+impl SyncookieMode {
+    /// The word of pf.conf(5).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Always => "always",
+            Self::Adaptive => "adaptive",
+        }
+    }
+
+    /// The mode with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Never, Self::Always, Self::Adaptive].into_iter().find(|mode| mode.name() == name)
+    }
+}
+
 /// High and low count of half-open connections that switch adaptive syncookies with hysteresis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

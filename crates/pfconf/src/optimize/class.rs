@@ -11,7 +11,7 @@ use pfapi::port::PortMatch;
 use pfapi::ruleset::{
     Action, BlockAnswer, Divert, Dummynet, Endpoint, Flush, FreeBsdWords, IcmpMatch, IdMatch,
     InterfaceMatch, LimiterUse, Log, Pool, Rate, RdomainMatch, Route, Rule, RuleKind, Scrub,
-    SetActions, SourceTrack, StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
+    SetActions, SourceTrack, StateOptions, StatePolicy, SyncookieMode, TagMatch, TcpFlagsMatch,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -112,6 +112,7 @@ pub(super) struct Shared<'r> {
     sloppy: bool,
     pflow: bool,
     allow_related: bool,
+    syncookies: Option<SyncookieMode>,
     overload: Option<&'r str>,
     flush: Flush,
     queue: Option<&'r (String, Option<String>)>,
@@ -244,6 +245,7 @@ impl<'r> Fields<'r> {
             pflow,
             timeouts,
             allow_related,
+            syncookies,
         } = &**state_options;
         let FreeBsdWords {
             except,
@@ -299,6 +301,7 @@ impl<'r> Fields<'r> {
                 sloppy: *sloppy,
                 pflow: *pflow,
                 allow_related: *allow_related,
+                syncookies: *syncookies,
                 overload: overload.as_ref().map(|overload| overload.table.as_str()),
                 flush: overload.as_ref().map_or(Flush::No, |overload| overload.flush),
                 queue: queue.as_ref(),

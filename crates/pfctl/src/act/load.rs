@@ -72,6 +72,17 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
     }
+    if flags.strict
+        && let Some(ruleset) = &compiled.ruleset
+    {
+        let words = pfconf::cookies::extensions(ruleset);
+        for word in &words {
+            session.console.note(format_args!("{word}"));
+        }
+        if !words.is_empty() {
+            compiled.ruleset = None;
+        }
+    }
     if flags.format != OutputForm::Text {
         let listing = (flags.verbosity > 0).then_some(&compiled.listing);
         let (compiled, input) = (&compiled, &input);
@@ -87,6 +98,9 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     }
     if flags.verbosity > 0 {
         print_listing(session, &compiled)?;
+        for surprise in compiled.ruleset.iter().flat_map(pfconf::cookies::surprises) {
+            session.console.note(format_args!("warning: {surprise}"));
+        }
     }
     let Some(ruleset) = compiled.ruleset else { return Ok(not_loaded(session)) };
     if !flags.no_action {

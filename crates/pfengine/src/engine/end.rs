@@ -125,12 +125,12 @@ impl Engine {
                                 || destinations.iter().any(|net| net.contains(destination)))
                     })
             }
-            KillFilter::Label { label } => state.rule.rule.label.as_ref() == Some(label),
+            KillFilter::Label { label } => state.rule().rule.label.as_ref() == Some(label),
             KillFilter::Id { id, creator } => {
                 state.id == *id && creator.is_none_or(|creator| creator == self.config.hostid)
             }
             KillFilter::Key { proto, source, destination } => SIDES.iter().any(|&side| {
-                state.keys.get(side).proto == *proto && state.ends(side) == [*source, *destination]
+                state.key(side).proto == *proto && state.ends(side) == [*source, *destination]
             }),
         })
     }

@@ -255,6 +255,12 @@ impl Engine {
         self.syncookies.share(secrets, now);
     }
 
+    /// Takes every port behind the filter for open, so that SYNs get cookies at once where a ruleset
+    /// would have the port asked first: for callers who know, and for tests.
+    pub fn never_probe_ports(&self) {
+        self.syncookies.never_probe();
+    }
+
     /// Gives the engine a view of the routing table, once: for `no-route` and `urpf-failed`.
     pub fn use_routes(&self, routes: Box<dyn Routes>) {
         // A second view would change what rules mean in the middle of a batch.
@@ -451,7 +457,7 @@ impl Engine {
         if tags.len() > KEPT {
             let mut carried: BTreeSet<Tag> = old.all_rules().filter_map(|rule| rule.tag).collect();
             for slot in 0..self.store.slots() {
-                carried.extend(self.store.lock(slot).and_then(|state| state.actions.tag));
+                carried.extend(self.store.lock(slot).and_then(|state| state.actions().tag));
             }
             tags.retain(|_, tag| carried.contains(&tag));
         }

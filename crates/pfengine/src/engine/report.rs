@@ -115,7 +115,7 @@ impl Engine {
         if self.sources.count() > 0 {
             for slot in 0..self.store.slots() {
                 let Some(state) = self.store.lock(slot) else { continue };
-                if let Some(source) = &state.source {
+                if let Some(source) = state.source() {
                     living.push((Arc::clone(source.node()), state.counted()));
                 }
             }

@@ -88,12 +88,13 @@ impl Filter<'_> {
         }
         self.log_known(packet, desc, &state, None);
         state.count(forward, desc.total);
-        if state.keys.changes_family() {
+        let keys = state.keys();
+        if keys.changes_family() {
             let ids = [self.parts.rng.next_u16(), self.parts.rng.next_u16()];
-            nat::change_error_family(packet, desc, &quoted, &state.keys, seq, ids)?;
+            nat::change_error_family(packet, desc, &quoted, &keys, seq, ids)?;
             packet.meta.unfiltered = true;
         } else {
-            nat::rewrite_error(packet, desc, &quoted, &state.keys, seq);
+            nat::rewrite_error(packet, desc, &quoted, &keys, seq);
         }
         Ok(Some(Verdict::Pass))
     }

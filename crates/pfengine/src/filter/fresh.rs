@@ -17,9 +17,9 @@ use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
 use crate::rewrite;
-use crate::rules::{Evaluation, Live, LoadedRule, PacketView, Surroundings};
+use crate::rules::{Evaluation, LoadedRule, PacketView, Surroundings};
 use crate::source::NodeKind;
-use crate::state::entry::{Body, DatagramState, HalfOpen, State, StateRoute};
+use crate::state::entry::{Body, DatagramState, HalfOpen, Rare, State, StateRoute};
 use crate::state::icmp;
 use crate::state::key::Keys;
 use crate::state::store::InsertError;
@@ -81,17 +81,17 @@ impl Filter<'_> {
                 {
                     let source = self.admit(rule, &flow.desc)?;
                     let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
-                    let keys = match place.direction {
-                        Direction::In => Keys::new(key, beyond),
-                        Direction::Out => Keys::new(beyond, key),
+                    let (wire, stack) = match place.direction {
+                        Direction::In => (key, beyond),
+                        Direction::Out => (beyond, key),
                     };
+                    let keys = Keys::new(wire.0, stack.0);
                     let route = self.choose_route(&flow.desc, rule, &mut shares)?;
-                    let mut state = self.new_state(packet, &flow.desc, &found, (keys, shares));
-                    state.source = source;
-                    state.route = route;
-                    self.begin_timestamps(packet, &flow.desc, &mut state)?;
+                    let timestamps = self.begin_timestamps(packet, &flow.desc, &found)?;
+                    let mut state = self.new_state(packet, &flow.desc, &found, &keys);
+                    state.rare = Rare::new(Rare { source, route, shares, timestamps });
                     let modulation = self.modulate(rule.rule.state, flow, &mut state);
-                    self.insert(packet, state, flow.desc.total)?;
+                    self.insert(packet, state, [wire.1, stack.1], flow.desc.total)?;
                     carry_out(packet, &flow.desc, &found.actions, &mut self.parts.rng);
                     let verdict = self.begin(packet, flow, rule.rule.state, modulation)?;
                     if verdict == Verdict::Pass {
@@ -176,9 +176,9 @@ impl Filter<'_> {
         packet: &Packet,
         desc: &PacketDesc,
         found: &Evaluation<'_>,
-        (keys, shares): (Keys, Shares),
+        keys: &Keys,
     ) -> State {
-        let (body, timeout) = match desc.transport {
+        let body = match desc.transport {
             Transport::Tcp(tcp) => {
                 let wscale = wscale_offer(packet, desc.l4, &tcp);
                 (Body::Tcp(TcpState::new(&tcp, wscale)), Timeout::TcpFirst)
@@ -189,67 +189,53 @@ impl Filter<'_> {
                 (Body::Datagram(DatagramState::new(false)), Timeout::OtherFirst)
             }
         };
-        State {
-            id: 0,
-            keys,
-            direction: packet.meta.direction,
-            interface: found.rule.rule.state_options.if_bound.then_some(packet.meta.interface),
-            rule: Arc::clone(found.rule),
-            anchor: found.anchor.map(Arc::clone),
-            matches: self.parts.match_lists.get(&self.snapshot.rules, &self.parts.scratch.matches),
-            actions: found.actions,
-            source: None,
-            created: self.now,
-            last_used: self.now,
-            timeout,
-            packets: [0; 2],
-            bytes: [0; 2],
-            cleared: Live::default(),
-            pair: packet.meta.link,
-            purge: false,
-            route: None,
-            shares,
-            body,
-            timestamps: None,
-            // The state behind an inbound one belongs to the same connection.
-            half_open: HalfOpen::new(packet.meta.link.is_none(), packet.meta.probe),
-        }
+        let matches = &self.parts.scratch.matches;
+        let decision = self.parts.decisions.get(&self.snapshot.rules, matches, found);
+        let if_bound = found.rule.rule.state_options.if_bound;
+        let mut state = State::new(keys, packet.meta.direction, decision, body, self.now);
+        state.interface = if_bound.then_some(packet.meta.interface);
+        state.pair = packet.meta.link;
+        // The state behind an inbound one belongs to the same connection.
+        state.half_open = HalfOpen::new(packet.meta.link.is_none(), packet.meta.probe);
+        state
     }
 
-    /// Begins the record of `scrub (reassemble tcp)` with the first packet of a state.
+    /// The record of `scrub (reassemble tcp)`, which begins with the first packet of a state;
+    /// `None` when the rules do not ask for it.
     fn begin_timestamps(
         &mut self,
         packet: &mut Packet,
         desc: &PacketDesc,
-        state: &mut State,
-    ) -> Result<(), Reason> {
-        let Transport::Tcp(tcp) = &desc.transport else { return Ok(()) };
-        if !state.actions.reassemble_tcp {
-            return Ok(());
+        found: &Evaluation<'_>,
+    ) -> Result<Option<Timestamps>, Reason> {
+        let Transport::Tcp(tcp) = &desc.transport else { return Ok(None) };
+        if !found.actions.reassemble_tcp {
+            return Ok(None);
         }
         let src = End::new(packet, desc, tcp, self.now, &mut self.parts.rng);
-        let mut timestamps = Box::new(Timestamps { src: Some(src), dst: None });
+        let mut timestamps = Timestamps { src: Some(src), dst: None };
         let connection = Connection {
             forward: true,
             established: false,
             created: self.now,
-            tsdiff_s: self.tsdiff_s(state),
+            tsdiff_s: self.tsdiff_s(found.rule),
         };
         timestamps.normalize(packet, desc, tcp, &connection, self.now)?;
-        state.timestamps = Some(timestamps);
-        Ok(())
+        Ok(Some(timestamps))
     }
 
     fn insert(
         &mut self,
         packet: &mut Packet,
         mut state: State,
+        hashes: [u64; 2],
         octets: usize,
     ) -> Result<(), Reason> {
         state.count(true, octets);
         let mut removed = 0;
         let inserted = self.view.insert(
             state,
+            hashes,
             |old| matches!(&old.body, Body::Tcp(tcp) if tcp.is_closed()),
             |old| {
                 old.retire();

@@ -23,7 +23,7 @@ use crate::nat::{Asked as PoolAsked, Foresight, Translator};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Evaluation, PacketView, Surroundings};
+use crate::rules::{Addresses, Evaluation, PacketView, Surroundings};
 use crate::state::entry::{Body, State};
 use crate::syncookie::{Advice, Allowance, Answer, Asked, Destination};
 use crate::wire::build::TTL_DEFAULT;
@@ -36,8 +36,9 @@ pub(super) enum Foreseen {
     Theirs,
     /// They pass it; `syncookies` of the rule.
     Pass(Option<SyncookieMode>),
-    /// They pass it on its way in, and block it on its way out by this interface.
-    BlockedBeyond(Option<SyncookieMode>, IfIndex),
+    /// They pass it on its way in, and block it on its way out by this interface, where it has
+    /// these addresses.
+    BlockedBeyond(Option<SyncookieMode>, IfIndex, Addresses),
     /// They pass it, but there is no way to its destination.
     NoRoute(Option<SyncookieMode>),
 }
@@ -95,7 +96,7 @@ impl<'a> Filter<'a> {
         let policy = match foreseen {
             Foreseen::Theirs => return None,
             Foreseen::Pass(policy)
-            | Foreseen::BlockedBeyond(policy, _)
+            | Foreseen::BlockedBeyond(policy, ..)
             | Foreseen::NoRoute(policy) => policy,
         };
         let desc = &flow.desc;
@@ -106,7 +107,9 @@ impl<'a> Filter<'a> {
             return None;
         }
         match foreseen {
-            Foreseen::BlockedBeyond(_, beyond) => self.refuse_beyond(packet, desc, beyond),
+            Foreseen::BlockedBeyond(_, beyond, addresses) => {
+                self.refuse_beyond(packet, desc, (beyond, addresses))
+            }
             Foreseen::NoRoute(_) => {
                 Some(self.answer_error(packet, desc, IcmpError::NetUnreachable))
             }
@@ -223,7 +226,8 @@ impl<'a> Filter<'a> {
         if self.snapshot.rules.skip.contains(beyond.0) {
             return Foreseen::Pass(policy);
         }
-        let desc = translated(desc, &found);
+        let addresses = found.addresses;
+        let desc = translated(desc, &addresses);
         let view = PacketView {
             desc: &desc,
             interface: beyond,
@@ -236,7 +240,7 @@ impl<'a> Filter<'a> {
             return Foreseen::Theirs;
         };
         match found.rule.rule.action {
-            Action::Block(_) => Foreseen::BlockedBeyond(policy, beyond),
+            Action::Block(_) => Foreseen::BlockedBeyond(policy, beyond, addresses),
             _ => Foreseen::Pass(policy.or(found.rule.rule.state_options.syncookies)),
         }
     }
@@ -264,12 +268,13 @@ impl<'a> Filter<'a> {
         &mut self,
         packet: &mut Packet,
         desc: &PacketDesc,
-        beyond: IfIndex,
+        (beyond, addresses): (IfIndex, Addresses),
     ) -> Option<Result<Verdict, Reason>> {
         let interface = packet.meta.interface;
         let snapshot = self.snapshot;
+        let there = translated(desc, &addresses);
         let view = PacketView {
-            desc,
+            desc: &there,
             data: packet.data(),
             interface: beyond,
             direction: Direction::Out,
@@ -284,13 +289,13 @@ impl<'a> Filter<'a> {
             sockets: self.engine.sockets.get().map(|sockets| &**sockets),
         };
         let sources = (&self.engine.sources, self.now);
-        let mut translator = Translator::new(&self.view, sources, Direction::Out, desc);
+        let mut translator = Translator::new(&self.view, sources, Direction::Out, &there);
         let scratch = &mut self.parts.scratch;
         let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator).ok()?;
         let Action::Block(answer) = found.rule.rule.action else { return None };
         self.parts.stats.reason(Reason::Match);
         (packet.meta.interface, packet.meta.direction) = (beyond, Direction::Out);
-        self.log_decided(packet, desc, &found);
+        self.log_decided(packet, &there, &found);
         (packet.meta.interface, packet.meta.direction) = (interface, Direction::In);
         Self::count_stateless(&found, Direction::Out, desc.total);
         Some(self.answer_block(packet, desc, answer))
@@ -348,11 +353,11 @@ pub(super) fn is_over(state: &State) -> bool {
 }
 
 /// A packet with the addresses that rules have given it.
-fn translated(desc: &PacketDesc, found: &Evaluation<'_>) -> PacketDesc {
+fn translated(desc: &PacketDesc, addresses: &Addresses) -> PacketDesc {
     let mut desc = *desc;
-    (desc.src, desc.dst) = (found.addresses.src, found.addresses.dst);
+    (desc.src, desc.dst) = (addresses.src, addresses.dst);
     if let Transport::Tcp(tcp) = &mut desc.transport {
-        (tcp.sport, tcp.dport) = (found.addresses.sport, found.addresses.dport);
+        (tcp.sport, tcp.dport) = (addresses.sport, addresses.dport);
     }
     desc
 }

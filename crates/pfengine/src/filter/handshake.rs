@@ -201,12 +201,12 @@ impl<'a> Filter<'a> {
         {
             self.learn_from(&to, tcp);
         }
-        let max_mss = state.actions.max_mss;
+        let max_mss = state.actions().max_mss;
         state.update_half_open(&self.engine.store.half_open);
         if completed {
             state = self.complete_handshake(state)?;
         }
-        let (link, keys, route) = (state.reference(), state.keys, state.route);
+        let (link, keys, route) = (state.reference(), state.keys(), state.route());
         drop(state);
         let back = self.answer_to(flow, tcp);
         let onward = across(turned(back), &keys, packet.meta.direction, flow.desc.af);

@@ -1,7 +1,6 @@
 //! Packets of a state: most packets end here, without rules.
 
 use pfapi::reason::{CookieCounter, Reason, TableCounter};
-use pfapi::ruleset::StatePolicy;
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
@@ -11,7 +10,8 @@ use crate::normalize::timestamps::{Connection, End};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
 use crate::rewrite;
-use crate::state::entry::{Body, State};
+use crate::rules::{Decision, LoadedRule};
+use crate::state::entry::Body;
 use crate::state::key::Keys;
 use crate::state::store::Held;
 use crate::state::tcp::{Level, Segment, TcpState, Tracked};
@@ -31,7 +31,7 @@ impl<'a> Filter<'a> {
             Body::Datagram(datagram) => datagram.track(forward),
             Body::Icmp => {
                 // Answers flow against the direction of the query, queries with it.
-                if forward == flow.is_reply && !state.rule.rule.state_options.sloppy {
+                if forward == flow.is_reply && !state.decision.sloppy {
                     return Err(Reason::Match);
                 }
                 Timeout::IcmpError
@@ -52,12 +52,11 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
-        let is_stamped = state.timestamps.is_some();
-        let rule = &state.rule.rule;
-        let (sloppy, modulated) = (rule.state_options.sloppy, rule.state == StatePolicy::Modulate);
         let from_server = !forward && state.direction == Direction::In;
         let learns = from_server && self.engine.syncookies.probes();
         let destination = learns.then(|| state.destination());
+        let is_stamped = state.rare.as_ref().is_some_and(|rare| rare.timestamps.is_some());
+        let Decision { sloppy, modulated, .. } = *state.decision;
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         let destination = destination.filter(|_| body.dst.level == Level::Closed);
         if body.is_proxying() {
@@ -73,7 +72,7 @@ impl<'a> Filter<'a> {
         let tracked = if sloppy { body.track_sloppy(&segment) } else { body.track(&segment) };
         let completed = body.is_established();
         state.update_half_open(&self.engine.store.half_open);
-        if completed && state.source.as_ref().is_some_and(|source| !source.is_connected()) {
+        if completed && state.source().is_some_and(|source| !source.is_connected()) {
             state = self.complete_handshake(state)?;
         }
         match tracked {
@@ -129,7 +128,8 @@ impl<'a> Filter<'a> {
         state: &mut Held<'a>,
         mut before: TcpState,
     ) -> Result<(), Reason> {
-        let Some(mut timestamps) = state.timestamps.take() else { return Ok(()) };
+        let kept = state.rare.as_mut().and_then(|rare| rare.timestamps.take());
+        let Some(mut timestamps) = kept else { return Ok(()) };
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
         let levels = [before.src.level, before.dst.level];
         if !before.peers(forward).0.seen {
@@ -140,10 +140,12 @@ impl<'a> Filter<'a> {
             forward,
             established: levels.iter().all(|&level| level >= Level::Established),
             created: state.created,
-            tsdiff_s: self.tsdiff_s(state),
+            tsdiff_s: self.tsdiff_s(state.rule()),
         };
         let outcome = timestamps.normalize(packet, &flow.desc, tcp, &connection, self.now);
-        state.timestamps = Some(timestamps);
+        if let Some(rare) = &mut state.rare {
+            rare.timestamps = Some(timestamps);
+        }
         if outcome.is_err() {
             state.body = Body::Tcp(before);
             state.update_half_open(&self.engine.store.half_open);
@@ -151,9 +153,9 @@ impl<'a> Filter<'a> {
         outcome
     }
 
-    /// Timeout `tcp.tsdiff` of a state.
-    pub(super) fn tsdiff_s(&self, state: &State) -> u32 {
-        let of_rule = state.rule.rule.state_options.timeouts.iter();
+    /// Timeout `tcp.tsdiff` of the states of a rule.
+    pub(super) fn tsdiff_s(&self, rule: &LoadedRule) -> u32 {
+        let of_rule = rule.rule.state_options.timeouts.iter();
         let given = of_rule.rev().find(|(timeout, _)| *timeout == Timeout::TcpTsdiff);
         given.map_or(self.snapshot.timeouts.get(Timeout::TcpTsdiff), |&(_, seconds)| seconds)
     }
@@ -166,22 +168,24 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
         forward: bool,
     ) -> Result<Verdict, Reason> {
-        if flow.desc.has_options && !state.rule.rule.allow_opts {
+        if flow.desc.has_options && !state.decision.allow_opts {
             self.log_known(packet, &flow.desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
         }
         if forward
-            && let Some(most) = state.rule.rule.max_pkt_rate
-            && state.rule.rate.exceeded_by_one_more(most, self.now)
+            && let Some(most) = state.decision.max_pkt_rate
+            && state.rule().rate.exceeded_by_one_more(most, self.now)
         {
             // pf drops such packets without counting a reason.
             return Err(Reason::Match);
         }
         state.count(forward, flow.desc.total);
         self.log_known(packet, &flow.desc, &state, None);
-        carry_out(packet, &flow.desc, &state.actions, &mut self.parts.rng);
-        self.translate(packet, &flow.desc, &state.keys)?;
-        packet.meta.next_hop = state.route.and_then(|route| route.of_packet(forward));
+        carry_out(packet, &flow.desc, state.actions(), &mut self.parts.rng);
+        if state.is_translated() {
+            self.translate(packet, &flow.desc, &state.keys())?;
+        }
+        packet.meta.next_hop = state.route().and_then(|route| route.of_packet(forward));
         let (link, pair) = (state.reference(), state.pair);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {

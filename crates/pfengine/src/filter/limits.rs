@@ -40,9 +40,10 @@ impl<'a> Filter<'a> {
     /// overload table, its states end as the rule says, and this one always. Source: OpenBSD
     /// sys/net/pf.c `pf_src_connlimit`.
     pub(super) fn complete_handshake(&mut self, mut state: Held<'a>) -> Result<Held<'a>, Reason> {
-        let rule = Arc::clone(&state.rule);
+        let rule = Arc::clone(state.rule());
         let options = &rule.rule.state_options;
-        let Some(source) = state.source.as_mut().filter(|source| !source.is_connected()) else {
+        let source = state.rare.as_mut().and_then(|rare| rare.source.as_mut());
+        let Some(source) = source.filter(|source| !source.is_connected()) else {
             return Ok(state);
         };
         let exceeded = source.connect(options.max_src_conn, options.max_src_conn_rate, self.now);
@@ -50,7 +51,7 @@ impl<'a> Filter<'a> {
             return Ok(state);
         }
         exceeded.into_iter().flatten().for_each(|limit| self.engine.limit_counters.count(limit));
-        let key = state.keys.get(Side::Wire);
+        let key = state.key(Side::Wire);
         let (af, addr) = (key.af, key.addr[usize::from(state.direction == Direction::Out)]);
         let (slot, id) = (state.slot, state.id);
         state.purge = true;

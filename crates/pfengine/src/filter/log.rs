@@ -79,14 +79,15 @@ impl Filter<'_> {
         state: &State,
         forced: Option<Reason>,
     ) {
-        if !state.actions.log_all && forced.is_none() {
+        if !state.actions().log_all && forced.is_none() {
             return;
         }
         // An ICMP error about the connection does not have the addresses of its key.
         let has_key = !matches!(desc.transport, Transport::Icmp { icmp_type, .. }
             if icmp::classify(desc.af, icmp_type) == IcmpClass::Error);
-        let rewritten = (has_key && state.keys.is_translated()).then(|| {
-            let (key, direction) = state.keys.beyond(packet.meta.direction, desc.af);
+        let rewritten = (has_key && state.is_translated()).then(|| {
+            let keys = state.keys();
+            let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
             let (from, to) = if direction == Direction::Out { (1, 0) } else { (0, 1) };
             Addresses {
                 af: key.af,
@@ -96,11 +97,12 @@ impl Filter<'_> {
                 dport: key.port[to],
             }
         });
-        let uid = if state.actions.log_user { self.owner(packet, desc) } else { None };
-        let anchor = state.anchor.as_deref();
-        let own = Some(&*state.rule)
+        let uid = if state.actions().log_user { self.owner(packet, desc) } else { None };
+        let decision = &state.decision;
+        let anchor = decision.anchor.as_deref();
+        let own = Some(&*decision.rule)
             .filter(|rule| forced.is_some() || rule.rule.log.is_some_and(|log| log.all));
-        let matches = state.matches.iter().flat_map(|list| list.iter()).map(|rule| &**rule);
+        let matches = decision.matches.iter().map(|rule| &**rule);
         let matches = matches.filter(|rule| rule.rule.log.is_some_and(|log| log.all));
         for rule in own.into_iter().chain(matches) {
             let cause = Cause {

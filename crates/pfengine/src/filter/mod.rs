@@ -244,7 +244,7 @@ impl<'a> Filter<'a> {
             .and_then(|pair| self.engine.store.follow(pair))
             .filter(|state| {
                 let there = state.interface.is_none_or(|only| only == interface);
-                there && !state.purge && state.keys.meet(direction, &key.0)
+                there && !state.purge && state.meets(direction, &key.0)
             });
         linked.or_else(|| self.view.find(key, direction, interface))
     }

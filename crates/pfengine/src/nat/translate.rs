@@ -92,6 +92,11 @@ pub struct Shares {
 }
 
 impl Shares {
+    /// Whether the state holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.loads.iter().all(Option::is_none) && self.sources.iter().all(Option::is_none)
+    }
+
     /// Holds one more for as long as the state lives. A later translation of the same address
     /// leaves the earlier one as it is: both pools were used.
     pub fn keep(&mut self, share: Option<Share>) {

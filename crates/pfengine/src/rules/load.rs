@@ -160,6 +160,11 @@ impl LoadedRules {
         &self.program.step(step).rule
     }
 
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.program.steps.len()
+    }
+
     /// Every rule of every ruleset.
     pub fn all_rules(&self) -> impl Iterator<Item = &Arc<LoadedRule>> {
         self.rulesets.values().flat_map(|ruleset| &ruleset.rules)

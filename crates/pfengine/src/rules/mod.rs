@@ -6,9 +6,9 @@
 
 mod actions;
 mod compile;
+mod decision;
 mod fingerprint;
 mod load;
-mod match_list;
 mod matcher;
 mod program;
 mod rule;
@@ -20,8 +20,8 @@ mod walk;
 
 pub use actions::Actions;
 pub use compile::Tables;
+pub use decision::{Decision, Decisions};
 pub use load::{LoadedRules, Parts, add_named_tables, skipped};
-pub use match_list::{MatchList, MatchLists};
 pub use matcher::{PacketView, Surroundings};
 pub use program::{Rulesets, settle_anchors};
 pub use rule::{Live, LoadedRule};

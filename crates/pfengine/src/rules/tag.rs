@@ -10,6 +10,13 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(NonZeroU16);
 
+impl Tag {
+    /// Its number; small, and the same over reloads.
+    pub const fn number(self) -> u16 {
+        self.0.get()
+    }
+}
+
 /// Numbers of all tags that rules name or that states still carry.
 #[derive(Clone, Debug, Default)]
 pub struct Tags {

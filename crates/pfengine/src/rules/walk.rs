@@ -32,6 +32,8 @@ pub struct Evaluation<'a> {
     pub rule: &'a Arc<LoadedRule>,
     /// The innermost anchor rule around it.
     pub anchor: Option<&'a Arc<LoadedRule>>,
+    /// Steps of both; `None` for the default rule.
+    pub steps: Option<(u32, Option<u32>)>,
     /// What match rules and the deciding rule ask for, for the state that the packet begins.
     pub actions: Actions,
     /// Addresses and ports after all translation.
@@ -179,14 +181,14 @@ impl LoadedRules {
             Some((step, anchor)) => (self.rule(step), anchor.map(|step| self.rule(step))),
             None => (&self.default_rule, None),
         };
-        let Walk { mut subject, mut actions, .. } = walk;
+        let Walk { mut subject, mut actions, decided: steps, .. } = walk;
         actions.merge(&rule.actions);
         actions.tag = subject.working.tag;
         if rule.translates() && rule.rule.kind == RuleKind::Filter {
             subject.translate(rule, translate)?;
         }
         let Working { addresses, tag } = subject.working;
-        Ok(Evaluation { rule, anchor, actions, addresses, tag, translated })
+        Ok(Evaluation { rule, anchor, steps, actions, addresses, tag, translated })
     }
 }
 

@@ -11,64 +11,84 @@ use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use super::expire::{Expiry, Population};
-use super::key::{Key, Keys, Side};
+use super::key::{Form, Key, Keys, Side};
 use super::tcp::{Level, TcpState};
 use crate::fault::{self, Fault};
 use crate::nat::Shares;
 use crate::normalize::timestamps::Timestamps;
 use crate::packet::{NextHop, StateRef};
-use crate::rules::{Actions, Live, LoadedRule, LoadedRules, MatchList};
+use crate::rules::{Actions, Decision, Live, LoadedRule, LoadedRules};
 use crate::source::SourceHold;
 use crate::syncookie::{Backlog, Destination, PROBE_LIFE_S};
 
 /// A connection as the filter remembers it.
+///
+/// The fields lie in the order in which they are written here: with the lock of the slot in front,
+/// a packet of a known connection meets the first three cache lines alone, and of the fourth one
+/// that is translated. What few states have is behind [`State::rare`], and what states of one
+/// decision have in common in its [`Decision`].
 #[derive(Debug)]
+#[repr(C)]
 pub struct State {
+    wire: Key,
     /// Unique in one run.
     pub id: u64,
-    /// Keys of both sides.
-    pub keys: Keys,
-    /// Direction of the first packet.
-    pub direction: Direction,
     /// The only interface on which the state is met; `None` for floating states.
     pub interface: Option<IfIndex>,
-    /// Rule that made the state; it outlives a reload here, as in pf.
-    pub rule: Arc<LoadedRule>,
-    /// Anchor rule around it.
-    pub anchor: Option<Arc<LoadedRule>>,
-    /// Match rules that the first packet met; they count the packets of the state too.
-    pub matches: Option<MatchList>,
-    /// What these rules ask to be done to the packets of the state.
-    pub actions: Actions,
-    /// Its part in the source node of its initiator.
-    pub source: Option<SourceHold>,
-    /// When the state was made.
-    pub created: Uptime,
-    /// When it was used last; moved by accepted packets only.
-    pub last_used: Uptime,
-    /// Which timeout runs.
-    pub timeout: Timeout,
+    /// Direction of the first packet.
+    pub direction: Direction,
+    /// Ended; the purge collects it and no packet matches it.
+    pub purge: bool,
+    form: Form,
+    /// Part of this state in the gauges of half-open connections.
+    pub half_open: HalfOpen,
+    // The second line.
+    /// What depends on the protocol.
+    pub body: Body,
+    /// The state of the same flow on the other interface, when both are known.
+    pub pair: Option<StateRef>,
+    // The third line.
     /// Packets in the direction of the first packet, and back.
     pub packets: [u64; 2],
     /// Octets likewise.
     pub bytes: [u64; 2],
-    /// What of these the rule's counters no longer have, after `pfctl -z`.
-    pub cleared: Live,
-    /// The state of the same flow on the other interface, when both are known.
-    pub pair: Option<StateRef>,
-    /// Ended; the purge collects it and no packet matches it.
-    pub purge: bool,
+    /// When it was used last; moved by accepted packets only.
+    pub last_used: Uptime,
+    /// What the rules said of the first packet; it outlives a reload here, as in pf.
+    pub decision: Arc<Decision>,
+    /// What few states have.
+    pub rare: Option<Box<Rare>>,
+    /// Which timeout runs.
+    pub timeout: Timeout,
+    // The fourth line.
+    stack: Key,
+    /// When the state was made.
+    pub created: Uptime,
+    /// What of its counts the rules' counters no longer have, after `pfctl -z`.
+    cleared: Option<Box<Live>>,
+}
+
+/// What few states have.
+#[derive(Debug, Default)]
+pub struct Rare {
+    /// Its part in the source node of its initiator.
+    pub source: Option<SourceHold>,
     /// Where `route-to`, `reply-to` or `dup-to` sends packets.
     pub route: Option<StateRoute>,
-    /// Its parts in the loads of the addresses that it holds.
-    #[expect(dead_code, reason = "nobody reads them: they count for as long as the state lives")]
+    /// Its parts in the loads of the addresses that it holds: they count for as long as the state
+    /// lives.
     pub shares: Shares,
-    /// What depends on the protocol.
-    pub body: Body,
-    /// `scrub (reassemble tcp)`; apart, because few connections have it.
-    pub timestamps: Option<Box<Timestamps>>,
-    /// Part of this state in the gauges of half-open connections.
-    pub half_open: HalfOpen,
+    /// `scrub (reassemble tcp)`.
+    pub timestamps: Option<Timestamps>,
+}
+
+impl Rare {
+    /// A box for these parts; `None` when there is nothing to keep.
+    pub fn new(rare: Self) -> Option<Box<Self>> {
+        let Self { source, route, shares, timestamps } = &rare;
+        let idle = source.is_none() && route.is_none() && shares.is_empty() && timestamps.is_none();
+        (!idle).then(|| Box::new(rare))
+    }
 }
 
 /// Another way for packets of a state.
@@ -167,78 +187,165 @@ pub struct HalfOpenGauges {
 /// What one state adds to the gauges. The gauges change only in [`State::update_half_open`] and
 /// [`State::leave_half_open`], so they cannot drift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HalfOpen {
-    connection: bool,
-    pf_state: bool,
-    /// The first state of its connection; the one behind it does not count again.
-    counts_connection: bool,
-    /// Whether the connection is counted for its destination.
-    in_backlog: bool,
-    /// Whether the connection asks an unknown port, and is given up soon when nobody answers.
-    pub is_probe: bool,
-}
+pub struct HalfOpen(u8);
 
 impl HalfOpen {
+    const CONNECTION: u8 = 1;
+    const PF_STATE: u8 = 2;
+    /// The first state of its connection; the one behind it does not count again.
+    const COUNTS_CONNECTION: u8 = 4;
+    /// The connection is counted for its destination.
+    const IN_BACKLOG: u8 = 8;
+    /// The connection asks an unknown port, and is given up soon when nobody answers.
+    const IS_PROBE: u8 = 16;
+
     /// For a state that counts for its connection, or one that does not because the inbound
     /// state of the same packet does. `is_probe` is whether it asks an unknown port.
     pub const fn new(counts_connection: bool, is_probe: bool) -> Self {
-        Self { connection: false, pf_state: false, counts_connection, in_backlog: false, is_probe }
+        let counts = if counts_connection { Self::COUNTS_CONNECTION } else { 0 };
+        Self(if is_probe { counts | Self::IS_PROBE } else { counts })
     }
-}
 
-fn step(gauge: &AtomicU64, counted: &mut bool, now: bool) {
-    match (*counted, now) {
-        (false, true) => {
-            gauge.fetch_add(1, Ordering::Relaxed);
-        }
-        (true, false) if !fault::is(Fault::HalfOpenStays) => {
-            gauge.fetch_sub(1, Ordering::Relaxed);
-        }
-        _ => {}
+    const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
     }
-    *counted = now;
+
+    fn step(&mut self, gauge: &AtomicU64, bit: u8, now: bool) {
+        match (self.has(bit), now) {
+            (false, true) => {
+                gauge.fetch_add(1, Ordering::Relaxed);
+            }
+            (true, false) if !fault::is(Fault::HalfOpenStays) => {
+                gauge.fetch_sub(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.0 = if now { self.0 | bit } else { self.0 & !bit };
+    }
 }
 
 impl State {
+    /// A state for a first packet at `now`, without an id, not yet counted and not yet in the
+    /// store.
+    pub fn new(
+        keys: &Keys,
+        direction: Direction,
+        decision: Arc<Decision>,
+        (body, timeout): (Body, Timeout),
+        now: Uptime,
+    ) -> Self {
+        Self {
+            wire: keys.wire,
+            id: 0,
+            interface: None,
+            direction,
+            purge: false,
+            form: keys.form,
+            half_open: HalfOpen::new(true, false),
+            body,
+            pair: None,
+            packets: [0; 2],
+            bytes: [0; 2],
+            last_used: now,
+            decision,
+            rare: None,
+            timeout,
+            stack: keys.stack,
+            created: now,
+            cleared: None,
+        }
+    }
+
+    /// A copy of both keys.
+    pub const fn keys(&self) -> Keys {
+        Keys { wire: self.wire, stack: self.stack, form: self.form }
+    }
+
+    /// The key of one side.
+    pub fn key(&self, side: Side) -> &Key {
+        // Without translation the other line need not come near.
+        if side == Side::Wire || self.form == Form::Same { &self.wire } else { &self.stack }
+    }
+
+    /// Whether the keys differ.
+    pub fn is_translated(&self) -> bool {
+        self.form != Form::Same
+    }
+
+    /// Whether the keys have two families (`af-to`).
+    pub fn changes_family(&self) -> bool {
+        self.form == Form::OtherFamily
+    }
+
+    /// Whether a packet that crosses in `direction` and builds `key` belongs to the state.
+    pub fn meets(&self, direction: Direction, key: &Key) -> bool {
+        match direction {
+            Direction::In => self.wire == *key || self.changes_family() && self.stack == *key,
+            Direction::Out => *self.key(Side::Stack) == *key && !self.changes_family(),
+        }
+    }
+
+    /// Rule that made the state.
+    pub fn rule(&self) -> &Arc<LoadedRule> {
+        &self.decision.rule
+    }
+
+    /// What the state does to its packets besides passing them.
+    pub fn actions(&self) -> &Actions {
+        &self.decision.actions
+    }
+
+    /// Another way for the packets of the state.
+    pub fn route(&self) -> Option<StateRoute> {
+        self.rare.as_ref().and_then(|rare| rare.route)
+    }
+
+    /// Its part in the source node of its initiator.
+    pub fn source(&self) -> Option<&SourceHold> {
+        self.rare.as_ref().and_then(|rare| rare.source.as_ref())
+    }
+
     /// Moves the gauges to where the levels are now. Call after every change of TCP levels.
     pub fn update_half_open(&mut self, gauges: &HalfOpenGauges) {
         let Body::Tcp(tcp) = &self.body else { return };
         let pf_state = (Level::Listen..Level::Established).contains(&tcp.src.level);
-        let connection = self.half_open.counts_connection && tcp.is_half_open();
-        step(&gauges.pf_states, &mut self.half_open.pf_state, pf_state);
-        step(&gauges.connections, &mut self.half_open.connection, connection);
+        let counts = self.half_open.has(HalfOpen::COUNTS_CONNECTION);
+        let connection = counts && tcp.is_half_open();
+        self.half_open.step(&gauges.pf_states, HalfOpen::PF_STATE, pf_state);
+        self.half_open.step(&gauges.connections, HalfOpen::CONNECTION, connection);
         self.follow_backlog(&gauges.backlog);
     }
 
     /// Takes the state out of the gauges for good.
     pub fn leave_half_open(&mut self, gauges: &HalfOpenGauges) {
-        step(&gauges.pf_states, &mut self.half_open.pf_state, false);
-        step(&gauges.connections, &mut self.half_open.connection, false);
+        self.half_open.step(&gauges.pf_states, HalfOpen::PF_STATE, false);
+        self.half_open.step(&gauges.connections, HalfOpen::CONNECTION, false);
         self.follow_backlog(&gauges.backlog);
     }
 
     /// Counts the connection for its destination, or takes the count back.
     fn follow_backlog(&mut self, backlog: &Backlog) {
-        let counted = self.half_open.in_backlog;
-        if self.half_open.connection && !counted && backlog.is_counting() {
+        let (counted, open) =
+            (self.half_open.has(HalfOpen::IN_BACKLOG), self.half_open.has(HalfOpen::CONNECTION));
+        if open && !counted && backlog.is_counting() {
             backlog.add(&self.destination());
-            self.half_open.in_backlog = true;
-        } else if counted && !self.half_open.connection {
+            self.half_open.0 |= HalfOpen::IN_BACKLOG;
+        } else if counted && !open {
             backlog.remove(&self.destination());
-            self.half_open.in_backlog = false;
+            self.half_open.0 &= !HalfOpen::IN_BACKLOG;
         }
     }
 
     /// The destination as the initiator sees it, when that is a client outside.
     pub fn destination(&self) -> Destination {
-        let key = self.keys.get(Side::Wire);
+        let key = self.key(Side::Wire);
         let end = usize::from(self.direction == Direction::In);
         Destination::new(key.af, key.addr[end], key.port[end])
     }
 
     /// What this state adds to the gauges, for recounts: connections, pf's states.
     pub const fn half_open_counts(&self) -> (bool, bool) {
-        (self.half_open.connection, self.half_open.pf_state)
+        (self.half_open.has(HalfOpen::CONNECTION), self.half_open.has(HalfOpen::PF_STATE))
     }
 
     /// Counts a packet of `octets`.
@@ -254,22 +361,22 @@ impl State {
         for side in 0..2 {
             // Side 0 is the direction of the first packet.
             let at = if self.direction == Direction::In { side } else { 1 - side };
-            live.packets[at] = self.packets[side] - self.cleared.packets[side];
-            live.bytes[at] = self.bytes[side] - self.cleared.bytes[side];
+            let cleared = self.cleared.as_deref();
+            live.packets[at] = self.packets[side] - cleared.map_or(0, |c| c.packets[side]);
+            live.bytes[at] = self.bytes[side] - cleared.map_or(0, |c| c.bytes[side]);
         }
         live
     }
 
     /// Forgets what the rule has of this state, for `pfctl -z`.
-    pub const fn clear_counted(&mut self) {
-        self.cleared = Live { packets: self.packets, bytes: self.bytes };
+    pub fn clear_counted(&mut self) {
+        self.cleared = Some(Box::new(Live { packets: self.packets, bytes: self.bytes }));
     }
 
     /// Rules that count the packets of the state: its own, the anchor rule around it, and match
     /// rules. Source: OpenBSD sys/net/pf.c `pf_counters_inc`, `STATE_INC_COUNTERS`.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<LoadedRule>> {
-        let matches = self.matches.iter().flat_map(|list| list.iter());
-        [&self.rule].into_iter().chain(&self.anchor).chain(matches)
+        self.decision.rules()
     }
 
     /// Tells its rules that it exists; once, when it is in the store.
@@ -281,7 +388,7 @@ impl State {
     pub fn retire(&self) {
         let counted = self.counted();
         self.rules().for_each(|rule| rule.counters.retire(&counted));
-        if let Some(source) = &self.source {
+        if let Some(source) = self.source() {
             source.retire(&counted);
         }
     }
@@ -294,8 +401,10 @@ impl State {
         if fault::is(Fault::NothingExpires) {
             return 1;
         }
-        let mut life = Expiry { timeouts, population }.life(&self.rule, self.timeout);
-        if self.half_open.is_probe && matches!(&self.body, Body::Tcp(tcp) if tcp.is_half_open()) {
+        let mut life = Expiry { timeouts, population }.life(self.rule(), self.timeout);
+        if self.half_open.has(HalfOpen::IS_PROBE)
+            && matches!(&self.body, Body::Tcp(tcp) if tcp.is_half_open())
+        {
             life = life.min(PROBE_LIFE_S);
         }
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
@@ -304,19 +413,18 @@ impl State {
     /// Whether a packet of this state flows in the direction of the first one.
     pub fn is_forward(&self, direction: Direction, af: Af) -> bool {
         // Both sides of a state with two families are met by inbound packets.
-        let reversed = self.keys.changes_family() && self.keys.side(direction, af) == Side::Stack;
+        let side = || self.form.side(direction, af == self.wire.af);
+        let reversed = self.changes_family() && side() == Side::Stack;
         (direction == self.direction) != (reversed ^ fault::is(Fault::EndsSwapped))
     }
 
     /// Whether two states cannot be told apart on one of their sides: the same key, direction and
     /// interface. Source: OpenBSD sys/net/pf.c `pf_state_key_attach`.
     pub fn clashes_with(&self, other: &Self) -> bool {
-        let clash = |a: Side, b: Side| {
-            self.keys.get(a) == other.keys.get(b) && self.runs(a) == other.runs(b)
-        };
+        let clash = |a: Side, b: Side| self.key(a) == other.key(b) && self.runs(a) == other.runs(b);
         self.interface == other.interface
             && (clash(Side::Wire, Side::Wire)
-                || (self.keys.is_translated() || other.keys.is_translated())
+                || (self.is_translated() || other.is_translated())
                     && (clash(Side::Stack, Side::Stack)
                         || clash(Side::Wire, Side::Stack)
                         || clash(Side::Stack, Side::Wire)))
@@ -325,7 +433,7 @@ impl State {
     /// Direction of the first packet as its key on this side is built. Beyond `af-to` the
     /// initiator is on the own side, as for an outbound state.
     fn runs(&self, side: Side) -> Direction {
-        if self.keys.changes_family() && side == Side::Stack {
+        if self.changes_family() && side == Side::Stack {
             self.direction.reversed()
         } else {
             self.direction
@@ -335,7 +443,7 @@ impl State {
     /// Initiator and other end of the connection on one side: the wire side of an inbound state
     /// and the stack side of an outbound one have the packets before translation.
     pub fn ends(&self, side: Side) -> [(IpAddr, u16); 2] {
-        let key = self.keys.get(side);
+        let key = self.key(side);
         let end = |end: usize| (key.addr[end].to_ip(key.af), key.port[end]);
         match self.runs(side) {
             Direction::In => [end(0), end(1)],
@@ -359,7 +467,7 @@ impl State {
             Body::Datagram(datagram) => (peer(datagram.src as u8), peer(datagram.dst as u8)),
             Body::Icmp => (peer(0), peer(0)),
         };
-        let (wire, stack) = (self.keys.get(Side::Wire), self.keys.get(Side::Stack));
+        let (wire, stack) = (self.key(Side::Wire), self.key(Side::Stack));
         let ends = |key: &Key| {
             [0, 1].map(|side| (key.addr[side].to_ip(key.af), self.shown_port(key, side)))
         };
@@ -378,7 +486,7 @@ impl State {
             expires_s: self.expires_in(now, timeouts, population),
             packets: self.packets,
             bytes: self.bytes,
-            rule: rules.is_current(&self.rule).then_some(self.rule.number).flatten(),
+            rule: rules.is_current(self.rule()).then_some(self.rule().number).flatten(),
         }
     }
 
@@ -387,11 +495,29 @@ impl State {
         match self.body {
             Body::Icmp => {
                 // The id stands at the initiator's end.
-                let side =
-                    if key.af == self.keys.get(Side::Wire).af { Side::Wire } else { Side::Stack };
+                let side = if key.af == self.key(Side::Wire).af { Side::Wire } else { Side::Stack };
                 key.port[usize::from(self.runs(side) == Direction::Out)]
             }
             _ => key.port[side],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::{offset_of, size_of};
+
+    /// Octets of the lock in front of a state; see `store`.
+    const LOCK: usize = 8;
+    const LINE: usize = 64;
+
+    #[test]
+    fn known_connections_touch_three_lines() {
+        assert_eq!(offset_of!(State, body) + LOCK, LINE);
+        assert_eq!(offset_of!(State, packets) + LOCK, 2 * LINE);
+        assert_eq!(offset_of!(State, stack) + LOCK, 3 * LINE);
+        assert!(size_of::<State>() + LOCK <= 4 * LINE);
+        assert_eq!(size_of::<Option<State>>(), size_of::<State>());
     }
 }

@@ -71,23 +71,52 @@ impl Side {
 /// A key with its hash.
 pub type Hashed = (Key, u64);
 
-/// Both keys of a state with their hashes.
+/// How the two keys of a state differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// They are one: nothing is translated.
+    Same,
+    /// Addresses or ports differ.
+    Translated,
+    /// The families differ too (`af-to`).
+    OtherFamily,
+}
+
+impl Form {
+    /// The side on which a packet is before it is translated; `of_wire` says whether it has the
+    /// family of the wire key.
+    pub fn side(self, direction: Direction, of_wire: bool) -> Side {
+        match (self == Self::OtherFamily, of_wire) {
+            (false, _) => Side::of(direction),
+            (true, true) => Side::Wire,
+            (true, false) => Side::Stack,
+        }
+    }
+}
+
+/// Both keys of a state.
 ///
 /// With `af-to` the keys have two families, and the stack key is built as if its packets came in,
 /// since the translated side is met by inbound packets too.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
-    wire: Key,
-    wire_hash: u64,
-    translated: bool,
-    stack: Key,
-    stack_hash: u64,
+    /// Outside of the translation.
+    pub wire: Key,
+    /// Inside of it.
+    pub stack: Key,
+    /// How they differ.
+    pub form: Form,
 }
 
 impl Keys {
     /// The wire key and the stack key, which are one without translation.
-    pub fn new((wire, wire_hash): Hashed, (stack, stack_hash): Hashed) -> Self {
-        Self { wire, wire_hash, translated: wire != stack, stack, stack_hash }
+    pub fn new(wire: Key, stack: Key) -> Self {
+        let form = match (wire == stack, wire.af == stack.af) {
+            (true, _) => Form::Same,
+            (false, true) => Form::Translated,
+            (false, false) => Form::OtherFamily,
+        };
+        Self { wire, stack, form }
     }
 
     /// The key of one side.
@@ -98,28 +127,19 @@ impl Keys {
         }
     }
 
-    /// Hashes of the index entries, which are one without translation.
-    pub const fn hashes(&self) -> [u64; 2] {
-        [self.wire_hash, self.stack_hash]
-    }
-
     /// Whether the keys differ.
-    pub const fn is_translated(&self) -> bool {
-        self.translated
+    pub fn is_translated(&self) -> bool {
+        self.form != Form::Same
     }
 
     /// Whether the keys have two families (`af-to`).
     pub fn changes_family(&self) -> bool {
-        self.wire.af != self.stack.af
+        self.form == Form::OtherFamily
     }
 
     /// The side on which a packet of this state is, before it is translated.
     pub fn side(&self, direction: Direction, af: Af) -> Side {
-        match (self.changes_family(), af == self.wire.af) {
-            (false, _) => Side::of(direction),
-            (true, true) => Side::Wire,
-            (true, false) => Side::Stack,
-        }
+        self.form.side(direction, af == self.wire.af)
     }
 
     /// The key that a packet of this state builds once it is translated, and the direction in
@@ -127,14 +147,6 @@ impl Keys {
     pub fn beyond(&self, direction: Direction, af: Af) -> (&Key, Direction) {
         let key = self.get(self.side(direction, af).other());
         (key, if self.changes_family() { direction.reversed() } else { direction })
-    }
-
-    /// Whether a packet that crosses in `direction` and builds `key` belongs to the state.
-    pub fn meet(&self, direction: Direction, key: &Key) -> bool {
-        match direction {
-            Direction::In => self.wire == *key || self.changes_family() && self.stack == *key,
-            Direction::Out => self.stack == *key && !self.changes_family(),
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use pfapi::units::{Direction, IfIndex};
 
 use super::entry::{HalfOpenGauges, State};
 use super::index::{Index, IndexWriter};
-use super::key::{HashSecret, Hashed, Key, Keys, Side};
+use super::key::{HashSecret, Hashed, Key, Side};
 use crate::fault::{self, Fault};
 use crate::packet::StateRef;
 use crate::syncookie::Backlog;
@@ -25,7 +25,17 @@ const DIRECTORY: usize = 4096;
 /// Most slots: far above any limit that fits into memory.
 const SLOTS_MAX: usize = CHUNK * DIRECTORY * DIRECTORY;
 
-type Slot = Mutex<Option<State>>;
+/// Begins a cache line; the order in a state counts on it.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Slot(Mutex<Option<State>>);
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 type Chunk = Box<[Slot]>;
 /// Chunks are made when their first slot is used.
 type Chunks = Box<[OnceLock<Chunk>]>;
@@ -54,7 +64,7 @@ impl core::ops::DerefMut for Held<'_> {
 impl Held<'_> {
     /// How others refer to this state.
     pub fn reference(&self) -> StateRef {
-        StateRef { slot: self.slot, id: self.id }
+        StateRef::new(self.slot, self.id)
     }
 }
 
@@ -132,7 +142,8 @@ impl Store {
         let grown = Index::new(index_size(limit));
         for slot in 0..self.slots() {
             if let Some(state) = self.lock(slot) {
-                let inserted = enter(&grown.claim(state.keys.hashes()), &state.keys, slot);
+                let hashes = self.hashes(&state);
+                let inserted = enter(&grown.claim(hashes), state.is_translated(), hashes, slot);
                 debug_assert!(inserted, "the larger index holds what the smaller held");
             }
         }
@@ -143,6 +154,13 @@ impl Store {
     /// Hash of a key in this store.
     pub fn hash(&self, key: &Key) -> u64 {
         self.secret.hash(key)
+    }
+
+    /// Hashes of the keys of a state: wire, stack. They are not kept in it, since only its
+    /// beginning and its end need them.
+    fn hashes(&self, state: &State) -> [u64; 2] {
+        let wire = self.hash(state.key(Side::Wire));
+        [wire, if state.is_translated() { self.hash(state.key(Side::Stack)) } else { wire }]
     }
 
     /// The right to look states up. Hold it for one batch, never over I/O, and never take a
@@ -158,13 +176,13 @@ impl Store {
 
     /// Locks a slot; `None` when it holds no state.
     pub fn lock(&self, slot: u32) -> Option<Held<'_>> {
-        let guard = self.slot(slot)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.slot(slot)?.lock();
         guard.is_some().then_some(Held { guard, slot })
     }
 
     /// Locks the state that `reference` means; `None` when it has ended.
     pub fn follow(&self, reference: StateRef) -> Option<Held<'_>> {
-        self.lock(reference.slot).filter(|held| held.id == reference.id)
+        self.lock(reference.slot()).filter(|held| held.id == reference.id())
     }
 
     fn slot(&self, slot: u32) -> Option<&Slot> {
@@ -188,7 +206,7 @@ impl Store {
         let chunk = slot as usize / CHUNK;
         let chunks = self.directory[chunk / DIRECTORY]
             .get_or_init(|| (0..DIRECTORY).map(|_| OnceLock::new()).collect());
-        chunks[chunk % DIRECTORY].get_or_init(|| (0..CHUNK).map(|_| Mutex::new(None)).collect());
+        chunks[chunk % DIRECTORY].get_or_init(|| (0..CHUNK).map(|_| Slot::default()).collect());
         free.next += 1;
         Some(slot)
     }
@@ -234,7 +252,7 @@ impl<'a> View<'a> {
                         Some(only) => only == interface,
                         None => !bound,
                     };
-                    there && !held.purge && held.keys.meet(direction, key)
+                    there && !held.purge && held.meets(direction, key)
                 })
             })
         };
@@ -246,7 +264,7 @@ impl<'a> View<'a> {
     pub fn is_taken(&self, key: &Key, side: Side) -> bool {
         let found = self.index.find(self.store.hash(key), |slot| {
             let held = self.store.lock(slot)?;
-            (!held.purge && held.keys.get(side) == key).then_some(())
+            (!held.purge && held.key(side) == key).then_some(())
         });
         found.is_some()
     }
@@ -257,17 +275,20 @@ impl<'a> View<'a> {
     /// differ. Source: OpenBSD sys/net/pf.c `pf_state_key_attach`.
     ///
     /// # Errors
-    /// At the limit, and when a living state has one of the keys. `closed` says whether a state
+    /// At the limit, and when a living state has one of the keys. `hashes` are those of the wire
+    /// key and the stack key. `closed` says whether a state
     /// that has a key may be replaced; `ended` gets each one that was replaced.
     pub fn insert(
         &self,
         mut state: State,
+        hashes: [u64; 2],
         closed: impl Fn(&State) -> bool,
         mut ended: impl FnMut(State),
     ) -> Result<StateRef, InsertError> {
-        let writer = self.index.claim(state.keys.hashes());
-        let [first, second] = state.keys.hashes();
-        let both = [Some(first), state.keys.is_translated().then_some(second)];
+        debug_assert_eq!(hashes, self.store.hashes(&state));
+        let writer = self.index.claim(hashes);
+        let [first, second] = hashes;
+        let both = [Some(first), state.is_translated().then_some(second)];
         for hash in both.into_iter().flatten() {
             while let Some((other, old)) = self.holder(hash, &state, &closed) {
                 self.let_go(other, old.ok_or(InsertError::Collision)?, &mut ended);
@@ -280,11 +301,11 @@ impl<'a> View<'a> {
         state.begin();
         let bound = u64::from(state.interface.is_some());
         let place = self.store.slot(slot).expect("an allocated slot exists");
-        let keys = state.keys;
+        let translated = state.is_translated();
         self.store.bound.fetch_add(bound, Ordering::Relaxed);
-        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
-        if enter(&writer, &keys, slot) {
-            return Ok(StateRef { slot, id });
+        *place.lock() = Some(state);
+        if enter(&writer, translated, hashes, slot) {
+            return Ok(StateRef::new(slot, id));
         }
         // Every bucket is full, which the size of the index rules out below its limit.
         if let Some(mut state) = self.store.lock(slot).and_then(|mut held| held.guard.take()) {
@@ -315,9 +336,9 @@ impl<'a> View<'a> {
     /// Takes the traces of a state away that was taken out of its slot.
     fn let_go(&self, slot: u32, mut state: State, ended: &mut impl FnMut(State)) {
         state.leave_half_open(&self.store.half_open);
-        let [wire, stack] = state.keys.hashes();
+        let [wire, stack] = self.store.hashes(&state);
         let mut removed = self.index.remove(wire, slot);
-        if state.keys.is_translated() {
+        if state.is_translated() {
             removed &= self.index.remove(stack, slot);
         }
         debug_assert!(removed, "every state has its index entries");
@@ -340,12 +361,11 @@ impl<'a> View<'a> {
 }
 
 /// Makes the index entries of a state; false, and none made, when the index is full.
-fn enter(writer: &IndexWriter<'_>, keys: &Keys, slot: u32) -> bool {
-    let [wire, stack] = keys.hashes();
+fn enter(writer: &IndexWriter<'_>, translated: bool, [wire, stack]: [u64; 2], slot: u32) -> bool {
     if !writer.insert(wire, slot) {
         return false;
     }
-    if !keys.is_translated() || writer.insert(stack, slot) {
+    if !translated || writer.insert(stack, slot) {
         return true;
     }
     writer.remove(wire, slot);

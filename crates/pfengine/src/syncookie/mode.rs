@@ -66,6 +66,8 @@ pub struct Syncookies {
     watch: Watch,
     /// Whether unknown ports are asked before they get cookies.
     probe: AtomicBool,
+    /// The caller's word that all ports are open.
+    never_probe: AtomicBool,
     /// Whether the behaviour is pf's.
     classic: AtomicBool,
     epochs: EpochKeys,
@@ -178,6 +180,7 @@ impl Syncookies {
             destination_start: AtomicU32::new(u32::MAX),
             watch: Watch::default(),
             probe: AtomicBool::new(false),
+            never_probe: AtomicBool::new(false),
             classic: AtomicBool::new(false),
             epochs: EpochKeys::new(Master::new(rng.seed())),
             flight: Flight::default(),
@@ -219,6 +222,9 @@ impl Syncookies {
         }
         let was_active = self.is_active();
         let starts = setting.mode == SyncookieMode::Always && old.mode != setting.mode;
+        if setting.mode != SyncookieMode::Never && !setting.classic {
+            let _ = self.replay.prepare();
+        }
         self.classic.store(setting.classic, Ordering::Release);
         self.probe.store(setting.probe && !setting.classic, Ordering::Relaxed);
         if setting.classic && (starts || was_active && !old.classic) {
@@ -406,7 +412,12 @@ impl Syncookies {
 
     /// Whether an unknown port is asked before it gets cookies.
     pub fn probes(&self) -> bool {
-        self.probe.load(Ordering::Relaxed)
+        self.probe.load(Ordering::Relaxed) && !self.never_probe.load(Ordering::Relaxed)
+    }
+
+    /// Takes every port for open from now on, whatever the setting says.
+    pub fn never_probe(&self) {
+        self.never_probe.store(true, Ordering::Relaxed);
     }
 
     /// The high mark of all destinations.

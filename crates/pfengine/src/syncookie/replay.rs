@@ -30,7 +30,7 @@ pub(super) struct Replay {
 }
 
 #[derive(Debug)]
-struct Generation {
+pub(super) struct Generation {
     /// Which; they count from 1.
     number: AtomicU64,
     /// Marks of cookies; 0 is free.
@@ -110,8 +110,7 @@ impl Replay {
 
     /// Remembers a cookie that has opened a connection.
     pub fn note_used(&self, tuple: &Tuple, cookie: u32, now: Uptime) {
-        let generations =
-            self.generations.get_or_init(|| Box::new([Generation::new(), Generation::new()]));
+        let generations = self.prepare();
         let present = generation_of(now);
         let generation = &generations[usize::from(present % 2 == 1)];
         generation.begin(present);
