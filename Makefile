@@ -6,7 +6,7 @@ MANDIR  ?= $(PREFIX)/share/man
 DOCDIR  ?= $(PREFIX)/share/doc/pfd
 TARGET  := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help build demo test lint conformance bench bench-reading install clean
+.PHONY: help build demo test lint conformance bench bench-reading peers install clean
 
 help:
 	@echo 'make demo     a SYN flood, and honest users who do not notice it (root; under a minute)'
@@ -15,11 +15,12 @@ help:
 	@echo 'make conformance  pfctl against reference data beside the repository, case by case'
 	@echo 'make bench    the firewall against bare packet I/O (root; under four minutes)'
 	@echo 'make bench-reading  the language against bare parsing: time and memory (part of make bench)'
+	@echo 'make peers    connections through it against plain forwarding and SYNPROXY (root; 15 minutes)'
 	@echo 'make build    pfd and pfctl, in $(TARGET)/release'
 	@echo 'make install  to PREFIX ($(PREFIX)) below DESTDIR'
 	@echo 'make clean    removes what was built'
 	@echo
-	@echo 'ARGS are passed on to demo, bench and conformance: make demo ARGS=--without-syncookies'
+	@echo 'ARGS are passed on to demo, bench, peers and conformance: make demo ARGS=--without-syncookies'
 
 build:
 	cargo build --release -p pfd -p pfctl
@@ -41,6 +42,12 @@ bench: bench-reading
 	@tests/setup.sh bench
 	cargo build --release --quiet --workspace --bins
 	@$(TARGET)/release/pf-bench $(ARGS)
+
+# ARGS=--short takes five minutes.
+peers:
+	@tests/setup.sh peers
+	cargo build --release --quiet -p pfd -p pfctl -p pf-peers --bins
+	@$(TARGET)/release/pf-peers $(ARGS)
 
 install: build
 	install -d '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(DOCDIR)/examples'

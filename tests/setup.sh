@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the demo, the tests or the benches need, and says so.
 #
-# usage: tests/setup.sh demo|test|bench
+# usage: tests/setup.sh demo|test|bench|peers
 #
 # Only what is missing is installed, only from the distribution, only as root (or with the program
 # named in PF_SUDO). What cannot be installed is named; the tests that need it are then skipped,
@@ -13,13 +13,14 @@ base='cc:gcc /usr/include/stdio.h:libc6-dev ip:iproute2 unshare:util-linux nsent
 case "${1:-}" in
 demo) wanted="$base" ;;
 bench) wanted="$base nft:nftables iperf3:iperf3 taskset:util-linux" ;;
+peers) wanted="$base nft:nftables nmap:nmap" ;;
 test)
     wanted="$base bash:bash curl:curl nginx:nginx-light iperf3:iperf3 ping:iputils-ping
-        traceroute:traceroute nft:nftables setpriv:util-linux
+        traceroute:traceroute nft:nftables nmap:nmap setpriv:util-linux
         mandoc:mandoc shellcheck:shellcheck"
     ;;
 *)
-    echo "usage: tests/setup.sh demo|test|bench" >&2
+    echo "usage: tests/setup.sh demo|test|bench|peers" >&2
     exit 2
     ;;
 esac

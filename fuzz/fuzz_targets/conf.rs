@@ -18,6 +18,7 @@ fn read(text: &str, dialect: Dialect, facts: &Facts) -> Compiled {
         dialect: dialect,
         listing: Listing::Rules,
         optimize: Optimization { level: Some(Level::None), ..Default::default() },
+        parts: pfconf::Parts::ALL,
     };
     compile(&Input { name: "fuzz", text }, &options)
 }

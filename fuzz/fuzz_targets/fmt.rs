@@ -30,6 +30,7 @@ fuzz_target!(|data: (bool, &str)| {
             dialect,
             listing: Listing::Rules,
             optimize: Optimization::default(),
+            parts: pfconf::Parts::ALL,
         };
         compile(&Input { name: "fuzz", text }, &options)
     };

@@ -11,8 +11,10 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Af, Prefix};
+use crate::dialect::Dialect;
 use crate::facts::Facts;
 use crate::limit::Limits;
+use crate::load::{Given, Parts};
 use crate::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
 use crate::ruleset::{Options, Rule, TableDef, TableEntry, Watermarks};
 use crate::timeout::Timeouts;
@@ -34,6 +36,12 @@ pub enum Request {
         /// Path of the anchor that is loaded; empty for the main ruleset.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         anchor: String,
+        /// Whose pf.conf it comes from.
+        #[serde(default, skip_serializing_if = "Dialect::is_usual")]
+        dialect: Dialect,
+        /// What it brings; everything else stays as it is.
+        #[serde(default, skip_serializing_if = "Parts::is_all")]
+        parts: Parts,
     },
     /// Adds the settings to an open load.
     AddOptions {
@@ -41,6 +49,9 @@ pub enum Request {
         ticket: u32,
         /// Complete set.
         options: Box<Options>,
+        /// The settings that count, when the others stay as they are: `pfctl -m`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given: Option<Box<Given>>,
     },
     /// Adds tables to an open load. A definition with more entries than fit into a frame comes
     /// in parts of the same name, whose entries add up.
@@ -238,6 +249,9 @@ pub enum Response {
     },
     /// Part of a rule list.
     Rules {
+        /// Whose pf.conf the rules come from.
+        #[serde(default, skip_serializing_if = "Dialect::is_usual")]
+        dialect: Dialect,
         /// In evaluation order.
         rules: Vec<RuleReport>,
     },
@@ -415,8 +429,11 @@ pub struct SyncookieInfo {
     pub mode: crate::ruleset::SyncookieMode,
     /// Whether `classic` is set.
     pub classic: bool,
-    /// Whether cookies are sent now.
+    /// Whether cookies are sent now, for all or for some destination.
     pub active: bool,
+    /// Whether they are sent for all destinations.
+    #[serde(default)]
+    pub active_for_all: bool,
     /// Marks in states.
     pub watermarks: Watermarks,
     /// Cookies sent and not yet answered, of keys that still live.

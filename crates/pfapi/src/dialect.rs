@@ -15,6 +15,8 @@ pub enum Dialect {
     OpenBsd,
     /// FreeBSD.
     FreeBsd,
+    /// macOS: FreeBSD's language, and anchors for `scrub` rules and for dummynet.
+    MacOs,
 }
 
 impl Dialect {
@@ -24,6 +26,7 @@ impl Dialect {
         match self {
             Self::OpenBsd => "openbsd",
             Self::FreeBsd => "freebsd",
+            Self::MacOs => "macos",
         }
     }
 
@@ -35,13 +38,35 @@ impl Dialect {
             addrs.into_iter().partition(|&addr| Af::of(addr) == Af::Inet);
         match self {
             Self::OpenBsd => [v4, v6].concat(),
-            Self::FreeBsd => [v6, v4].concat(),
+            Self::FreeBsd | Self::MacOs => [v6, v4].concat(),
         }
     }
 
-    /// Whether it is FreeBSD's.
+    /// The dialect of a name in lower case.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::OpenBsd, Self::FreeBsd, Self::MacOs].into_iter().find(|found| found.word() == word)
+    }
+
+    /// The system's name as its makers write it.
+    #[must_use]
+    pub const fn system(self) -> &'static str {
+        match self {
+            Self::OpenBsd => "OpenBSD",
+            Self::FreeBsd => "FreeBSD",
+            Self::MacOs => "macOS",
+        }
+    }
+
+    /// Whether it is the one that counts when nobody says otherwise.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it is FreeBSD's or has come from it.
     #[must_use]
     pub const fn is_freebsd(self) -> bool {
-        matches!(self, Self::FreeBsd)
+        matches!(self, Self::FreeBsd | Self::MacOs)
     }
 }

@@ -13,6 +13,7 @@ pub mod control;
 pub mod dialect;
 pub mod facts;
 pub mod limit;
+pub mod load;
 pub mod osfp;
 pub mod port;
 pub mod rare;

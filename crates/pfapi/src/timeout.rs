@@ -124,16 +124,8 @@ impl Timeouts {
 
     /// Applies a preset; later `set timeout` lines win over it, earlier ones lose.
     pub fn optimize(&mut self, optimization: Optimization) {
-        const PRESET: [Timeout; 7] = [
-            Timeout::TcpFirst,
-            Timeout::TcpOpening,
-            Timeout::TcpEstablished,
-            Timeout::TcpClosing,
-            Timeout::TcpFinwait,
-            Timeout::TcpClosed,
-            Timeout::TcpTsdiff,
-        ];
-        for (timeout, value) in PRESET.into_iter().zip(optimization.tcp_timeouts()) {
+        for (timeout, value) in Optimization::TIMEOUTS.into_iter().zip(optimization.tcp_timeouts())
+        {
             self.set(timeout, value);
         }
     }
@@ -155,6 +147,17 @@ pub enum Optimization {
 }
 
 impl Optimization {
+    /// The timeouts that a preset sets.
+    pub const TIMEOUTS: [Timeout; 7] = [
+        Timeout::TcpFirst,
+        Timeout::TcpOpening,
+        Timeout::TcpEstablished,
+        Timeout::TcpClosing,
+        Timeout::TcpFinwait,
+        Timeout::TcpClosed,
+        Timeout::TcpTsdiff,
+    ];
+
     /// first, opening, established, closing, finwait, closed, tsdiff; in seconds.
     const fn tcp_timeouts(self) -> [u32; 7] {
         match self {

@@ -82,6 +82,7 @@ fn compile(bencher: Bencher, ruleset: fn(u32) -> String, count: u32, level: Leve
         dialect: Dialect::OpenBsd,
         listing: Listing::Short,
         optimize: Optimization { level: Some(level), ..Optimization::default() },
+        parts: pfconf::Parts::ALL,
     };
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
         let compiled = pfconf::compile(&Input { name: "bench", text: &text }, &options);

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use pfapi::addr::{Af, Prefix};
 use pfapi::check::{INTERFACE_NAME_MAX, ROUTE_LABEL_MAX, TABLE_NAME_MAX};
 use pfapi::facts::Facts;
+use pfapi::load::Parts;
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart};
 
 use crate::diag::{Code, Diagnostic};
@@ -65,6 +66,8 @@ pub(crate) struct World<'a> {
     /// Names are not resolved.
     pub(crate) numeric_only: bool,
     pub(crate) dialect: Dialect,
+    /// What of the file is listed and kept.
+    pub(crate) parts: Parts,
 }
 
 /// Hosts of a `host_list` or `host_item`; lists in lists are one list. Empty for `any`, and for

@@ -120,7 +120,7 @@ pub(crate) fn close(reader: &mut Reader, statement: &Statement) -> Fallible<()> 
         Some((name, here)) => {
             // FreeBSD's pfctl takes the end of the path for the name.
             let name = match reader.world.dialect {
-                Dialect::FreeBsd => {
+                Dialect::FreeBsd | Dialect::MacOs => {
                     let path = name.strip_suffix("/*").unwrap_or(&name);
                     path.rsplit('/').next().unwrap_or_default().to_owned()
                 }

@@ -5,9 +5,10 @@
 
 use std::rc::Rc;
 
-use pfapi::check::{CheckedRuleset, Mistake, Place, check};
+use pfapi::check::{CheckedRuleset, Mistake, Place, RuleError, check};
 use pfapi::facts::Facts;
 use pfapi::limit::Limit;
+use pfapi::load::{Given, Part, Parts};
 use pfapi::ruleset::{AnchorRuleset, Draft, EtherRule, Options, Rule, TableDef};
 
 use crate::Input;
@@ -17,6 +18,7 @@ use crate::dialect::Dialect;
 use crate::lines::Lines;
 use crate::md5::md5;
 use crate::optimize::{Optimization, Optimizer};
+use crate::parts::{level, select};
 use crate::print;
 use crate::queues;
 use crate::reader::{Load, Reader, Shared};
@@ -45,6 +47,8 @@ pub struct CompileOptions<'a> {
     pub listing: Listing,
     /// How rules are optimized.
     pub optimize: Optimization<'a>,
+    /// What of the file counts; mistakes are told wherever they are.
+    pub parts: Parts,
 }
 
 /// What is printed of a file.
@@ -73,6 +77,8 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
     pub unused: Vec<String>,
+    /// The settings that the file names, for `pfctl -m`.
+    pub given: Given,
 }
 
 /// Reads a whole file, and those that it includes and loads.
@@ -97,21 +103,28 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
         unused: std::mem::take(&mut main.unused),
+        given: Given::default(),
     };
     if has_errors(&compiled) {
         return compiled;
     }
     match queues::tree(&shared.queues) {
-        Ok(lines) => compiled.listing.extend(lines),
+        Ok(lines) if options.parts.has(Part::Queues) => compiled.listing.extend(lines),
+        Ok(_) => {}
         Err(text) => {
             compiled.diagnostics.push(Diagnostic::fatal(Code::Queue, text));
             return compiled;
         }
     }
-    let settings = main.settings.finish();
+    let settings;
+    (settings, compiled.given) = main.settings.finish();
     let tables = unique(main.tables);
     leave_room(&mut shared.automatic, &settings, &tables);
-    let level = shared.optimize.unwrap_or_default();
+    let level = level(&shared, options.parts);
+    main.rules = select(main.rules, options.parts, &mut shared.automatic);
+    if !options.parts.is_all() {
+        main.ether.clear();
+    }
     let mut optimizer = Optimizer::new(level, options);
     let unsettled = Unsettled { rules: main.rules, ether: &main.ether };
     let Some(rules) = compiled.rules(unsettled, &mut optimizer, &mut shared.automatic, options)
@@ -123,6 +136,13 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     }
     if has_errors(&compiled) {
         return compiled;
+    }
+    if !options.parts.has(Part::Queues) {
+        shared.queues.clear();
+        shared.altq = crate::altq::Plan::default();
+    }
+    if !options.parts.has(Part::Filter) {
+        shared.limiters = crate::limiters::Limiters::default();
     }
     let automatic = std::mem::take(&mut shared.automatic.made);
     let mut anchors = Vec::new();
@@ -154,28 +174,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let last_table = draft.tables.last().map(|&(span, _)| span);
     match check(draft) {
         Ok(checked) => compiled.ruleset = Some(checked),
-        Err(errors) => {
-            let lines = crate::span::LineIndex::new(input.text);
-            for error in errors {
-                let code = match error.mistake {
-                    Mistake::Limit { .. } | Mistake::TooManyRules { .. } => Code::TooMany,
-                    Mistake::Watermarks => Code::Syncookies,
-                    _ => Code::Table,
-                };
-                let mut diagnostic = Diagnostic::error(code, error.mistake.to_string());
-                let mut line = 0;
-                let at = match error.at {
-                    Some(Place::Table(span)) => Some(span),
-                    Some(Place::Rule(_)) => None,
-                    None => last_table,
-                };
-                if let Some(span) = at {
-                    line = lines.line(span.start);
-                    diagnostic = diagnostic.at_span(span, "here");
-                }
-                compiled.diagnostics.push(diagnostic.place(input.name, line));
-            }
-        }
+        Err(errors) => compiled.refused(input, errors, last_table),
     }
     compiled
 }
@@ -250,7 +249,11 @@ fn load_anchor(
     if failed {
         return None;
     }
-    let unsettled = Unsettled { rules: found.rules, ether: &found.ether };
+    let all = select(found.rules, options.parts, &mut shared.automatic);
+    if !options.parts.is_all() {
+        found.ether.clear();
+    }
+    let unsettled = Unsettled { rules: all, ether: &found.ether };
     let rules = compiled.rules(unsettled, optimizer, &mut shared.automatic, options)?;
     let mut tables: Vec<TableDef> =
         unique(found.tables).into_iter().map(|(_, table)| table).collect();
@@ -265,6 +268,7 @@ impl<'a> CompileOptions<'a> {
             sources: self.sources,
             numeric_only: self.numeric_only,
             dialect: self.dialect,
+            parts: self.parts,
         }
     }
 }
@@ -276,6 +280,30 @@ struct Unsettled<'a> {
 }
 
 impl Compiled {
+    /// Tells what the check of the whole ruleset has found.
+    fn refused(&mut self, input: &Input, errors: Vec<RuleError<Span>>, last_table: Option<Span>) {
+        let lines = crate::span::LineIndex::new(input.text);
+        for error in errors {
+            let code = match error.mistake {
+                Mistake::Limit { .. } | Mistake::TooManyRules { .. } => Code::TooMany,
+                Mistake::Watermarks => Code::Syncookies,
+                _ => Code::Table,
+            };
+            let mut diagnostic = Diagnostic::error(code, error.mistake.to_string());
+            let mut line = 0;
+            let at = match error.at {
+                Some(Place::Table(span)) => Some(span),
+                Some(Place::Rule(_)) => None,
+                None => last_table,
+            };
+            if let Some(span) = at {
+                line = lines.line(span.start);
+                diagnostic = diagnostic.at_span(span, "here");
+            }
+            self.diagnostics.push(diagnostic.place(input.name, line));
+        }
+    }
+
     /// Settles and lists a ruleset; `None` when a name is too long, which is told.
     fn rules(
         &mut self,

@@ -47,10 +47,19 @@ const OPENBSD_WORDS: [&str; 9] = [
 /// The dialect that a text is most likely written in, and the word that shows it; OpenBSD's when
 /// nothing does.
 ///
-/// A statement that only FreeBSD has decides. Without one, the first word that only one of the
-/// two has decides. Comments do not count; macros are not expanded.
+/// A statement that only macOS has decides, then one that only FreeBSD has. Without one, the first
+/// word that only one of OpenBSD and FreeBSD has decides. Comments do not count; macros are not
+/// expanded.
+///
+/// ```
+/// use pfconf::{Dialect, detect};
+///
+/// assert_eq!(detect("rdr on em0 to port 80 -> 10.0.0.5\n"), (Dialect::FreeBsd, Some("rdr")));
+/// assert_eq!(detect("pass\n"), (Dialect::OpenBsd, None));
+/// ```
 #[must_use]
 pub fn detect(text: &str) -> (Dialect, Option<&str>) {
+    let mut statement = None;
     let mut hint = None;
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
@@ -60,8 +69,15 @@ pub fn detect(text: &str) -> (Dialect, Option<&str>) {
             continue;
         }
         let word = if start == "no" { first_word(rest) } else { start };
-        if FREEBSD_STATEMENTS.contains(&word) || MACOS_STATEMENTS.contains(&word) {
-            return (Dialect::FreeBsd, Some(word));
+        if MACOS_STATEMENTS.contains(&word) {
+            return (Dialect::MacOs, Some(word));
+        }
+        if statement.is_some() {
+            continue;
+        }
+        if FREEBSD_STATEMENTS.contains(&word) {
+            statement = Some((Dialect::FreeBsd, Some(word)));
+            continue;
         }
         for word in line.split(|c: char| c.is_whitespace() || "(){},".contains(c)) {
             if FREEBSD_WORDS.contains(&word) {
@@ -81,7 +97,7 @@ pub fn detect(text: &str) -> (Dialect, Option<&str>) {
             hint = hint.or(Some((Dialect::FreeBsd, Some(option))));
         }
     }
-    hint.unwrap_or((Dialect::OpenBsd, None))
+    statement.or(hint).unwrap_or((Dialect::OpenBsd, None))
 }
 
 #[cfg(test)]
@@ -104,7 +120,10 @@ mod tests {
             ("pass in route-to (em0:peer)\n", Dialect::OpenBsd, None),
             ("set require-order no\npass\n", Dialect::FreeBsd, Some("require-order")),
             ("match in scrub (no-df)\n", Dialect::OpenBsd, Some("match")),
-            ("dummynet-anchor \"x\"\n", Dialect::FreeBsd, Some("dummynet-anchor")),
+            ("dummynet-anchor \"x\"\n", Dialect::MacOs, Some("dummynet-anchor")),
+            ("rdr-anchor \"x\"\nscrub-anchor \"x\"\n", Dialect::MacOs, Some("scrub-anchor")),
+            ("rdr-anchor \"x\"\n# scrub-anchor\n", Dialect::FreeBsd, Some("rdr-anchor")),
+            ("block\nscrub-anchor = \"x\"\n", Dialect::OpenBsd, None),
             ("", Dialect::OpenBsd, None),
         ] {
             assert_eq!(detect(text), (dialect, word), "{text}");

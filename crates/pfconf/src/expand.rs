@@ -47,7 +47,7 @@ const fn order(dialect: Dialect) -> [usize; LISTS] {
     match dialect {
         Dialect::OpenBsd => [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
         // Source, its port and its system, then the destination and its port.
-        Dialect::FreeBsd => [0, 1, 2, 3, 5, 7, 4, 6, 8, 9],
+        Dialect::FreeBsd | Dialect::MacOs => [0, 1, 2, 3, 5, 7, 4, 6, 8, 9],
     }
 }
 

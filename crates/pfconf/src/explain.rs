@@ -20,6 +20,8 @@ const FOREIGN_STATEMENTS: &[(&str, &str)] = &[
     ("binat", "translation is written as `match ... binat-to ...`"),
     ("no", "translation is written as an option of rules; there is nothing to except"),
     ("scrub", "packets are cleaned with `match ... scrub (...)`"),
+    ("scrub-anchor", "only macOS has this statement: read the file with `--dialect macos`"),
+    ("dummynet-anchor", "only macOS has this statement: read the file with `--dialect macos`"),
 ];
 
 /// Words that may start a statement.

@@ -11,6 +11,7 @@ static IN_OPENBSD: LazyLock<WordSet> =
     LazyLock::new(|| WordSet::new(all_keywords(Dialect::OpenBsd)));
 static IN_FREEBSD: LazyLock<WordSet> =
     LazyLock::new(|| WordSet::new(all_keywords(Dialect::FreeBsd)));
+static IN_MACOS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(all_keywords(Dialect::MacOs)));
 
 /// In both dialects.
 const ALWAYS: &[&str] = &[
@@ -181,10 +182,14 @@ const FREEBSD: &[&str] = &[
     "upperlimit",
 ];
 
-const fn own(dialect: Dialect) -> &'static [&'static str] {
+/// On macOS besides: what its statements start with, and no word elsewhere.
+const MACOS: &[&str] = &["dummynet-anchor", "scrub-anchor"];
+
+const fn own(dialect: Dialect) -> [&'static [&'static str]; 2] {
     match dialect {
-        Dialect::OpenBsd => OPENBSD,
-        Dialect::FreeBsd => FREEBSD,
+        Dialect::OpenBsd => [OPENBSD, &[]],
+        Dialect::FreeBsd => [FREEBSD, &[]],
+        Dialect::MacOs => [FREEBSD, MACOS],
     }
 }
 
@@ -193,6 +198,7 @@ pub(crate) fn is_keyword(word: &str, dialect: Dialect) -> bool {
     match dialect {
         Dialect::OpenBsd => IN_OPENBSD.contains(word),
         Dialect::FreeBsd => IN_FREEBSD.contains(word),
+        Dialect::MacOs => IN_MACOS.contains(word),
     }
 }
 
@@ -203,5 +209,5 @@ pub(crate) fn is_keyword_somewhere(word: &str) -> bool {
 
 /// The words of a dialect.
 pub(crate) fn all_keywords(dialect: Dialect) -> impl Iterator<Item = &'static str> {
-    ALWAYS.iter().chain(own(dialect)).copied()
+    ALWAYS.iter().chain(own(dialect).into_iter().flatten()).copied()
 }

@@ -286,8 +286,8 @@ mod tests {
     fn networks_may_be_abbreviated() {
         let facts = Facts::default();
         let sources = &crate::source::NoSources;
-        let world =
-            World { facts: &facts, sources, numeric_only: false, dialect: Dialect::OpenBsd };
+        let (dialect, parts) = (Dialect::OpenBsd, pfapi::load::Parts::ALL);
+        let world = World { facts: &facts, sources, numeric_only: false, dialect, parts };
         for (word, prefix) in [
             ("10/8", "10.0.0.0/8"),
             ("192.168/16", "192.168.0.0/16"),

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use pfapi::limit::Limit;
+use pfapi::load::{Given, Part};
 use pfapi::ruleset::{
     DebugLevel, InterfaceMatch, LogInterface, Options, Reassemble, SyncookieMode, Syncookies,
     Watermarks,
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) block_returns: bool,
     states_limit_given: bool,
     adaptive_given: bool,
+    /// What was named of the settings that always have a value.
+    given: Given,
     /// Percentages of syncookies, until the limit of states is known for sure.
     percent: Option<CookiePercent>,
 }
@@ -56,7 +59,14 @@ impl Settings {
         in_anchor: bool,
         lines: &mut Vec<String>,
     ) -> Fallible<()> {
+        let mut ignored = Vec::new();
         for part in parts {
+            // As in pfctl: what goes to the filter is not even shown, the rest is.
+            let lines = if world.parts.has(Part::Options) || is_for_rules(part.as_rule()) {
+                &mut *lines
+            } else {
+                &mut ignored
+            };
             match part.as_rule() {
                 Rule::set_limit
                 | Rule::set_timeout
@@ -116,6 +126,7 @@ impl Settings {
                 }
                 Rule::set_debug => lines.push(self.debug(world, statement, part)?),
                 Rule::set_fail_policy => {
+                    self.given.fail_policy = true;
                     self.options.fail_returns = has(part, Rule::kw_return);
                     lines.push(plain(part));
                 }
@@ -184,11 +195,11 @@ impl Settings {
         };
         let names = match world.dialect {
             Dialect::OpenBsd => DebugLevel::NAMES,
-            Dialect::FreeBsd => DebugLevel::FREEBSD_NAMES,
+            Dialect::FreeBsd | Dialect::MacOs => DebugLevel::FREEBSD_NAMES,
         };
         let level = match world.dialect {
             Dialect::OpenBsd => DebugLevel::from_name(&name),
-            Dialect::FreeBsd => {
+            Dialect::FreeBsd | Dialect::MacOs => {
                 names.iter().find(|(known, _)| *known == name).map(|&(_, level)| level)
             }
         };
@@ -204,13 +215,14 @@ impl Settings {
         Ok(format!("set debug {name}"))
     }
 
-    /// The settings as a whole, with what follows from the limit of states.
-    pub(crate) fn finish(mut self) -> Options {
+    /// The settings as a whole, with what follows from the limit of states, and which were named.
+    pub(crate) fn finish(mut self) -> (Options, Given) {
         let states = self.options.limits.get(Limit::States);
         if self.states_limit_given && !self.adaptive_given {
             let tenth = states / 10;
             self.options.timeouts.set(Timeout::AdaptiveStart, tenth.saturating_mul(6));
             self.options.timeouts.set(Timeout::AdaptiveEnd, tenth.saturating_mul(12));
+            self.given.timeouts.extend([Timeout::AdaptiveStart, Timeout::AdaptiveEnd]);
         }
         if let (Some(setting), Some(percent)) = (&mut self.options.syncookies, self.percent) {
             let CookiePercent { marks, start, end, destination } = percent;
@@ -223,7 +235,7 @@ impl Settings {
                 Watermarks { start: high, end: u32::try_from(low).unwrap_or(high) }
             });
         }
-        self.options
+        (self.options, self.given)
     }
 
     /// One name and number of `set limit` or `set timeout`.
@@ -248,6 +260,7 @@ impl Settings {
                 ));
             };
             self.options.limits.set(limit, value);
+            self.given.limits.push(limit);
             self.states_limit_given |= limit == Limit::States;
             // pfctl prints these numbers with a sign.
             return Ok(format!("set limit {name} {}", value.cast_signed()));
@@ -261,6 +274,7 @@ impl Settings {
             ));
         };
         self.options.timeouts.set(timeout, value);
+        self.given.timeouts.push(timeout);
         self.adaptive_given |= matches!(timeout, Timeout::AdaptiveStart | Timeout::AdaptiveEnd);
         Ok(format!("set timeout {name} {}", value.cast_signed()))
     }
@@ -287,6 +301,7 @@ impl Settings {
             }
         };
         self.options.timeouts.optimize(optimization);
+        self.given.timeouts.extend(Optimization::TIMEOUTS);
         Ok(format!("set optimization {name}"))
     }
 
@@ -363,6 +378,7 @@ impl Settings {
         pair: &Pair,
         lines: &mut Vec<String>,
     ) -> Fallible<()> {
+        self.given.skip = true;
         let on = pair.clone().into_inner().find(|part| part.as_rule() == Rule::on);
         let found =
             on.as_ref().map(|on| interfaces(statement, on)).transpose()?.unwrap_or_default();
@@ -525,6 +541,20 @@ fn cookie_words(statement: &Statement, pair: &Pair) -> Fallible<CookieWords> {
         }
     }
     Ok(given)
+}
+
+/// Settings for the rules that follow in the file.
+const fn is_for_rules(kind: Rule) -> bool {
+    matches!(
+        kind,
+        Rule::set_block_policy
+            | Rule::set_fail_policy
+            | Rule::set_fingerprints
+            | Rule::set_ruleset_optimization
+            | Rule::set_state_policy
+            | Rule::set_state_defaults
+            | Rule::set_require_order
+    )
 }
 
 /// A percentage above 0 and up to 100, its fraction cut off.

@@ -47,7 +47,10 @@ pub(crate) fn kind(statement: &Statement, dialect: Dialect) -> Kind {
         _ => text.find(|c| !is_word_char(c)).unwrap_or(text.len()),
     };
     let word = &text[..len];
-    if dialect == Dialect::FreeBsd
+    if dialect == Dialect::MacOs && matches!(word, "scrub-anchor" | "dummynet-anchor") {
+        return Kind::Entry(Rule::macos_anchor);
+    }
+    if dialect.is_freebsd()
         && let Some(kind) = freebsd_kind(word, &text[len..])
     {
         return kind;
@@ -94,7 +97,7 @@ fn freebsd_kind(word: &str, rest: &str) -> Option<Kind> {
 const fn entry_of(entry: Rule, dialect: Dialect) -> Rule {
     match (dialect, entry) {
         (Dialect::OpenBsd, entry) => entry,
-        (Dialect::FreeBsd, entry) => match entry {
+        (Dialect::FreeBsd | Dialect::MacOs, entry) => match entry {
             Rule::definition => Rule::freebsd_definition,
             Rule::setting => Rule::freebsd_setting,
             Rule::setting_prefix => Rule::freebsd_setting_prefix,

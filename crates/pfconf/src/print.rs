@@ -573,7 +573,7 @@ pub(crate) fn block_answer(
 fn code_name(af: Af, icmp_type: u8, code: u8, dialect: Dialect) -> Option<&'static str> {
     match dialect {
         Dialect::OpenBsd => names::icmp_code_name(af, icmp_type, code),
-        Dialect::FreeBsd => names::icmp_code_name_freebsd(af, icmp_type, code),
+        Dialect::FreeBsd | Dialect::MacOs => names::icmp_code_name_freebsd(af, icmp_type, code),
     }
 }
 

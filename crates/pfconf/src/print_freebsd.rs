@@ -36,7 +36,7 @@ pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
 
 /// From the action to the protocol.
 fn head(line: &mut String, rule: &Rule, form: Form) {
-    action(line, rule);
+    action(line, rule, form.dialect);
     if let Some(direction) = rule.direction {
         line.push_str(match direction {
             Direction::In => " in",
@@ -69,13 +69,14 @@ fn head(line: &mut String, rule: &Rule, form: Form) {
     protocol_word(line, rule, form);
 }
 
-fn action(line: &mut String, rule: &Rule) {
+fn action(line: &mut String, rule: &Rule, dialect: Dialect) {
     let kind = rule.kind.word();
     if let Some(anchor) = &rule.anchor {
         line.push_str(kind);
         line.push_str(if rule.kind.is_filter() { "anchor" } else { "-anchor" });
-        // As in pfctl, of a path only the end is shown, with its slash.
-        let path = anchor.path.rfind('/').map_or(&*anchor.path, |slash| &anchor.path[slash..]);
+        // As in FreeBSD's pfctl, of a path only the end is shown, with its slash; macOS shows it all.
+        let slash = anchor.path.rfind('/').filter(|_| dialect == Dialect::FreeBsd);
+        let path = slash.map_or(&*anchor.path, |slash| &anchor.path[slash..]);
         if !path.trim_start_matches('/').starts_with('_') {
             put(line, format_args!(" \"{path}\""));
         }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use pfapi::load::Part;
 use pfapi::ruleset::{EtherRule, QueueDef, Rule as Finished, TableDef};
 
 use crate::address::World;
@@ -370,6 +371,9 @@ impl<'a> Reader<'a> {
     }
 
     fn add_table(&mut self, statement: &Statement, found: TableDef, line: &str) {
+        if !self.world.parts.has(Part::Tables) {
+            return;
+        }
         self.listing.push(line);
         let start = statement.locate(0, 0).span.start;
         let span = Span::new(start.min(statement.end), statement.end);
@@ -452,6 +456,10 @@ impl<'a> Reader<'a> {
             Rule::filter | Rule::anchor | Rule::antispoof => Section::Filtering,
             Rule::ether_rule | Rule::ether_anchor => Section::Ethernet,
             Rule::scrub_rule => Section::Normalization,
+            // macOS takes anchors for dummynet anywhere: programs put them at the end of the file.
+            Rule::macos_anchor if parts.iter().any(|p| p.as_rule() == Rule::kw_scrub_anchor) => {
+                Section::Normalization
+            }
             Rule::altq | Rule::altq_queue => Section::Queueing,
             Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => Section::Translation,
             Rule::setting => {
@@ -541,7 +549,11 @@ impl<'a> Reader<'a> {
                 }
                 Ok(())
             }
-            Rule::scrub_rule | Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => {
+            Rule::scrub_rule
+            | Rule::nat_rule
+            | Rule::binat_rule
+            | Rule::translation_anchor
+            | Rule::macos_anchor => {
                 let context = self.context();
                 let spec = match entry {
                     Rule::scrub_rule => freebsd::scrub(context, statement, parts),
@@ -594,7 +606,9 @@ impl<'a> Reader<'a> {
             let spec = altq::read_queue(statement, parts)?;
             self.shared.altq.queue(&spec, &mut lines)
         };
-        self.listing.extend(lines);
+        if self.world.parts.has(Part::Queues) {
+            self.listing.extend(lines);
+        }
         let whole = statement.locate(0, statement.text.trim_end().len());
         let mut troubles = troubles.into_iter().peekable();
         while let Some(trouble) = troubles.next() {
@@ -625,8 +639,10 @@ impl<'a> Reader<'a> {
             fingerprints,
         };
         let faults = expand(self.world, spec, target);
-        let tables = self.shared.automatic.made[made..].iter().map(crate::print::table);
-        self.listing.extend(tables);
+        if self.world.parts.has(Part::of(spec.rule.kind)) {
+            let tables = self.shared.automatic.made[made..].iter().map(crate::print::table);
+            self.listing.extend(tables);
+        }
         for diagnostic in faults.into_diagnostics(spec) {
             self.report(diagnostic);
         }

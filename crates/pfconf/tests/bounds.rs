@@ -41,6 +41,7 @@ fn read(text: &str, file: &str) -> Compiled {
         dialect: Dialect::OpenBsd,
         listing: Listing::Rules,
         optimize: Optimization::default(),
+        parts: pfconf::Parts::ALL,
     };
     compile(&Input { name: "stdin", text }, &options)
 }

@@ -1,16 +1,16 @@
 //! `--compile`: the daemon's own way to its ruleset at start, in an unprivileged child.
 //!
 //! Text comes in on standard input; the frames of a load with ticket 0 go out on standard
-//! output, one JSON object per line, without begin and commit.
+//! output, one JSON object per line, from begin on, without commit.
 
 use pfapi::facts::Facts;
-use pfconf::{Input, Listing, Optimization};
+use pfconf::{Input, Listing, Optimization, Parts};
 
 use crate::console::{Console, os_text};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::flags::classic::ErrorForm;
-use crate::load::{self, Setting, Style};
+use crate::load::{self, Setting, Style, Target};
 use crate::sources::SystemSources;
 
 /// Compiles standard input; messages name the ruleset `name`.
@@ -36,6 +36,7 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
         dialect,
         listing: Listing::Short,
         optimize: Optimization { for_load: true, ..Optimization::default() },
+        parts: Parts::ALL,
     };
     let input = Input { name, text: &text };
     let compiled = load::compile(&input, &setting);
@@ -43,7 +44,8 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
     load::show(&compiled, &input, style, console);
     let Some(ruleset) = compiled.ruleset else { return Ok(Exit::Failure) };
     load::refuse_unsupported(&ruleset)?;
-    for frame in load::frames(ruleset, 0) {
+    let begin = Target::default().begin(dialect);
+    for frame in std::iter::once(begin).chain(load::frames(ruleset, None, 0)) {
         serde_json::to_writer(&mut *console.out, &frame).map_err(std::io::Error::from)?;
         writeln!(console.out)?;
     }

@@ -7,7 +7,8 @@ use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
 use pfapi::ruleset::TableDef;
 use pfconf::{
-    CompileOptions, Compiled, Diagnostic, Dialect, Input, Listing, Optimization, Sources,
+    CompileOptions, Compiled, Diagnostic, Dialect, Given, Input, Listing, Optimization, Parts,
+    Sources,
 };
 
 use crate::client::Client;
@@ -40,6 +41,8 @@ pub struct Setting<'a> {
     pub listing: Listing,
     /// `-o`, and what `-o profile` goes by.
     pub optimize: Optimization<'a>,
+    /// What of the file counts.
+    pub parts: Parts,
 }
 
 /// Compiles `input`. Without errors the ruleset comes back.
@@ -53,6 +56,7 @@ pub fn compile(input: &Input<'_>, setting: &Setting<'_>) -> Compiled {
         dialect: setting.dialect,
         listing: setting.listing,
         optimize: setting.optimize,
+        parts: setting.parts,
     };
     pfconf::compile(input, &options)
 }
@@ -113,13 +117,33 @@ pub fn defines(words: &[String], console: &mut Console<'_>) -> Vec<(String, Stri
     defines
 }
 
+/// Where a load goes, and what it brings.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// Path of the anchor; empty for the main ruleset.
+    pub anchor: String,
+    /// Everything else stays.
+    pub parts: Parts,
+    /// `-m`: the settings that count.
+    pub given: Option<Given>,
+}
+
+impl Target {
+    /// The frame that begins the load.
+    #[must_use]
+    pub fn begin(&self, dialect: Dialect) -> Request {
+        Request::Begin { anchor: self.anchor.clone(), dialect, parts: self.parts }
+    }
+}
+
 /// The frames of a load between its begin and its commit.
 ///
 /// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
 /// bounds on names that `check` enforces that keeps it below the longest frame.
-pub fn frames(ruleset: CheckedRuleset, ticket: u32) -> Vec<Request> {
+pub fn frames(ruleset: CheckedRuleset, given: Option<Given>, ticket: u32) -> Vec<Request> {
     let (options, tables, rulesets) = ruleset.into_parts();
-    let mut frames = vec![Request::AddOptions { ticket, options: Box::new(options) }];
+    let given = given.map(Box::new);
+    let mut frames = vec![Request::AddOptions { ticket, options: Box::new(options), given }];
     frames.extend(
         table_parts(tables).into_iter().map(|tables| Request::AddTables { ticket, tables }),
     );
@@ -178,17 +202,18 @@ pub fn refuse_unsupported(ruleset: &CheckedRuleset) -> Result<(), Error> {
     Err(Error::Plain(format!("rules not loaded: {}", lines.join("; "))))
 }
 
-/// Loads a ruleset into an anchor, or as the main one: nothing is in force before the last step, and a failure leaves the old rules.
+/// Loads a ruleset into an anchor, or as the main one: nothing is in force before the last step,
+/// and a failure leaves the old rules.
 ///
 /// # Errors
 /// What the engine cannot evaluate, a broken connection, or the daemon's refusal.
-pub fn transact(client: &mut Client, ruleset: CheckedRuleset, anchor: &str) -> Result<(), Error> {
+pub fn transact(client: &mut Client, ruleset: CheckedRuleset, target: Target) -> Result<(), Error> {
     refuse_unsupported(&ruleset)?;
-    let ticket = match client.call(&Request::Begin { anchor: anchor.to_owned() })? {
+    let ticket = match client.call(&target.begin(ruleset.dialect()))? {
         Response::Ticket { ticket } => ticket,
         other => return Err(Error::from_answer(other, "begin")),
     };
-    for frame in frames(ruleset, ticket) {
+    for frame in frames(ruleset, target.given, ticket) {
         match client.call(&frame)? {
             Response::Done => {}
             other => {
@@ -266,7 +291,7 @@ mod tests {
             table("small", Some(3)),
         ];
         let rules = vec![Rule::new(Action::Pass); 1025];
-        let frames = frames(ruleset(tables.clone(), rules), 9);
+        let frames = frames(ruleset(tables.clone(), rules), None, 9);
         let mut seen: Vec<TableDef> = Vec::new();
         let mut rule_counts = Vec::new();
         for frame in &frames {
@@ -296,7 +321,7 @@ mod tests {
 
     #[test]
     fn empty_ruleset_is_its_options() {
-        assert_eq!(frames(ruleset(vec![], vec![]), 0).len(), 1);
+        assert_eq!(frames(ruleset(vec![], vec![]), None, 0).len(), 1);
     }
 
     #[test]
@@ -308,7 +333,7 @@ mod tests {
         let high = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
         rule.from.addr = AddrMatch::Range(low, high);
         rule.to.addr = AddrMatch::Table("\\".repeat(31));
-        for frame in frames(ruleset(vec![], vec![rule; ITEMS_PER_FRAME]), u32::MAX) {
+        for frame in frames(ruleset(vec![], vec![rule; ITEMS_PER_FRAME]), None, u32::MAX) {
             assert!(serde_json::to_vec(&frame).unwrap().len() < FRAME_MAX);
         }
     }

@@ -236,7 +236,10 @@ fn read_draft(stdout: impl Read) -> Result<DraftBuilder, String> {
         }
         draft.grow(len).map_err(|failure| failure.message)?;
         match serde_json::from_slice(&line).map_err(|error| error.to_string())? {
-            Request::AddOptions { ticket: 0, options } => draft.set_options(*options),
+            Request::Begin { anchor, dialect, .. } if anchor.is_empty() => {
+                draft.set_dialect(dialect);
+            }
+            Request::AddOptions { ticket: 0, options, given: None } => draft.set_options(*options),
             Request::AddTables { ticket: 0, tables } => draft.add_tables(tables),
             Request::AddRules { ticket: 0, anchor, rules } => {
                 draft.add_rules(&anchor, rules).map_err(|failure| failure.message)?;

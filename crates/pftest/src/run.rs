@@ -273,6 +273,7 @@ impl<'a> Play<'a> {
             dialect: pfconf::detect(text).0,
             listing: pfconf::Listing::Short,
             optimize: pfconf::Optimization::default(),
+            parts: pfconf::Parts::ALL,
         };
         let compiled = pfconf::compile(&Input { name, text }, &options);
         let Some(ruleset) = compiled.ruleset else {

@@ -18,6 +18,9 @@ use serde::Serialize;
 use crate::histogram::Histogram;
 use crate::sys;
 
+/// A request that takes as long has waited for a retransmission: the first SYN is repeated after
+/// one second (RFC 6298, section 2).
+pub const STALL: Duration = Duration::from_secs(1);
 /// Longest reply head in octets.
 const HEAD_MAX: usize = 4096;
 
@@ -121,6 +124,8 @@ pub struct Report {
     pub failures: Failures,
     /// Microseconds from `connect` to the end of the reply, of complete ones.
     pub latency: Histogram,
+    /// Of the complete ones and the others: those that took [`STALL`] or longer.
+    pub stalled: u64,
     /// Connections that were due by the rate but had no free slot.
     pub not_started: u64,
 }
@@ -132,6 +137,7 @@ impl Report {
         self.ok += other.ok;
         self.failures.add(&other.failures);
         self.latency.merge(&other.latency);
+        self.stalled += other.stalled;
         self.not_started += other.not_started;
     }
 
@@ -144,9 +150,11 @@ impl Report {
             "ok_per_second": self.ok as f64 / self.seconds.max(1e-9),
             "failed": self.failures.total(),
             "failures": self.failures,
+            "stalled": self.stalled,
             "not_started": self.not_started,
             "p50_us": self.latency.per_mille(500),
             "p99_us": self.latency.per_mille(990),
+            "p999_us": self.latency.per_mille(999),
             "max_us": self.latency.max(),
         })
     }
@@ -349,6 +357,7 @@ impl<'a> Client<'a> {
             && let Some(outcome) = connection.go_on(&request, &mut buffer)
         {
             let latency = connection.started.elapsed();
+            self.report.stalled += u64::from(latency >= STALL);
             match outcome {
                 Ok(()) => {
                     self.report.ok += 1;
@@ -379,6 +388,7 @@ impl<'a> Client<'a> {
             self.deadlines.pop_front();
             if self.slot_of(token).is_some_and(|slot| slot.connection.is_some()) {
                 self.report.failures.count(Failure::Timeout);
+                self.report.stalled += u64::from(self.options.timeout >= STALL);
                 self.close(token);
             }
         }

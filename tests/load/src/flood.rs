@@ -19,6 +19,8 @@ pub struct Options {
     pub kind: Kind,
     /// Interface of the calling thread's namespace.
     pub interface: String,
+    /// Ethernet address of the next hop, where the interface is no TUN device.
+    pub next_hop: Option<[u8; 6]>,
     /// Victim.
     pub destination: IpAddr,
     /// Port of the victim.
@@ -72,6 +74,9 @@ pub fn run(options: &Options, stop: &AtomicBool, offered: &AtomicU64) -> io::Res
     )
     .map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
     let mut socket = PacketSocket::open(&options.interface, options.destination.is_ipv4())?;
+    if let Some(address) = options.next_hop {
+        socket.set_next_hop(address);
+    }
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1)); // Else sleeps last 50 µs more.
 
     let length = template.octets().len();

@@ -21,3 +21,4 @@ pub mod netns;
 pub mod packet;
 pub mod serve;
 pub mod sys;
+pub mod tcp;

@@ -124,6 +124,7 @@ impl Filter {
             dialect: Dialect::OpenBsd,
             listing: Listing::Short,
             optimize: Optimization { level: Some(level), ..Optimization::default() },
+            parts: pfconf::Parts::ALL,
         };
         let compiled = pfconf::compile(&Input { name: "random", text }, &options);
         // A rule whose addresses do not go together is a mistake.

@@ -13,7 +13,7 @@ pub(super) fn check_consistent(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     match rule.kind {
         RuleKind::Filter | RuleKind::Scrub => filter(rule, report),
         RuleKind::Rdr => redirect(rule, report),
-        RuleKind::Nat | RuleKind::Binat => {}
+        RuleKind::Nat | RuleKind::Binat | RuleKind::Dummynet => {}
     }
 }
 

@@ -23,7 +23,7 @@ pub fn check_rule(rule: &Rule, dialect: Dialect, report: &mut impl FnMut(Mistake
             check_state(rule, report);
             check_action(rule, report);
         }
-        Dialect::FreeBsd => freebsd::check_consistent(rule, report),
+        Dialect::FreeBsd | Dialect::MacOs => freebsd::check_consistent(rule, report),
     }
     check_bounds(rule, report);
     check_names(rule, report);

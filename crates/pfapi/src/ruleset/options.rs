@@ -226,6 +226,16 @@ impl Watermarks {
         let end = u32::try_from(end).unwrap_or(u32::MAX);
         (start < self.start).then_some(Self { start, end })
     }
+
+    /// The same share of another `limit states`.
+    #[must_use]
+    pub fn scaled(self, from: u32, to: u32) -> Self {
+        let share = |mark: u32| {
+            let scaled = u64::from(mark) * u64::from(to) / u64::from(from.max(1));
+            u32::try_from(scaled).unwrap_or(u32::MAX)
+        };
+        Self { start: share(self.start), end: share(self.end) }
+    }
 }
 
 impl Default for Watermarks {

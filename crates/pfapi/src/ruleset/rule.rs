@@ -139,6 +139,8 @@ pub enum RuleKind {
     Rdr,
     /// `binat`
     Binat,
+    /// `dummynet`: macOS shapes packets with rules of their own. Only anchors for them are read.
+    Dummynet,
     /// `pass`, `block`, `match`
     #[default]
     Filter,
@@ -197,6 +199,7 @@ impl RuleKind {
             Self::Nat => "nat",
             Self::Rdr => "rdr",
             Self::Binat => "binat",
+            Self::Dummynet => "dummynet",
             Self::Filter => "",
         }
     }

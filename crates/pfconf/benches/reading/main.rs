@@ -73,6 +73,7 @@ impl Case {
             dialect: self.dialect,
             listing,
             optimize: Optimization::default(),
+            parts: pfconf::Parts::ALL,
         };
         let compiled = compile(&Input { name: "bench", text: &self.text }, &options);
         let first = compiled.diagnostics.first().map(pfconf::Diagnostic::classic);

@@ -143,7 +143,8 @@ pub(super) fn wrong<T>(spec: &RuleSpec, text: &str, label: &str) -> Fallible<T> 
     ))
 }
 
-/// Reads a `nat-anchor`, `rdr-anchor` or `binat-anchor` line.
+/// Reads a `nat-anchor`, `rdr-anchor` or `binat-anchor` line, or one of the two that macOS has
+/// besides.
 ///
 /// # Errors
 /// The message about a part that the kind of anchor cannot have.
@@ -159,6 +160,8 @@ pub(crate) fn anchor(
             Rule::kw_nat_anchor => spec.rule.kind = RuleKind::Nat,
             Rule::kw_rdr_anchor => spec.rule.kind = RuleKind::Rdr,
             Rule::kw_binat_anchor => spec.rule.kind = RuleKind::Binat,
+            Rule::kw_scrub_anchor => spec.rule.kind = RuleKind::Scrub,
+            Rule::kw_dummynet_anchor => spec.rule.kind = RuleKind::Dummynet,
             Rule::anchor_words => {
                 let words = part.clone().into_inner().map(|word| string(&word));
                 path = words.collect::<Vec<_>>().join(" ");

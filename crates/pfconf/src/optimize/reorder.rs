@@ -40,7 +40,9 @@ const fn steps(dialect: Dialect) -> &'static [Step] {
     use Step::{Af, Direction, From, FromPort, Interface, Proto, Rdomain, To, ToPort};
     match dialect {
         Dialect::OpenBsd => &[Interface, Direction, Rdomain, Af, Proto, From, To, FromPort, ToPort],
-        Dialect::FreeBsd => &[Interface, Direction, Af, Proto, From, FromPort, To, ToPort],
+        Dialect::FreeBsd | Dialect::MacOs => {
+            &[Interface, Direction, Af, Proto, From, FromPort, To, ToPort]
+        }
     }
 }
 

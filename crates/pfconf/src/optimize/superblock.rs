@@ -24,7 +24,7 @@ impl Host<'_> {
         let Some(name) = name else { return false };
         match self.dialect {
             Dialect::OpenBsd => !name.ends_with(|last: char| last.is_ascii_digit()),
-            Dialect::FreeBsd => {
+            Dialect::FreeBsd | Dialect::MacOs => {
                 self.facts.interface(name).is_none() && self.facts.members(name).next().is_some()
             }
         }
@@ -33,7 +33,7 @@ impl Host<'_> {
     /// Whether a rule has a superblock of its own. FreeBSD compares pools by their place in
     /// memory, so that no two are the same.
     fn is_alone(self, fields: &Fields) -> bool {
-        fields.alone.is_set() || (self.dialect == Dialect::FreeBsd && fields.has_pool())
+        fields.alone.is_set() || (self.dialect.is_freebsd() && fields.has_pool())
     }
 
     /// Whether a rule may be in the superblock that begins with `first`.

@@ -108,9 +108,12 @@ pub fn golden_files(kind: &str) -> Vec<(Dialect, PathBuf)> {
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let texts = entries.filter(|path| path.extension().is_some_and(|ext| ext == "conf"));
         files.extend(texts.map(|path| {
-            let says_so =
-                path.file_name().is_some_and(|n| n.to_string_lossy().contains("-freebsd-"));
-            (if says_so { Dialect::FreeBsd } else { dialect }, path)
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            // A word in the name of a file counts more than its folder.
+            let named = [Dialect::FreeBsd, Dialect::MacOs]
+                .into_iter()
+                .find(|dialect| name.contains(&format!("-{}-", dialect.word())));
+            (named.unwrap_or(dialect), path)
         }));
     }
     files.sort_by(|left, right| left.1.cmp(&right.1));
@@ -138,6 +141,7 @@ pub fn compile_with(text: &str, dialect: Dialect, optimize: Option<Level>) -> Co
         dialect,
         listing: Listing::Rules,
         optimize: Optimization { level: optimize, ..Optimization::default() },
+        parts: pfconf::Parts::ALL,
     };
     compile(&Input { name: "stdin", text }, &options)
 }

@@ -5,11 +5,12 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use pfapi::check::CheckedRuleset;
 use pfapi::control::{Request, Response};
 use pfapi::facts::Facts;
 use pfconf::{
-    Compiled, Counted, Dialect, FingerprintMistake, Input, Listing, Optimization, Severity,
-    Sources, name_ports,
+    Compiled, Counted, Dialect, FingerprintMistake, Input, Listing, Optimization, Part, Parts,
+    Severity, Sources, name_ports,
 };
 
 use crate::console::{os_text, printable};
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::facts::{self, DEFAULT_CONFIG};
 use crate::flags::classic::{Classic, Names, OutputForm};
-use crate::load::{self, Setting, Style};
+use crate::load::{self, Setting, Style, Target};
 use crate::machine;
 use crate::report::Outcome;
 use crate::session::Session;
@@ -61,6 +62,7 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
                 running: Some(&|| running(&mut session.borrow_mut())),
                 for_load: !flags.no_action,
             },
+            parts: flags.parts,
         };
         load::compile(&input, &setting)
     };
@@ -104,9 +106,29 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     }
     let Some(ruleset) = compiled.ruleset else { return Ok(not_loaded(session)) };
     if !flags.no_action {
-        load::transact(session.client()?, ruleset, flags.anchor_path())?;
+        let target = Target {
+            anchor: flags.anchor_path().to_owned(),
+            parts: if flags.merge { parts_to_merge(&ruleset, flags.parts) } else { flags.parts },
+            given: flags.merge.then_some(compiled.given),
+        };
+        load::transact(session.client()?, ruleset, target)?;
     }
     Ok(Exit::Success)
+}
+
+/// `-m`: a file of settings alone leaves rules and queues as they are. FreeBSD's pfctl would take
+/// them away, although its manual says otherwise.
+fn parts_to_merge(ruleset: &CheckedRuleset, parts: Parts) -> Parts {
+    let settings_only = ruleset.rules().len() == 0
+        && ruleset.tables().len() == 0
+        && ruleset.queues().is_empty()
+        && ruleset.altq().is_empty()
+        && ruleset.anchors().is_empty();
+    if settings_only && parts.has(Part::Options) {
+        Parts::from_iter([Part::Options])
+    } else {
+        parts
+    }
 }
 
 /// The rules in force with their counters. Without them the optimizer does what it can, as with
@@ -118,7 +140,7 @@ fn running(session: &mut Session<'_, '_>) -> Vec<Counted> {
     let mut rules = Vec::new();
     let asked =
         session.list(&Request::Rules { anchor: String::new() }, "rules", |_, _, response| {
-            let Response::Rules { rules: part } = response else {
+            let Response::Rules { rules: part, .. } = response else {
                 return Err(Error::Unexpected("rules"));
             };
             rules.extend(part.into_iter().map(|report| Counted {
@@ -143,10 +165,10 @@ fn dialect(session: &mut Session<'_, '_>, file: &str, text: &str) -> Dialect {
     }
     let (found, word) = pfconf::detect(text);
     // OpenBSD's is the usual one; nothing may be added to what its pfctl says.
-    if let (Dialect::FreeBsd, Some(word), true) = (found, word, session.flags.verbosity > 0) {
-        let file = printable(file);
+    if let (true, Some(word), true) = (found.is_freebsd(), word, session.flags.verbosity > 0) {
+        let (file, system) = (printable(file), found.system());
         session.console.warn(format_args!(
-            "{file}: read as rules of FreeBSD because of '{word}'; --dialect openbsd reads it otherwise"
+            "{file}: read as rules of {system} because of '{word}'; --dialect openbsd reads it otherwise"
         ));
     }
     found

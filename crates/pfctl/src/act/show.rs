@@ -8,6 +8,7 @@ use pfapi::anchor::{Called, is_below, is_child, resolve};
 use pfapi::control::{Request, Response, RuleReport, TableReport};
 use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
+use pfapi::load::Part;
 
 use crate::console::printable;
 use crate::error::Error;
@@ -46,7 +47,8 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
     let mut titles = Titles { active: what == Show::All, printed: false };
     let titles = &mut titles;
     match what {
-        Show::Rules => show_rules(session, titles),
+        Show::Rules => show_rules(session, titles, Part::Filter),
+        Show::Nat => show_rules(session, titles, Part::Translation),
         Show::Anchors => show_anchors(session),
         Show::States => show_states(session, titles),
         Show::Sources => show_sources(session, titles),
@@ -56,7 +58,8 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
         Show::Memory => show_limits(session, titles),
         Show::Tables => show_tables(session, titles),
         Show::All => {
-            show_rules(session, titles)?;
+            show_rules(session, titles, Part::Translation)?;
+            show_rules(session, titles, Part::Filter)?;
             show_states(session, titles)?;
             show_sources(session, titles)?;
             show_info(session, titles)?;
@@ -71,8 +74,16 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
     }
 }
 
-fn show_rules(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
-    titles.print(session.console.out, "FILTER RULES")?;
+/// Rules that filter, FreeBSD's that clean packets among them, or FreeBSD's that translate.
+fn show_rules(session: &mut Session<'_, '_>, titles: &mut Titles, part: Part) -> Result<(), Error> {
+    let path = session.flags.anchor_path().trim_end_matches('*').trim_end_matches('/').to_owned();
+    let listed = rules_of(session, &path)?;
+    match part {
+        Part::Translation if !titles.active => {}
+        Part::Translation if listed.of(part).next().is_none() => return Ok(()),
+        Part::Translation => titles.print(session.console.out, "TRANSLATION RULES")?,
+        _ => titles.print(session.console.out, "FILTER RULES")?,
+    }
     let verbosity = session.flags.verbosity;
     let wanted = session.flags.rule;
     let sizes = if verbosity > 1 {
@@ -80,13 +91,15 @@ fn show_rules(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), 
     } else {
         rules::Sizes::new(Vec::new(), Facts::default())
     };
-    let ports = session.flags.port_names.then(|| SystemSources::new(false, Dialect::OpenBsd));
-    let style = rules::Style { verbosity, sizes: &sizes, ports: ports.as_ref() };
+    let dialect = listed.dialect;
+    // `-P` asks OpenBSD's pfctl for names, and FreeBSD's for numbers.
+    let named = session.flags.port_names != dialect.is_freebsd();
+    let ports = named.then(|| SystemSources::new(false, dialect));
+    let style = rules::Style { verbosity, sizes: &sizes, ports: ports.as_ref(), dialect };
     let recursive = session.flags.anchor.as_deref().is_some_and(|anchor| anchor.ends_with('*'));
-    let path = session.flags.anchor_path().trim_end_matches('*').trim_end_matches('/').to_owned();
     let paths = if recursive { anchor_paths(session)? } else { Vec::new() };
-    let tree = Tree { paths: &paths, recursive, wanted, style: &style };
-    show_ruleset(session, &path, 0, &tree)
+    let tree = Tree { paths: &paths, recursive, wanted, part, style: &style };
+    show_ruleset(session, listed, (&path, 0), &tree)
 }
 
 /// How rulesets are shown.
@@ -97,6 +110,8 @@ struct Tree<'a> {
     recursive: bool,
     /// `-R`
     wanted: Option<u32>,
+    /// Rules of which kinds.
+    part: Part,
     style: &'a rules::Style<'a>,
 }
 
@@ -104,12 +119,13 @@ struct Tree<'a> {
 /// sbin/pfctl/pfctl.c `pfctl_show_rules`.
 fn show_ruleset(
     session: &mut Session<'_, '_>,
-    path: &str,
-    depth: usize,
+    listed: Listed,
+    (path, depth): (&str, usize),
     tree: &Tree<'_>,
 ) -> Result<(), Error> {
     let indent = if tree.style.verbosity > 0 { String::new() } else { "  ".repeat(depth) };
-    for report in rules_of(session, path)? {
+    let dialect = listed.dialect;
+    for report in listed.into_numbered(tree.part) {
         if tree.wanted.is_some_and(|id| report.number != id) {
             continue;
         }
@@ -122,14 +138,16 @@ fn show_ruleset(
             _ => Vec::new(),
         };
         let inline = matches!(called, Some(Called::One(_))) && !below.is_empty();
-        rules::print(session.console.out, &report, tree.style, &indent, inline)?;
+        let style = rules::Style { dialect, ..*tree.style };
+        rules::print(session.console.out, &report, &style, &indent, inline)?;
         for inner in below {
             if !inline {
                 let name = inner.rsplit('/').next().unwrap_or_default();
                 writeln!(session.console.out, "{indent}anchor \"{}\" all {{", printable(name))?;
             }
             if depth < DEPTH_MAX {
-                show_ruleset(session, &inner, depth + 1, tree)?;
+                let listed = rules_of(session, &inner)?;
+                show_ruleset(session, listed, (&inner, depth + 1), tree)?;
             }
             writeln!(session.console.out, "{indent}}}")?;
         }
@@ -145,12 +163,45 @@ fn is_unnamed(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|name| name.starts_with('_'))
 }
 
-fn rules_of(session: &mut Session<'_, '_>, path: &str) -> Result<Vec<RuleReport>, Error> {
-    let mut all = Vec::new();
+/// The rules of one path.
+struct Listed {
+    dialect: Dialect,
+    rules: Vec<RuleReport>,
+}
+
+impl Listed {
+    fn of(&self, part: Part) -> impl Iterator<Item = &RuleReport> {
+        self.rules.iter().filter(move |report| Part::of(report.rule.kind) == part)
+    }
+
+    /// The rules of one part. On FreeBSD the rules of each kind have numbers of their own.
+    fn into_numbered(self, part: Part) -> impl Iterator<Item = RuleReport> {
+        let mut last = None;
+        let mut next = 0;
+        self.rules.into_iter().filter(move |report| Part::of(report.rule.kind) == part).map(
+            move |mut report| {
+                if last.replace(report.rule.kind) != Some(report.rule.kind) {
+                    next = 0;
+                }
+                if self.dialect.is_freebsd() {
+                    report.number = next;
+                    next += 1;
+                }
+                report
+            },
+        )
+    }
+}
+
+fn rules_of(session: &mut Session<'_, '_>, path: &str) -> Result<Listed, Error> {
+    let mut all = Listed { dialect: Dialect::default(), rules: Vec::new() };
     let request = Request::Rules { anchor: path.to_owned() };
     session.list(&request, "rules", |_, _, response| {
-        let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };
-        all.extend(rules);
+        let Response::Rules { dialect, rules } = response else {
+            return Err(Error::Unexpected("rules"));
+        };
+        all.dialect = dialect;
+        all.rules.extend(rules);
         Ok(())
     })?;
     Ok(all)
@@ -180,7 +231,9 @@ fn show_labels(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(),
     let mut titled = false;
     let request = Request::Rules { anchor: session.flags.anchor_path().to_owned() };
     session.list(&request, "rules", |console, _, response| {
-        let Response::Rules { rules } = response else { return Err(Error::Unexpected("rules")) };
+        let Response::Rules { rules, .. } = response else {
+            return Err(Error::Unexpected("rules"));
+        };
         for report in rules.iter().filter(|report| report.rule.label.is_some()) {
             if !titled {
                 titles.print(console.out, "LABEL COUNTERS")?;

@@ -9,9 +9,9 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use pfapi::control::DEFAULT_SOCKET;
 use pfapi::dialect::Dialect;
-use pfconf::{Code, Level};
+use pfconf::{Code, Level, Part, Parts};
 
-use super::defs::{FLAGS, Support, WORDS, classic_command};
+use super::defs::{Letters, Support, WORDS, classic_command, flags_of};
 use super::words::{Clear, Show, TableCommand, WordError, optimization};
 
 /// What one call asks for. The order of the actions is fixed: see `crate::session`.
@@ -56,6 +56,10 @@ pub struct Classic {
     pub interface: Option<String>,
     /// `-o`
     pub optimize: Option<Level>,
+    /// `-A`, `-O`, `-T load`, and FreeBSD's `-N` and `-R`: what of the file is loaded.
+    pub parts: Parts,
+    /// `-m`: settings that the file does not name stay as they are.
+    pub merge: bool,
     /// `-R`
     pub rule: Option<u32>,
     /// `-p`
@@ -158,7 +162,8 @@ impl From<WordError> for FlagError {
 /// Everything that pfctl(8) refuses, and its flags that this version does not do.
 pub fn parse(args: &[OsString]) -> Result<Call, FlagError> {
     let name = OsString::from("pfctl");
-    let matches = classic_command()
+    let letters = Letters::of(args);
+    let matches = classic_command(letters)
         .try_get_matches_from(std::iter::once(&name).chain(args))
         .map_err(|error| explain(&error))?;
     let count = |id: &str| matches.get_count(id);
@@ -175,13 +180,13 @@ pub fn parse(args: &[OsString]) -> Result<Call, FlagError> {
         let code = code.parse::<Code>().map_err(|error| FlagError::Plain(error.to_string()))?;
         return Ok(Call::Explain(code));
     }
-    refuse_missing(&matches)?;
+    refuse_missing(&matches, letters)?;
     if let Some(name) = text(&matches, "compile") {
         let facts = text(&matches, "facts")
             .ok_or_else(|| FlagError::Explained("--compile needs --facts".to_owned()))?;
         return Ok(Call::Compile { name, facts });
     }
-    classic(&matches).map(|classic| Call::Classic(Box::new(classic)))
+    classic(&matches, letters).map(|classic| Call::Classic(Box::new(classic)))
 }
 
 fn text(matches: &ArgMatches, id: &str) -> Option<String> {
@@ -200,8 +205,8 @@ impl Classic {
     }
 }
 
-fn refuse_missing(matches: &ArgMatches) -> Result<(), FlagError> {
-    for flag in FLAGS {
+fn refuse_missing(matches: &ArgMatches, letters: Letters) -> Result<(), FlagError> {
+    for flag in flags_of(letters) {
         let Support::Refused(missing) = flag.support else { continue };
         let given = match flag.value {
             Some(_) => matches.contains_id(&flag.id()),
@@ -214,7 +219,7 @@ fn refuse_missing(matches: &ArgMatches) -> Result<(), FlagError> {
     Ok(())
 }
 
-fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
+fn classic(matches: &ArgMatches, letters: Letters) -> Result<Classic, FlagError> {
     let given = |id: &str| matches.get_count(id) > 0;
     let kill = texts(matches, "k");
     if kill.len() > 2 {
@@ -224,6 +229,20 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
     if kill_sources.len() > 2 {
         return Err(FlagError::Explained("can only specify -K twice".to_owned()));
     }
+    let command = text(matches, "T").map(|word| TableCommand::parse(&word)).transpose()?;
+    let loads_tables = command == Some(None);
+    let name = text(matches, "t").filter(|_| !loads_tables);
+    let table = table(name, command.flatten())?;
+    let freebsd = letters == Letters::FreeBsd;
+    let selected = [
+        (Part::Queues, given("A")),
+        (Part::Options, given("O")),
+        (Part::Tables, loads_tables),
+        (Part::Translation, freebsd && given("N")),
+        (Part::Filter, freebsd && given("R")),
+    ];
+    let parts =
+        selected.into_iter().filter(|&(_, given)| given).map(|(part, _)| part).collect::<Parts>();
     let classic = Classic {
         disable: given("d"),
         enable: given("e"),
@@ -232,19 +251,27 @@ fn classic(matches: &ArgMatches) -> Result<Classic, FlagError> {
         quiet: given("q"),
         clear_rule_counters: given("z"),
         verbosity: matches.get_count("v"),
-        names: names(given("N"), given("r"))?,
+        names: match letters {
+            Letters::OpenBsd => names(given("N"), given("r"))?,
+            Letters::FreeBsd => names(given("S"), given("r"))?,
+        },
         show: text(matches, "s").map(|word| Show::parse(&word)).transpose()?,
         clear: text(matches, "F").map(|word| Clear::parse(&word)).transpose()?,
         kill,
         kill_sources,
-        table: table(text(matches, "t"), text(matches, "T"))?,
+        table,
         words: texts(matches, WORDS),
         file: text(matches, "f"),
         anchor: text(matches, "a"),
         defines: texts(matches, "D"),
         interface: text(matches, "i"),
         optimize: text(matches, "o").map(|level| optimization(&level)).transpose()?,
-        rule: text(matches, "R").map(|id| rule_number(&id)).transpose()?,
+        rule: match letters {
+            Letters::OpenBsd => text(matches, "R").map(|id| rule_number(&id)).transpose()?,
+            Letters::FreeBsd => None,
+        },
+        parts: if parts == Parts::from_iter([]) { Parts::ALL } else { parts },
+        merge: given("m"),
         socket: text(matches, "p").map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from),
         config: text(matches, "config").map(PathBuf::from),
         errors: text(matches, "errors").map(|form| error_form(&form)).transpose()?,
@@ -306,12 +333,11 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
 }
 
 fn dialect(name: &str) -> Result<Option<Dialect>, FlagError> {
-    match name {
-        "auto" => Ok(None),
-        "openbsd" => Ok(Some(Dialect::OpenBsd)),
-        "freebsd" => Ok(Some(Dialect::FreeBsd)),
+    match (name, Dialect::from_word(name)) {
+        ("auto", _) => Ok(None),
+        (_, Some(dialect)) => Ok(Some(dialect)),
         _ => {
-            let text = format!("Unknown dialect '{name}': it is auto, openbsd or freebsd");
+            let text = format!("Unknown dialect '{name}': it is auto, openbsd, freebsd or macos");
             Err(FlagError::Explained(text))
         }
     }
@@ -341,9 +367,8 @@ fn names(never: bool, reverse: bool) -> Result<Names, FlagError> {
 
 fn table(
     name: Option<String>,
-    command: Option<String>,
+    command: Option<TableCommand>,
 ) -> Result<Option<(String, TableCommand)>, FlagError> {
-    let command = command.map(|word| TableCommand::parse(&word)).transpose()?;
     match (name, command) {
         (None, None) => Ok(None),
         (Some(name), Some(command)) => Ok(Some((name, command))),
@@ -352,7 +377,10 @@ fn table(
 }
 
 fn rule_number(id: &str) -> Result<u32, FlagError> {
-    id.parse().map_err(|_| FlagError::Explained(format!("Invalid rule number '{id}'")))
+    id.parse().map_err(|_| {
+        let hint = if id.starts_with('-') { " (for FreeBSD's -R: --dialect freebsd)" } else { "" };
+        FlagError::Explained(format!("Invalid rule number '{id}'{hint}"))
+    })
 }
 
 fn error_form(word: &str) -> Result<ErrorForm, FlagError> {
@@ -418,9 +446,27 @@ mod tests {
         let flags = classic("-t bad -T add 192.0.2.1 !198.51.100.0/24 -");
         assert_eq!(flags.table, Some(("bad".to_owned(), TableCommand::Add)));
         assert_eq!(flags.words, ["192.0.2.1", "!198.51.100.0/24", "-"]);
+        let loads = classic("-t ignored -T load -f x");
+        assert_eq!((loads.table, loads.parts), (None, Parts::from_iter([Part::Tables])));
         for line in ["-t bad", "-T show", "-t bad -T show 192.0.2.1", "-h"] {
             assert_eq!(call(line), Err(FlagError::Usage), "{line}");
         }
+    }
+
+    #[test]
+    fn letters_of_freebsd_come_with_its_dialect() {
+        let flags = classic("-NR 3 -f x");
+        assert_eq!((flags.names, flags.rule, flags.parts), (Names::Never, Some(3), Parts::ALL));
+        for line in ["--dialect freebsd -NRSf x", "-NRf x -S --dialect=macos"] {
+            let flags = classic(line);
+            assert_eq!((flags.names, flags.rule), (Names::Never, None), "{line}");
+            assert_eq!(flags.parts, Parts::from_iter([Part::Translation, Part::Filter]), "{line}");
+        }
+        let flags = classic("-mAOf x");
+        assert!(flags.merge);
+        assert_eq!(flags.parts, Parts::from_iter([Part::Queues, Part::Options]));
+        let text = "Invalid rule number '-f' (for FreeBSD's -R: --dialect freebsd)";
+        assert_eq!(call("-R -f x"), Err(FlagError::Explained(text.to_owned())));
     }
 
     #[test]
@@ -438,7 +484,10 @@ mod tests {
             ("-F all -i tun0", "don't specify an interface with -Fall"),
             ("--errors loud -e", "Unknown error form 'loud': it is classic or pretty"),
             ("--format xml -n", "Unknown output form 'xml': it is text, json, sarif or github"),
-            ("--dialect plan9 -n", "Unknown dialect 'plan9': it is auto, openbsd or freebsd"),
+            (
+                "--dialect plan9 -n",
+                "Unknown dialect 'plan9': it is auto, openbsd, freebsd or macos",
+            ),
         ] {
             assert_eq!(call(line), Err(FlagError::Explained(text.to_owned())), "{line}");
         }
@@ -464,7 +513,7 @@ mod tests {
 
     #[test]
     fn every_refused_flag_is_refused_by_name() {
-        for flag in FLAGS {
+        for flag in flags_of(Letters::OpenBsd) {
             let Support::Refused(missing) = flag.support else { continue };
             let line =
                 format!("{} {}", flag.spelled(), if flag.value.is_some() { "1" } else { "" });

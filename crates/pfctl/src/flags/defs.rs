@@ -2,7 +2,10 @@
 //!
 //! Letters and meanings are those of OpenBSD pfctl(8); long flags without a letter are our own.
 
+use std::ffi::OsString;
+
 use clap::{Arg, ArgAction, Command};
+use pfconf::Dialect;
 
 /// A flag of the classic face.
 #[derive(Clone, Copy)]
@@ -84,16 +87,56 @@ impl Flag {
 /// Key of the addresses behind `-T command`.
 pub const WORDS: &str = "address";
 
+/// Whose letters the flags are.
+///
+/// OpenBSD and FreeBSD have given `-N`, `-R` and `-S` different meanings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Letters {
+    /// OpenBSD's: `-N` looks up no names, `-R` shows one rule, `-S` stores states.
+    OpenBsd,
+    /// FreeBSD's, with `--dialect freebsd` or `macos`: `-N` loads what translates, `-R` what
+    /// filters, `-S` looks up no names.
+    FreeBsd,
+}
+
+impl Letters {
+    /// What the arguments behind the program's name ask for.
+    #[must_use]
+    pub fn of(args: &[OsString]) -> Self {
+        let words = || args.iter().filter_map(|arg| arg.to_str());
+        let pairs = words().zip(words().skip(1));
+        let apart = pairs.filter(|&(flag, _)| flag == "--dialect").map(|(_, name)| name);
+        let joined = words().filter_map(|word| word.strip_prefix("--dialect="));
+        let last = apart.chain(joined).filter_map(Dialect::from_word).last();
+        if last.is_some_and(Dialect::is_freebsd) { Self::FreeBsd } else { Self::OpenBsd }
+    }
+}
+
+/// What letters mean on FreeBSD, where that is something else.
+pub const FREEBSD_FLAGS: &[Flag] = &[
+    switch('N', "Load only the rules that translate"),
+    switch('R', "Load only the rules that filter"),
+    switch('S', "Do not look up host names"),
+];
+
+/// Every flag by the letters of one system.
+pub fn flags_of(letters: Letters) -> impl Iterator<Item = Flag> {
+    FLAGS.iter().map(move |flag| {
+        let other = FREEBSD_FLAGS.iter().find(|other| other.short == flag.short);
+        *other.filter(|_| letters == Letters::FreeBsd && flag.short.is_some()).unwrap_or(flag)
+    })
+}
+
 /// The parser of the classic face.
 #[must_use]
-pub fn classic_command() -> Command {
+pub fn classic_command(letters: Letters) -> Command {
     Command::new("pfctl")
         .about("Administers the packet filter")
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_flag(true)
         .disable_version_flag(true)
         .disable_help_subcommand(true)
-        .args(FLAGS.iter().copied().map(Flag::to_arg))
+        .args(flags_of(letters).map(Flag::to_arg))
         .arg(Arg::new(WORDS).num_args(0..).help("Addresses for -T"))
 }
 
@@ -137,6 +180,7 @@ const fn hidden(flag: Flag) -> Flag {
 
 /// Every flag, in the order of usage text and manual.
 pub const FLAGS: &[Flag] = &[
+    switch('A', "Load only the queues of the file"),
     option('a', "anchor", "With -n: read the rules as those of an anchor"),
     repeated(option('D', "macro=value", "Define a macro; it wins over the one in the file")),
     switch('d', "Disable the packet filter"),
@@ -149,8 +193,10 @@ pub const FLAGS: &[Flag] = &[
     repeated(option('K', "key", "Remove source nodes by host")),
     repeated(option('k', "key", "Kill states by host, two hosts, label, id or key")),
     refused('L', Some("statefile"), "there are no state files"),
+    switch('m', "Leave settings as they are that the file does not name"),
     switch('N', "Do not look up host names"),
     switch('n', "Parse the rules, change nothing"),
+    switch('O', "Load only the settings of the file"),
     option('o', "level", "How rules are optimized: none, basic (the default) or profile"),
     switch('P', "Show ports in rules by name"),
     option('p', "socket", "Talk to the daemon that listens on this socket"),
@@ -158,15 +204,19 @@ pub const FLAGS: &[Flag] = &[
     option('R', "id", "Show only the rule with this number, or its states"),
     switch('r', "Look up the names of addresses when showing states and tables"),
     refused('S', Some("statefile"), "there are no state files"),
-    option('s', "modifier", "Show: rules, states, info, labels, timeouts, memory, Tables or all"),
-    option('T', "command", "Table command: show, add, delete, test, replace or flush"),
+    option(
+        's',
+        "modifier",
+        "Show: rules, nat, states, info, labels, timeouts, memory, Tables or all",
+    ),
+    option('T', "command", "Table command: show, add, delete, test, replace, flush or load"),
     option('t', "table", "Table for -T"),
     refused('V', Some("rdomain"), "there are no routing domains"),
     switch('v', "Show more; twice, even more"),
     refused('x', Some("level"), "the daemon has no debug levels"),
     switch('z', "Clear the counters of the rules"),
     long("config", Some("file"), "Take interfaces from this file when no daemon can be asked"),
-    long("dialect", Some("name"), "Whose pf.conf the rules are: auto, openbsd or freebsd"),
+    long("dialect", Some("name"), "Whose pf.conf the rules are: auto, openbsd, freebsd or macos"),
     long("env", Some("folder"), "With -n: the machine of this folder instead of this one"),
     long("errors", Some("form"), "Form of messages about the rules: classic or pretty"),
     long("explain", Some("code"), "Explain the messages with a code such as PF0011"),

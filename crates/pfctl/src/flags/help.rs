@@ -76,7 +76,7 @@ mod tests {
     fn usage_names_every_flag_and_fits_a_terminal() {
         assert_eq!(
             usage(),
-            "usage: pfctl [-dehNnPqrvz] [-a anchor] [-D macro=value] [-F modifier]\n\
+            "usage: pfctl [-AdehmNnOPqrvz] [-a anchor] [-D macro=value] [-F modifier]\n\
              \t[-f file] [-i interface] [-K key] [-k key] [-o level]\n\
              \t[-p socket] [-R id] [-s modifier]\n\
              \t[-t table -T command [address ...]] [--config file]\n\

@@ -52,6 +52,8 @@ fn look_up<T: Copy>(
 /// What `-s` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Show {
+    /// Rules of FreeBSD that translate.
+    Nat,
     /// The rules in force.
     Rules,
     /// Paths of anchors.
@@ -81,6 +83,7 @@ impl Show {
     /// Unknown, ambiguous or refused words.
     pub fn parse(word: &str) -> Result<Self, WordError> {
         const LIST: &[Entry<Show>] = &[
+            ("nat", Ok(Show::Nat)),
             ("queue", Err("there are no queues")),
             ("rules", Ok(Show::Rules)),
             ("Anchors", Ok(Show::Anchors)),
@@ -156,19 +159,20 @@ pub enum TableCommand {
 }
 
 impl TableCommand {
-    /// The argument of `-T`.
+    /// The argument of `-T`; `None` for FreeBSD's `load`, which is about a file of rules.
     ///
     /// # Errors
     /// Unknown, ambiguous or refused words.
-    pub fn parse(word: &str) -> Result<Self, WordError> {
-        const LIST: &[Entry<TableCommand>] = &[
+    pub fn parse(word: &str) -> Result<Option<Self>, WordError> {
+        const LIST: &[Entry<Option<TableCommand>>] = &[
             ("kill", Err("remove the table from the rules and use -T flush")),
-            ("flush", Ok(TableCommand::Flush)),
-            ("add", Ok(TableCommand::Add)),
-            ("delete", Ok(TableCommand::Delete)),
-            ("replace", Ok(TableCommand::Replace)),
-            ("show", Ok(TableCommand::Show)),
-            ("test", Ok(TableCommand::Test)),
+            ("flush", Ok(Some(TableCommand::Flush))),
+            ("add", Ok(Some(TableCommand::Add))),
+            ("delete", Ok(Some(TableCommand::Delete))),
+            ("replace", Ok(Some(TableCommand::Replace))),
+            ("show", Ok(Some(TableCommand::Show))),
+            ("test", Ok(Some(TableCommand::Test))),
+            ("load", Ok(None)),
             ("zero", Err("addresses have no counters")),
             ("expire", Err("addresses have no counters")),
         ];
@@ -207,7 +211,7 @@ mod tests {
             assert_eq!(Show::parse(word), Ok(show), "{word}");
         }
         assert_eq!(Clear::parse("R"), Ok(Clear::Reset));
-        assert_eq!(TableCommand::parse("te"), Ok(TableCommand::Test));
+        assert_eq!(TableCommand::parse("te"), Ok(Some(TableCommand::Test)));
         assert_eq!(optimization("b"), Ok(Level::Basic));
     }
 

@@ -129,6 +129,7 @@ mod tests {
             dialect: Dialect::OpenBsd,
             listing: Listing::Rules,
             optimize: pfconf::Optimization::default(),
+            parts: pfconf::Parts::ALL,
         };
         let input = Input { name: "pf.conf", text };
         let compiled = pfconf::compile(&input, &options);

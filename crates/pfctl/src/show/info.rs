@@ -174,6 +174,7 @@ pub mod tests {
                 mode: SyncookieMode::Adaptive,
                 classic: false,
                 active: false,
+                active_for_all: false,
                 watermarks: Watermarks { start: 25_000, end: 12_500 },
                 in_flight: 0,
                 destination_watermarks: None,

@@ -10,7 +10,8 @@ use pfapi::control::{RuleReport, TableReport};
 use pfapi::facts::Facts;
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart, Rule};
 
-use pfconf::name_ports;
+use pfconf::print::rule_in;
+use pfconf::{Dialect, name_ports};
 
 use crate::console::printable;
 use crate::sources::SystemSources;
@@ -103,6 +104,8 @@ pub struct Style<'a> {
     pub sizes: &'a Sizes,
     /// Where names of ports come from, with `-P`.
     pub ports: Option<&'a SystemSources>,
+    /// Whose form the rules have.
+    pub dialect: Dialect,
 }
 
 /// Prints one rule behind `indent`; `opens` when the rules of its anchor follow between braces.
@@ -117,9 +120,10 @@ pub fn print(
     opens: bool,
 ) -> io::Result<()> {
     let mut rule = if style.verbosity > 1 {
-        format!("@{} {}", report.number, pfconf::print::rule(&style.sizes.annotate(&report.rule)))
+        let annotated = style.sizes.annotate(&report.rule);
+        format!("@{} {}", report.number, rule_in(&annotated, style.dialect))
     } else {
-        pfconf::print::rule(&report.rule)
+        rule_in(&report.rule, style.dialect)
     };
     if let Some(ports) = style.ports {
         rule = name_ports(&rule, ports);
@@ -194,7 +198,8 @@ mod tests {
 
     fn text(report: &RuleReport, verbosity: u8, sizes: &Sizes) -> String {
         let mut out = Vec::new();
-        print(&mut out, report, &Style { verbosity, sizes, ports: None }, "", false).unwrap();
+        let style = Style { verbosity, sizes, ports: None, dialect: Dialect::OpenBsd };
+        print(&mut out, report, &style, "", false).unwrap();
         String::from_utf8(out).unwrap()
     }
 

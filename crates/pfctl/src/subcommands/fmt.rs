@@ -29,7 +29,7 @@ pub fn command() -> Command {
             Arg::new("dialect")
                 .long("dialect")
                 .value_name("name")
-                .value_parser(["auto", "openbsd", "freebsd"])
+                .value_parser(["auto", "openbsd", "freebsd", "macos"])
                 .default_value("auto")
                 .help("Whose pf.conf the files are"),
         )
@@ -147,11 +147,7 @@ impl Job {
     }
 
     fn dialect(&self, text: &str) -> Dialect {
-        match self.dialect.as_str() {
-            "freebsd" => Dialect::FreeBsd,
-            "openbsd" => Dialect::OpenBsd,
-            _ => pfconf::detect(text).0,
-        }
+        Dialect::from_word(&self.dialect).unwrap_or_else(|| pfconf::detect(text).0)
     }
 
     fn difference(name: &str, old: &str, new: &str, console: &mut Console<'_>) -> Outcome {

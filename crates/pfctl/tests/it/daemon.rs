@@ -4,8 +4,10 @@ use crate::common::{Daemon, Reply};
 use pfapi::control::{
     FRAME_MAX, FailureKind, Flush, ITEMS_PER_FRAME, KillFilter, Request, Response, RuleReport,
 };
+use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
 use pfapi::limit::Limits;
+use pfapi::load::Parts;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{Action, Rule, TcpFlagsMatch};
 use pfapi::timeout::Timeouts;
@@ -123,7 +125,10 @@ fn profile_puts_busy_rules_first() {
     };
     let answer = move |request: &Request| match request {
         Request::Rules { .. } => Reply::Frames(vec![
-            Response::Rules { rules: vec![report(0, 1, 5), report(1, 2, 50)] },
+            Response::Rules {
+                dialect: Dialect::OpenBsd,
+                rules: vec![report(0, 1, 5), report(1, 2, 50)],
+            },
             Response::End,
         ]),
         other => good(other),
@@ -258,8 +263,8 @@ fn lists_come_in_parts() {
     };
     let answer = move |request: &Request| match request {
         Request::Rules { .. } => Reply::Frames(vec![
-            Response::Rules { rules: vec![report(0), report(1)] },
-            Response::Rules { rules: vec![report(2)] },
+            Response::Rules { dialect: Dialect::OpenBsd, rules: vec![report(0), report(1)] },
+            Response::Rules { dialect: Dialect::OpenBsd, rules: vec![report(2)] },
             Response::End,
         ]),
         Request::Tables => Response::Tables { tables: vec![] }.into(),
@@ -302,7 +307,7 @@ fn anchors_are_shown_loaded_and_flushed() {
                 "a" => vec![report(0, anchor("*"))],
                 _ => return failed(FailureKind::NotFound, "Anchor does not exist"),
             };
-            Reply::Frames(vec![Response::Rules { rules }, Response::End])
+            Reply::Frames(vec![Response::Rules { dialect: Dialect::OpenBsd, rules }, Response::End])
         }
         other => good(other),
     };
@@ -323,7 +328,14 @@ fn anchors_are_shown_loaded_and_flushed() {
     let rules = "anchor in {\n block\n}\n";
     let (outcome, requests) = Daemon::start(answer).run(&["-a", "x/y", "-f", "-"], rules);
     assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
-    assert!(requests.contains(&Request::Begin { anchor: "x/y".into() }), "{requests:?}");
+    assert!(
+        requests.contains(&Request::Begin {
+            anchor: "x/y".into(),
+            dialect: Dialect::OpenBsd,
+            parts: Parts::ALL,
+        }),
+        "{requests:?}"
+    );
     let paths: Vec<_> = requests
         .iter()
         .filter_map(|request| match request {

@@ -6,6 +6,7 @@ mod common;
 mod daemon;
 mod docs;
 mod env;
+mod filters;
 mod fmt;
 mod formats;
 mod program;

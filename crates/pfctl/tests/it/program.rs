@@ -12,7 +12,7 @@ const NOWHERE: &str = "/nonexistent/pfd.sock";
 fn no_argument_shows_the_usage() {
     let outcome = pfctl(&[], "");
     assert_eq!((outcome.code, outcome.out.as_str()), (1, ""));
-    assert!(outcome.err.starts_with("usage: pfctl [-dehNnPqrvz] "), "{}", outcome.err);
+    assert!(outcome.err.starts_with("usage: pfctl [-AdehmNnOPqrvz] "), "{}", outcome.err);
     assert_eq!(pfctl(&["-h"], ""), outcome);
     let unknown = pfctl(&["-y"], "");
     assert_eq!(unknown.err, format!("pfctl: unknown option -- y\n{}", outcome.err));
@@ -112,8 +112,11 @@ fn compile_writes_the_requests_of_a_load() {
     assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
     let requests: Vec<Request> =
         outcome.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [Request::AddOptions { ticket: 0, .. }, Request::AddRules { ticket: 0, rules, .. }] =
-        requests.as_slice()
+    let [
+        Request::Begin { .. },
+        Request::AddOptions { ticket: 0, given: None, .. },
+        Request::AddRules { ticket: 0, rules, .. },
+    ] = requests.as_slice()
     else {
         panic!("{requests:?}");
     };
@@ -123,6 +126,23 @@ fn compile_writes_the_requests_of_a_load() {
     assert!(wrong.err.starts_with("pf.conf:3: "), "{}", wrong.err);
     assert_eq!(pfctl(&["--compile", "pf.conf", "--facts", "{"], "pass\n").code, 1);
     assert_eq!(pfctl(&["--compile", "pf.conf"], "pass\n").code, 1);
+}
+
+#[test]
+fn macros_that_nothing_uses_are_told_when_asked_twice() {
+    let text = "used = \"80\"\nspare = \"81\"\nlater = \"82\"\n\
+                pass proto tcp to port $used\nspare = \"83\"\n";
+    let check = |flags: &str| {
+        let args = ["-p", "/nonexistent/pfd.sock", "-D", "given=1", flags, "-f", "-"];
+        let outcome = pfctl(&args, text);
+        assert_eq!(outcome.code, 0, "{flags}");
+        outcome.err
+    };
+    let told = ["given", "later", "spare"];
+    let told = told.map(|name| format!("warning: macro '{name}' not used\n")).concat();
+    assert_eq!(check("-nvv"), told);
+    assert_eq!(check("-nv"), "");
+    assert_eq!(check("-n"), "");
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn every_mistake_is_listed_in_order() {
         [
             "1: socket: expected a string, found integer; put it in quotes",
             "2: port: unknown key; the keys here are ruleset, socket, fail, user, workers, \
-             pflog, interface, route",
+             pflog, metrics, cluster_secret_file, interface, route",
             "5: interface.mtu: 1 is outside 576 to 65535",
             "6: interface.colour: unknown key; the keys here are name, address, peer, netns, \
              groups, mtu, backend, queues",

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use pfapi::check::{self, CheckedRuleset, Place, RULES_MAX};
 use pfapi::control::FailureKind;
+use pfapi::dialect::Dialect;
+use pfapi::load::{Given, Parts};
 use pfapi::ruleset::{AnchorRuleset, Draft, Options, Rule, TableDef};
+use pfengine::Engine;
+
+use super::keep;
 
 /// Octets of JSON that make up a draft at most: room for a million rules, and a bound on memory.
 pub const DRAFT_OCTETS_MAX: usize = 512 << 20;
@@ -29,7 +34,9 @@ impl LoadFailure {
 /// A ruleset that comes in parts.
 #[derive(Debug, Default)]
 pub struct DraftBuilder {
+    dialect: Dialect,
     options: Options,
+    given: Option<Given>,
     tables: Vec<TableDef>,
     by_name: BTreeMap<String, usize>,
     rules: Vec<Rule>,
@@ -47,6 +54,46 @@ impl DraftBuilder {
         if self.octets > DRAFT_OCTETS_MAX {
             let message = format!("the ruleset exceeds {DRAFT_OCTETS_MAX} octets");
             return Err(LoadFailure::new(FailureKind::Limit, message));
+        }
+        Ok(())
+    }
+
+    /// Says whose pf.conf the ruleset comes from.
+    pub const fn set_dialect(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
+    }
+
+    /// Says which settings count; the others are those in force. `None`: all count.
+    pub fn merge_options(&mut self, given: Option<Given>) {
+        self.given = given;
+    }
+
+    /// Fills what the load leaves out with what is in force.
+    ///
+    /// # Errors
+    /// When there are too many rules then.
+    pub fn keep(&mut self, engine: &Engine, target: &Target) -> Result<(), LoadFailure> {
+        let options = std::mem::take(&mut self.options);
+        self.options = keep::options(engine, options, target.parts, self.given.as_ref());
+        if target.parts.is_all() {
+            return Ok(());
+        }
+        let paths = self.anchors.iter().map(|anchor| anchor.path.as_str());
+        let kept = keep::rules(engine, target, paths);
+        for (path, rules) in kept {
+            let place = if path.is_empty() {
+                Some(&mut self.rules)
+            } else {
+                let known = self.anchors.iter_mut().find(|anchor| anchor.path == path);
+                known.map(|anchor| &mut anchor.rules)
+            };
+            if let Some(place) = place {
+                place.extend(rules);
+                // Stable: rules of a kind stay in their order.
+                place.sort_by_key(|rule| rule.kind);
+            } else {
+                self.add_rules(&path, rules)?;
+            }
         }
         Ok(())
     }
@@ -101,6 +148,7 @@ impl DraftBuilder {
     /// The first mistakes, or what the engine cannot evaluate, in one message.
     pub fn check(self) -> Result<CheckedRuleset, LoadFailure> {
         let draft = Draft {
+            dialect: self.dialect,
             options: self.options,
             tables: self.tables.into_iter().map(|table| (table.name.clone(), table)).collect(),
             rules: self.rules,
@@ -132,6 +180,15 @@ impl DraftBuilder {
     }
 }
 
+/// What a load replaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Path of the anchor; empty for the main ruleset.
+    pub anchor: String,
+    /// Everything else stays.
+    pub parts: Parts,
+}
+
 /// The load that is open, if any.
 ///
 /// Invariant: at most one draft exists; its ticket is the last one given.
@@ -145,17 +202,17 @@ pub struct Loads {
 struct OpenLoad {
     /// Connection that began it; when it closes, the load is given up.
     connection: u64,
-    /// Path that it replaces; empty for the main ruleset.
-    anchor: String,
+    target: Target,
     draft: DraftBuilder,
 }
 
 impl Loads {
     /// Begins a load and ends any other; gives the ticket.
-    pub fn begin(&mut self, connection: u64, anchor: String) -> u32 {
+    pub fn begin(&mut self, connection: u64, target: Target, dialect: Dialect) -> u32 {
         // Zero is the ticket of the compiler at start and never valid here.
         self.last_ticket = self.last_ticket.checked_add(1).unwrap_or(1);
-        self.open = Some(OpenLoad { connection, anchor, draft: DraftBuilder::default() });
+        let draft = DraftBuilder { dialect, ..DraftBuilder::default() };
+        self.open = Some(OpenLoad { connection, target, draft });
         self.last_ticket
     }
 
@@ -171,13 +228,13 @@ impl Loads {
             .ok_or_else(|| LoadFailure::new(FailureKind::Busy, "the load has ended"))
     }
 
-    /// Takes the draft of this ticket out, with the path that it is for; the load has ended.
+    /// Takes the draft of this ticket out, with what it replaces; the load has ended.
     ///
     /// # Errors
     /// As [`Self::draft`].
-    pub fn take(&mut self, ticket: u32) -> Result<(String, DraftBuilder), LoadFailure> {
+    pub fn take(&mut self, ticket: u32) -> Result<(Target, DraftBuilder), LoadFailure> {
         self.draft(ticket)?;
-        Ok(self.open.take().map(|open| (open.anchor, open.draft)).unwrap_or_default())
+        Ok(self.open.take().map(|open| (open.target, open.draft)).unwrap_or_default())
     }
 
     /// Gives the load of this ticket up; nothing happens when it is not open.
@@ -237,9 +294,9 @@ mod tests {
     #[test]
     fn begin_overtakes() {
         let mut loads = Loads::default();
-        let first = loads.begin(1, String::new());
+        let first = loads.begin(1, Target::default(), Dialect::default());
         loads.draft(first).unwrap().add_rules("", vec![Rule::new(Action::Pass)]).unwrap();
-        let second = loads.begin(2, String::new());
+        let second = loads.begin(2, Target::default(), Dialect::default());
         assert_eq!(loads.take(first).unwrap_err().kind, FailureKind::Busy);
         assert_eq!(loads.take(second).unwrap().1.check().unwrap().rules().len(), 0);
         assert_eq!(loads.take(second).unwrap_err().message, "the load has ended");
@@ -248,7 +305,7 @@ mod tests {
     #[test]
     fn closed_connection_gives_its_load_up() {
         let mut loads = Loads::default();
-        let ticket = loads.begin(1, String::new());
+        let ticket = loads.begin(1, Target::default(), Dialect::default());
         loads.connection_closed(2);
         assert!(loads.draft(ticket).is_ok());
         loads.connection_closed(1);

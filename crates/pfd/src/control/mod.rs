@@ -9,6 +9,7 @@
 
 mod access;
 mod frame;
+mod keep;
 mod load;
 mod server;
 mod session;

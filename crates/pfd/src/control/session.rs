@@ -8,7 +8,7 @@ use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfengine::{Engine, LoadError, Loader, TableError};
 
 use super::access::{Access, Peer};
-use super::load::{LoadFailure, Loads};
+use super::load::{LoadFailure, Loads, Target};
 use crate::pflog::PacketLog;
 use crate::run::Clock;
 use crate::secret::ClusterSecret;
@@ -106,15 +106,17 @@ impl Service {
         let engine = &*self.engine;
         let now = self.clock.now();
         Ok(match request {
-            Request::Begin { anchor } => {
+            Request::Begin { anchor, dialect, parts } => {
                 check_anchor_path(&anchor)?;
-                Response::Ticket { ticket: self.loads().begin(asker.connection, anchor) }
+                let target = Target { anchor, parts };
+                Response::Ticket { ticket: self.loads().begin(asker.connection, target, dialect) }
             }
-            Request::AddOptions { ticket, options } => {
+            Request::AddOptions { ticket, options, given } => {
                 let mut loads = self.loads();
                 let draft = loads.draft(ticket)?;
                 draft.grow(octets)?;
                 draft.set_options(*options);
+                draft.merge_options(given.map(|given| *given));
                 Response::Done
             }
             Request::AddTables { ticket, tables } => {
@@ -180,11 +182,12 @@ impl Service {
     fn commit(&self, asker: Asker, ticket: u32) -> Result<Response, LoadFailure> {
         // Checked and put in force under the lock: no other load can come between.
         let mut loads = self.loads();
-        let (anchor, draft) = loads.take(ticket)?;
+        let (target, mut draft) = loads.take(ticket)?;
+        draft.keep(&self.engine, &target)?;
         let ruleset = draft.check()?;
         let loader = Loader { uid: asker.peer.uid, pid: asker.peer.pid };
-        self.engine.load_at(&anchor, &ruleset, loader, self.clock.now())?;
-        if let Some(secret) = self.secret.as_ref().filter(|_| anchor.is_empty()) {
+        self.engine.load_at(&target.anchor, &ruleset, loader, self.clock.now())?;
+        if let Some(secret) = self.secret.as_ref().filter(|_| target.anchor.is_empty()) {
             secret.reload();
         }
         Ok(Response::Done)
@@ -194,6 +197,7 @@ impl Service {
         if !self.engine.has_anchor(anchor) {
             return sink(&failed(FailureKind::NotFound, "Anchor does not exist"));
         }
+        let dialect = self.engine.dialect_of(anchor);
         let mut first = 0;
         loop {
             let rules = self.engine.rules_of(anchor, first, ITEMS_PER_FRAME);
@@ -201,7 +205,7 @@ impl Service {
                 return sink(&Response::End);
             }
             first += rules.len();
-            sink(&Response::Rules { rules })?;
+            sink(&Response::Rules { dialect, rules })?;
         }
     }
 

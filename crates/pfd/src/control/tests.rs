@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pfapi::control::{FRAME_MAX, FailureKind, Request, Response};
-use pfapi::ruleset::{Action, Options, Rule};
+use pfapi::dialect::Dialect;
+use pfapi::limit::Limit;
+use pfapi::load::{Given, Part, Parts};
+use pfapi::ruleset::{Action, AddrMatch, Anchor, Options, Pool, Rule, RuleKind, StatePolicy};
 use pfengine::{Engine, EngineConfig};
 
 use super::server::{CONNECTIONS_MAX, FRAME_MAX_READ_ONLY};
@@ -86,7 +89,11 @@ impl Client {
     }
 
     fn begin(&mut self) -> u32 {
-        match self.ask(&Request::Begin { anchor: String::new() }) {
+        match self.ask(&Request::Begin {
+            anchor: String::new(),
+            dialect: Dialect::default(),
+            parts: Parts::ALL,
+        }) {
             Response::Ticket { ticket } => ticket,
             other => panic!("{other:?}"),
         }
@@ -107,7 +114,7 @@ fn load_goes_through() {
     let ticket = client.begin();
     let rules = vec![Rule::new(Action::Pass); 3];
     for request in [
-        Request::AddOptions { ticket, options: Box::new(Options::default()) },
+        Request::AddOptions { ticket, options: Box::new(Options::default()), given: None },
         Request::AddTables { ticket, tables: Vec::new() },
         Request::AddRules { ticket, anchor: String::new(), rules },
         Request::Commit { ticket },
@@ -116,6 +123,85 @@ fn load_goes_through() {
     }
     let again = client.ask(&Request::Commit { ticket });
     assert_eq!(kind(&again), Some(FailureKind::Busy));
+}
+
+/// Rules in force of a path, as text in their own form.
+fn listed(client: &mut Client, anchor: &str) -> (Dialect, Vec<Rule>) {
+    let mut answer = client.ask(&Request::Rules { anchor: anchor.to_owned() });
+    let mut found = (Dialect::OpenBsd, Vec::new());
+    loop {
+        match answer {
+            Response::Rules { dialect, rules } => {
+                found.0 = dialect;
+                found.1.extend(rules.into_iter().map(|report| report.rule));
+            }
+            Response::End | Response::Failed { kind: FailureKind::NotFound, .. } => return found,
+            other => panic!("{other:?}"),
+        }
+        answer = client.receive().unwrap();
+    }
+}
+
+#[test]
+fn what_a_load_leaves_out_stays() {
+    let fixture = Fixture::new();
+    let mut client = fixture.client("pfd.sock");
+    let mut load = |parts: &[Part], rules: Vec<(&str, Rule)>, options: Options, given| {
+        let parts = parts.iter().copied().collect();
+        let begin = Request::Begin { anchor: String::new(), dialect: Dialect::FreeBsd, parts };
+        let Response::Ticket { ticket } = client.ask(&begin) else { panic!("no ticket") };
+        let mut requests = vec![Request::AddOptions { ticket, options: Box::new(options), given }];
+        for (anchor, rule) in rules {
+            let anchor = anchor.to_owned();
+            requests.push(Request::AddRules { ticket, anchor, rules: vec![rule] });
+        }
+        requests.push(Request::Commit { ticket });
+        for request in requests {
+            assert_eq!(client.ask(&request), Response::Done, "{request:?}");
+        }
+        let Response::Limits { limits } = client.ask(&Request::Limits) else { panic!("limits") };
+        (listed(&mut client, ""), listed(&mut client, "_1").1.len(), limits)
+    };
+    let mut nat = Rule::new(Action::Pass);
+    nat.kind = RuleKind::Nat;
+    nat.nat = Some(Box::new(Pool::new(AddrMatch::Net("192.0.2.1".parse().unwrap()))));
+    let mut call = Rule::new(Action::Pass);
+    call.state = StatePolicy::None;
+    call.anchor = Some(Box::new(Anchor { path: "_1".to_owned(), rules: Some(Vec::new()) }));
+    let pass = Rule::new(Action::Pass);
+    let mut options = Options::default();
+    options.limits.set(Limit::States, 7000);
+    let whole =
+        vec![("", nat.clone()), ("", call.clone()), ("", pass.clone()), ("_1", pass.clone())];
+    let ((dialect, rules), inside, limits) = load(&Part::ALL, whole, options, None);
+    assert_eq!((dialect, inside), (Dialect::FreeBsd, 1));
+    let kinds = |rules: &[Rule]| rules.iter().map(|rule| rule.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&rules), [RuleKind::Nat, RuleKind::Filter, RuleKind::Filter]);
+    assert_eq!(limits.get(Limit::States), 7000);
+
+    // Only what translates: the filter stays with its anchor, and so do the settings.
+    let two = vec![("", nat.clone()), ("", nat.clone())];
+    let ((_, rules), inside, limits) = load(&[Part::Translation], two, Options::default(), None);
+    let nat_nat = [RuleKind::Nat, RuleKind::Nat, RuleKind::Filter, RuleKind::Filter];
+    assert_eq!((kinds(&rules), inside), (nat_nat.to_vec(), 1));
+    assert_eq!(limits.get(Limit::States), 7000);
+
+    // Only what filters: the anchor without a name is gone with its rule.
+    let ((_, rules), inside, _) =
+        load(&[Part::Filter], vec![("", pass.clone())], Options::default(), None);
+    assert_eq!((kinds(&rules), inside), (vec![RuleKind::Nat, RuleKind::Nat, RuleKind::Filter], 0));
+
+    // One setting of several.
+    let mut options = Options::default();
+    options.limits.set(Limit::Frags, 30);
+    let given = Given { limits: vec![Limit::Frags], ..Given::default() };
+    let ((_, rules), _, limits) =
+        load(&[Part::Options], Vec::new(), options, Some(Box::new(given)));
+    assert_eq!(rules.len(), 3);
+    assert_eq!((limits.get(Limit::States), limits.get(Limit::Frags)), (7000, 30));
+    // Without the word all others go back.
+    let (_, _, limits) = load(&[Part::Options], Vec::new(), Options::default(), None);
+    assert_eq!(limits, pfapi::limit::Limits::default());
 }
 
 #[test]
@@ -182,7 +268,7 @@ fn read_only_socket_answers_but_changes_nothing() {
     assert_eq!(facts, testing::config().facts());
     let table = || "t".to_owned();
     for request in [
-        Request::Begin { anchor: String::new() },
+        Request::Begin { anchor: String::new(), dialect: Dialect::default(), parts: Parts::ALL },
         Request::Commit { ticket: 1 },
         Request::Rollback { ticket: 1 },
         Request::Enable,

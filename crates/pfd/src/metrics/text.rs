@@ -41,7 +41,12 @@ fn cookies(page: &mut Page, info: &Info) {
     let marks = cookies.watermarks;
     let destinations = cookies.destinations.len() as u64;
     for (name, help, value) in [
-        ("pf_syncookies_active", "Whether all SYNs get cookies.", u64::from(cookies.active)),
+        ("pf_syncookies_active", "Whether cookies are sent.", u64::from(cookies.active)),
+        (
+            "pf_syncookies_active_for_all",
+            "Whether cookies are sent for all destinations.",
+            u64::from(cookies.active_for_all),
+        ),
         ("pf_syncookies_in_flight", "Cookies that may come back.", cookies.in_flight),
         ("pf_syncookies_start", "High mark in connections.", u64::from(marks.start)),
         ("pf_syncookies_end", "Low mark in connections.", u64::from(marks.end)),

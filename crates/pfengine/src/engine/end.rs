@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use pfapi::addr::Prefix;
 use pfapi::control::{Flush, KillFilter};
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{SyncookieMode, Syncookies as SyncookieSetting, Watermarks};
+use pfapi::ruleset::{Options, SyncookieMode, Syncookies as SyncookieSetting, Watermarks};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
@@ -85,7 +85,8 @@ impl Engine {
                 count
             }
             Flush::Reset => {
-                let control = self.control();
+                let mut control = self.control();
+                control.options = Options::default();
                 let limits = Limits::default();
                 self.store.set_limit(limits.get(Limit::States));
                 self.change(&control, |old| {

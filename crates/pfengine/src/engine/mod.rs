@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{Reassemble, Rule, Syncookies as SyncookieSetting};
+use pfapi::ruleset::{Options, Reassemble, Rule, Syncookies as SyncookieSetting};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
@@ -159,6 +159,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct Control {
     epoch: u64,
+    /// Settings of the last load that have no other place; the optional ones are left out.
+    options: Options,
     status_since: Uptime,
     counting_since: Uptime,
     cleared: Totals,
@@ -192,6 +194,7 @@ impl Engine {
             limit_counters: LimitCounters::default(),
             control: Mutex::new(Control {
                 epoch: 0,
+                options: Options::default(),
                 status_since: now,
                 counting_since: now,
                 cleared: Totals::default(),
@@ -270,6 +273,23 @@ impl Engine {
     /// Gives the engine a view of local sockets, once: for `user` and `group`.
     pub fn use_sockets(&self, sockets: Box<dyn Sockets>) {
         let _ = self.sockets.set(sockets);
+    }
+
+    /// The settings in force, for a load that changes a part of them. Those that a load may leave
+    /// out are left out.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        let control = self.control();
+        let snapshot = self.snapshot.load();
+        let Options { skip, fail_returns, keep_counters, .. } = control.options.clone();
+        Options {
+            limits: snapshot.limits,
+            timeouts: snapshot.timeouts,
+            skip,
+            fail_returns,
+            keep_counters,
+            ..Options::default()
+        }
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -363,6 +383,7 @@ impl Engine {
         loader: Loader,
     ) -> Result<Tags, LoadError> {
         let parts = ruleset.rulesets();
+        let ruleset_dialect = ruleset.dialect();
         let tags = self.tags(old, parts.iter().flat_map(|(_, rules)| rules.iter().copied()))?;
         // Bodies without a name belong to their ruleset alone.
         let unnamed = if root.is_empty() { "_".to_owned() } else { format!("{root}/_") };
@@ -377,7 +398,7 @@ impl Engine {
             contents.entry(path).or_default().extend(rules);
         }
         for (path, rules) in contents {
-            let ruleset = Ruleset::new(&path, rules, epoch, loader, &tags);
+            let ruleset = Ruleset::new(&path, rules, epoch, loader, &tags).of(ruleset_dialect);
             rulesets.insert(path, Arc::new(ruleset));
         }
         settle_anchors(rulesets);
@@ -442,6 +463,7 @@ impl Engine {
         if let Some(setting) = options.syncookies {
             self.configure_syncookies(setting, now);
         }
+        control.options = options.clone();
         Ok(())
     }
 

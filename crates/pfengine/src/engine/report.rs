@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use pfapi::control::{Info, RuleReport, SourceReport, StateReport};
+use pfapi::dialect::Dialect;
 use pfapi::limit::Limits;
 use pfapi::reason::{CookieCounter, LimitCounter, TableCounter};
 use pfapi::timeout::Timeouts;
@@ -105,6 +106,13 @@ impl Engine {
             }
         }
         ruleset.report(first, most, |rule| place(rule).map_or_else(Live::default, |at| live[at]))
+    }
+
+    /// Whose pf.conf the rules of a path come from; the usual one's when there is no such path.
+    #[must_use]
+    pub fn dialect_of(&self, path: &str) -> Dialect {
+        let snapshot = self.snapshot.load();
+        snapshot.rules.rulesets.get(path).map_or_else(Dialect::default, |set| set.dialect)
     }
 
     /// Source nodes.

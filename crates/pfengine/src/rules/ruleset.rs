@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pfapi::control::RuleReport;
+use pfapi::dialect::Dialect;
 use pfapi::ruleset::Rule;
 
 use super::rule::{Live, LoadedRule};
@@ -19,6 +20,8 @@ pub struct Ruleset {
     pub rules: Vec<Arc<LoadedRule>>,
     /// Load that brought it; no two loads have the same.
     pub epoch: u64,
+    /// Whose pf.conf its rules come from.
+    pub dialect: Dialect,
     /// How often a walk through this ruleset ended at each rule: the rules before it were looked
     /// at too.
     ends: Box<[AtomicU64]>,
@@ -46,7 +49,13 @@ impl Ruleset {
             })
             .collect();
         let ends = rules.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { path, rules, epoch, ends }
+        Self { path, rules, epoch, dialect: Dialect::default(), ends }
+    }
+
+    /// The same rules, from a pf.conf of this dialect.
+    #[must_use]
+    pub fn of(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
     }
 
     /// Counts a walk that looked at the rules up to this one.

@@ -223,7 +223,10 @@ impl Ports {
         if known.is_some_and(|(_, entry)| entry.asked_s(now_s) == 0) {
             return refusal;
         }
-        if !self.network(source).take(allowance.network, now_s) {
+        // Ports that were asked before leave half of the share to those that never were, so that a
+        // scan comes to its end.
+        let share = if known.is_some() { allowance.network / 2 } else { allowance.network };
+        if !self.network(source).take(share, now_s) {
             return refusal;
         }
         if !room || !self.total.take(allowance.total, now_s) {

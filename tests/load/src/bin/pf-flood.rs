@@ -70,6 +70,7 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     let options = Options {
         kind: arguments.kind,
         interface: arguments.interface.clone(),
+        next_hop: None,
         destination: arguments.dst,
         port: arguments.port,
         sources: arguments.src_net.map_or_else(|| default_net.parse(), Ok)?,

@@ -10,6 +10,7 @@ mod icmp;
 mod leftovers;
 mod log;
 mod nat;
+mod peers;
 mod reload;
 mod start;
 mod transfer;

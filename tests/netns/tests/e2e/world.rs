@@ -159,6 +159,7 @@ pub fn flood(rate: u64, duration: Duration, v6: bool) -> flood::Summary {
     let options = flood::Options {
         kind: Kind::Syn,
         interface: ATTACKER.interface.to_owned(),
+        next_hop: None,
         destination: if v6 { SERVER.v6() } else { SERVER.v4() }.parse().unwrap(),
         port: 80,
         sources: if v6 { "2001:db8:7::/48" } else { "198.18.0.0/15" }.parse().unwrap(),

@@ -38,7 +38,8 @@ impl Syncookies {
         SyncookieInfo {
             mode: control.setting.mode,
             classic: control.setting.classic,
-            active: self.is_active(),
+            active: self.is_active() || !destinations.is_empty(),
+            active_for_all: self.is_active(),
             watermarks: control.watermarks,
             in_flight: self.in_flight(now),
             destination_watermarks: control.destination_marks(),

@@ -121,6 +121,7 @@ impl<'a> Stage<'a> {
             let options = flood::Options {
                 kind: Kind::Syn,
                 interface: ATTACKER.interface.to_owned(),
+                next_hop: None,
                 destination: victim.parse().map_err(|error| format!("{victim}: {error}"))?,
                 port: 80,
                 sources: net.parse()?,

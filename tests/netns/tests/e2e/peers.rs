@@ -1,0 +1,99 @@
+//! What a connection that began with a cookie is like, beside one through a kernel that forwards,
+//! and what somebody gets who only pretends to answer cookies. `make peers` measures the same at
+//! length.
+
+use std::time::Duration;
+
+use pf_netns::{in_lab, test_path};
+use pf_peers::middle::Middle;
+use pf_peers::options::{self, CASES, Case, difference};
+use pf_peers::relay::Line;
+use pf_peers::requests::Load;
+use pf_peers::transfer::{Job, Way};
+use pf_peers::{forgery, requests, transfer};
+
+fn case(name: &str) -> &'static Case {
+    CASES.iter().find(|case| case.name == name).expect("a case of the table")
+}
+
+/// Differences between connections through something and the same ones through plain forwarding,
+/// once the firewall has seen a connection to this server.
+fn differences_to_plain(middle: Middle, cases: &[Case]) -> Vec<String> {
+    let plain = options::measure(Middle::Plain, cases).unwrap();
+    let cells = options::measure(middle, cases).unwrap();
+    assert_eq!((plain.len(), cells.len()), (cases.len(), cases.len()));
+    plain
+        .iter()
+        .zip(&cells)
+        .map(|(plain, cell)| match (&plain.later, &cell.later) {
+            (Ok(plain), Ok(seen)) => difference(plain, seen),
+            (plain, seen) => panic!("{}: {plain:?}, {seen:?}", cell.case),
+        })
+        .collect()
+}
+
+#[test]
+fn calm_connections_are_those_of_plain_forwarding() {
+    in_lab(test_path!(), &["ip"], || {
+        let cases: Vec<Case> = CASES.iter().copied().filter(|case| !case.is_translated()).collect();
+        let same = vec![String::new(); cases.len()];
+        assert_eq!(differences_to_plain(Middle::Calm, &cases), same);
+    });
+}
+
+/// What `classic` promises is OpenBSD's handshake, with what is lost by it. It also shows that the
+/// comparison sees a loss.
+#[test]
+fn classic_cookies_lose_the_options_that_they_lose_in_openbsd() {
+    in_lab(test_path!(), &["ip"], || {
+        let cases = [*case("usual"), *case("client without any of the three")];
+        let seen = differences_to_plain(Middle::Classic, &cases);
+        assert_eq!(
+            seen,
+            [
+                "c: mss 1448→1460 wscale 7/10→none -sack -ts; \
+                 s: mss 1448→536 wscale 10/7→none -sack -ts",
+                "s: mss 1460→536"
+            ]
+        );
+    });
+}
+
+/// The client's ports are few, so that connections use the ports of others again while the server
+/// still remembers those.
+#[test]
+fn everybody_is_served_during_a_flood_that_the_server_answers() {
+    in_lab(test_path!(), &["ip"], || {
+        let load = Load { connections: 4000, rate: 800.0, flood: 20_000 };
+        let outcome = requests::measure(Middle::Flood, &load).unwrap();
+        assert_eq!((outcome.served, outcome.failed), (4000, 0), "{outcome:?}");
+        assert!(outcome.cookies_accepted > 1000, "{outcome:?}");
+    });
+}
+
+#[test]
+fn guessed_acknowledgements_are_not_taken_for_answers() {
+    in_lab(test_path!(), &["ip"], || {
+        // 2^18 guesses against one chance in 2^24 at most.
+        let guesses = forgery::guess(Middle::Always, 1 << 18).unwrap();
+        assert!(guesses.sent >= 1 << 18 && guesses.accepted <= 1, "{guesses:?}");
+    });
+}
+
+#[test]
+fn large_transfers_arrive_whole_over_a_bad_line() {
+    in_lab(test_path!(), &["ip"], || {
+        let line = Line { lost_per_mille: 10, late_per_mille: 10, delay: Duration::ZERO };
+        let jobs = [Way::Up, Way::Down].map(|way| Job {
+            way,
+            octets: 40_000_000,
+            wrap: true,
+            limit: Duration::from_secs(40),
+            line,
+        });
+        for transfer in transfer::measure(Middle::Always, &jobs).unwrap() {
+            assert!(transfer.line.lost > 100 && transfer.line.late > 100, "{transfer:?}");
+            assert!(transfer.wrapped, "{transfer:?}");
+        }
+    });
+}

@@ -1,0 +1,229 @@
+//! Measures connections through the firewall against plain forwarding and Linux SYNPROXY.
+
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use pf_load::lab::{program, sandbox};
+use pf_peers::middle::Middle;
+use pf_peers::relay::Line;
+use pf_peers::requests::Load;
+use pf_peers::scan::Manner;
+use pf_peers::transfer::{Job, Way};
+use pf_peers::{forgery, options, requests, scan, transfer};
+
+use crate::report::Report;
+
+/// What there is to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Which options of TCP connections end up with
+    Options,
+    /// Honest requests during a flood
+    Requests,
+    /// Port scans
+    Scan,
+    /// Guessed and repeated acknowledgements, memory
+    Forgery,
+    /// Large transfers with loss, reordering and wrapping sequence numbers
+    Transfer,
+}
+
+/// Measures connections through pfd, calm and with SYN cookies, against plain forwarding by the
+/// kernel and Linux SYNPROXY: options of TCP, requests during a flood, port scans, forged
+/// acknowledgements, large transfers over a bad line.
+///
+/// Takes about a quarter of an hour; --short takes about five minutes and measures the same with
+/// fewer connections, ports and octets.
+#[derive(Debug, Parser)]
+#[command(name = "pf-peers", version)]
+struct Arguments {
+    /// Measure only these parts
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Fewer connections, octets and ports
+    #[arg(long)]
+    short: bool,
+    /// Honest requests for each thing in the middle
+    #[arg(long)]
+    connections: Option<u64>,
+    /// Honest requests per second
+    #[arg(long, default_value_t = 2000.0)]
+    rate: f64,
+    /// SYNs per second of the flood
+    #[arg(long, default_value_t = 50_000)]
+    flood: u64,
+    /// Megabytes of a transfer
+    #[arg(long)]
+    megabytes: Option<u64>,
+    /// Write all numbers to this file as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if sandbox::is_inside() {
+        return match measure(&arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("pf-peers: {error}");
+                ExitCode::from(2)
+            }
+        };
+    }
+    let missing = ["pfd", "pfctl", "nft", "ip"].iter().find(|name| program(name).is_none());
+    let obstacle =
+        sandbox::obstacle().or_else(|| missing.map(|name| format!("{name} is not there")));
+    if let Some(obstacle) = obstacle {
+        eprintln!("pf-peers: cannot run here: {obstacle}");
+        return ExitCode::from(2);
+    }
+    match sandbox::rerun(std::env::args_os().skip(1)) {
+        Ok(status) => sandbox::exit_code(status),
+        Err(error) => {
+            eprintln!("pf-peers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures; true when nothing that was asked for failed to be measured.
+fn measure(arguments: &Arguments) -> Result<bool, String> {
+    let interrupted = sandbox::settle()?;
+    sandbox::before_everybody_else();
+    let mut report = Report::default();
+    let start = Instant::now();
+    for part in Part::value_variants() {
+        if !arguments.parts.is_empty() && !arguments.parts.contains(part) {
+            continue;
+        }
+        if interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err("interrupted; nothing is left behind".to_owned());
+        }
+        match part {
+            Part::Options => measure_options(&mut report),
+            Part::Requests => measure_requests(arguments, &mut report),
+            Part::Scan => measure_scans(arguments, &mut report),
+            Part::Forgery => measure_forgery(arguments, &mut report),
+            Part::Transfer => measure_transfers(arguments, &mut report),
+        }
+    }
+    println!("\ndone in {} s", start.elapsed().as_secs());
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, report.to_json().to_string())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(report.is_complete())
+}
+
+fn measure_options(report: &mut Report) {
+    report.title("Options of TCP, as both ends know them");
+    for middle in Middle::ALL {
+        report.doing(middle.name());
+        let cells = options::measure(middle, options::CASES);
+        report.options(middle, cells);
+    }
+    report.show_options();
+}
+
+fn measure_requests(arguments: &Arguments, report: &mut Report) {
+    let connections = arguments.connections.unwrap_or(if arguments.short { 5000 } else { 50_000 });
+    let (rate, flood) = (arguments.rate, arguments.flood);
+    report.title(&format!(
+        "{connections} requests at {rate} a second, from 32 addresses with 1000 ports each"
+    ));
+    report.requests_head();
+    let rows = [(Middle::Plain, 0), (Middle::Calm, 0)]
+        .into_iter()
+        .chain(Middle::ALL.map(|middle| (middle, flood)));
+    for (middle, flood) in rows {
+        // Without a defence the flood fills the table and everybody fails, which takes no large
+        // number to show.
+        let defended = middle.answers() || flood == 0;
+        let connections = if defended { connections } else { connections.min(5000) };
+        let outcome = requests::measure(middle, &Load { connections, rate, flood });
+        report.requests(middle, flood, outcome);
+    }
+}
+
+fn measure_scans(arguments: &Arguments, report: &mut Report) {
+    report.title("Port scan by nmap: ports by state");
+    if program("nmap").is_none() {
+        report.failed("port scan", "nmap is not there");
+        return;
+    }
+    let last = if arguments.short { 4000 } else { u16::MAX };
+    for manner in [Manner::Syn, Manner::Connect] {
+        for middle in [Middle::Calm, Middle::Always, Middle::Classic] {
+            report.doing(middle.name());
+            let scan = scan::measure(middle, manner, last);
+            report.scan(middle, manner, scan);
+        }
+    }
+}
+
+fn measure_forgery(arguments: &Arguments, report: &mut Report) {
+    report.title("Forged acknowledgements");
+    let count = if arguments.short { 1 << 20 } else { 1 << 22 };
+    for middle in [Middle::Always, Middle::Classic, Middle::Synproxy] {
+        report.guesses(middle, forgery::guess(middle, count));
+        report.replays(middle, forgery::replay(middle, 20));
+    }
+    let time = Duration::from_secs(if arguments.short { 10 } else { 60 });
+    for middle in [Middle::Always, Middle::Flood] {
+        report.memory(middle, forgery::memory(middle, time));
+    }
+}
+
+fn measure_transfers(arguments: &Arguments, report: &mut Report) {
+    let octets = arguments.megabytes.unwrap_or(if arguments.short { 50 } else { 1000 }) * 1_000_000;
+    let rounds = if arguments.short { 1 } else { 3 };
+    let lost = Line { lost_per_mille: 10, ..Line::default() };
+    let reordered = Line { late_per_mille: 20, ..Line::default() };
+    let distant = Line { delay: Duration::from_millis(10), ..Line::default() };
+    let bad = Line { late_per_mille: 10, ..lost };
+    report
+        .title(&format!("{} MB each way over bad lines, every octet compared", octets / 1_000_000));
+    for (name, line, rounds) in [
+        ("1 % lost", lost, rounds),
+        ("2 % overtaken by later ones", reordered, rounds),
+        ("20 ms round trip", distant, rounds),
+    ] {
+        let mut seen = Vec::new();
+        for round in 0..rounds {
+            for middle in Middle::ALL.into_iter().filter(|&middle| middle != Middle::Flood) {
+                // Those without window scale and SACK are slow; one short round shows it.
+                let slow = matches!(middle, Middle::Classic | Middle::SynproxyBare);
+                if slow && round > 0 {
+                    continue;
+                }
+                report.doing(middle.name());
+                let limit = Duration::from_secs(if slow { 5 } else { 20 });
+                let octets = octets / rounds;
+                let jobs =
+                    [Way::Up, Way::Down].map(|way| Job { way, octets, wrap: false, limit, line });
+                match transfer::measure(middle, &jobs) {
+                    Ok(transfers) => seen.extend(transfers),
+                    Err(error) => report.failed(middle.name(), &error),
+                }
+            }
+        }
+        report.transfers(name, seen);
+    }
+    let mut seen = Vec::new();
+    for middle in [Middle::Plain, Middle::Calm, Middle::Always, Middle::Synproxy] {
+        let limit = Duration::from_mins(1);
+        let jobs =
+            [Way::Up, Way::Down].map(|way| Job { way, octets, wrap: true, limit, line: bad });
+        match transfer::measure(middle, &jobs) {
+            Ok(transfers) => seen.extend(transfers),
+            Err(error) => report.failed(middle.name(), &error),
+        }
+    }
+    report.transfers("one connection, 1 % lost, 1 % overtaken, sequence numbers wrap", seen);
+}
