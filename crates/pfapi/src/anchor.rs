@@ -34,6 +34,19 @@ pub fn resolve(base: &str, path: &str) -> Called {
     if wildcard { Called::Below(path) } else { Called::One(path) }
 }
 
+/// A path, and those of the rulesets around it, the main one last.
+pub fn around(path: &str) -> impl Iterator<Item = &str> {
+    core::iter::successors(Some(path), |&path| outer(path))
+}
+
+fn outer(path: &str) -> Option<&str> {
+    match path.rsplit_once('/') {
+        Some((outer, _)) => Some(outer),
+        None if path.is_empty() => None,
+        None => Some(""),
+    }
+}
+
 /// Whether `path` lies directly below `parent`.
 #[must_use]
 pub fn is_child(parent: &str, path: &str) -> bool {
@@ -73,5 +86,11 @@ mod tests {
         assert!(is_child("", "a") && !is_child("", "a/b") && is_child("a", "a/b"));
         assert!(is_below("a", "a/b/c") && !is_below("a", "ab") && !is_below("", ""));
         assert!(!is_child("a", "ab") && !is_child("a", "a") && !is_child("a", "a/b/c"));
+    }
+
+    #[test]
+    fn rulesets_around_a_path_end_with_the_main_one() {
+        assert_eq!(around("a/b/_1").collect::<Vec<_>>(), ["a/b/_1", "a/b", "a", ""]);
+        assert_eq!(around("").collect::<Vec<_>>(), [""]);
     }
 }

@@ -6,6 +6,7 @@
 use crate::anchor::{Called, resolve};
 use crate::dialect::Dialect;
 use crate::limit::Limit;
+use crate::osfp::{FINGERPRINTS_MAX, Fingerprint, OPTIONS_MAX, OS_WORD_MAX};
 use crate::ruleset::{
     Altq, Anchor, AnchorRuleset, Draft, EtherRule, Options, QueueDef, Rule, SourceLimiter,
     StateLimiter, TableDef,
@@ -43,8 +44,18 @@ pub const RTABLE_MAX: u32 = 255;
 /// 200 MB.
 pub const RULES_MAX: usize = 500_000;
 
-/// Rules of several rulesets by their paths.
-pub type Rulesets = Vec<(String, Vec<Rule>)>;
+/// What a ruleset is made of, for sending.
+#[derive(Clone, Debug, Default)]
+pub struct LoadParts {
+    /// Settings of the whole filter.
+    pub options: Options,
+    /// Tables of the main ruleset under the empty path, and those of anchors.
+    pub tables: Vec<(String, Vec<TableDef>)>,
+    /// Rules of every ruleset with its path; bodies of inline anchors stand apart.
+    pub rulesets: Vec<(String, Vec<Rule>)>,
+    /// Database for `os`; `None` keeps what is in force.
+    pub fingerprints: Option<Vec<Fingerprint>>,
+}
 
 /// Rules that passed every check of pf.conf(5). Only [`check`] makes one, so evaluation trusts it.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,23 +140,34 @@ impl CheckedRuleset {
         found
     }
 
-    /// Gives the parts up again, for sending: settings, tables, and the rules of every ruleset
-    /// with its path, bodies of inline anchors apart. What [`unsupported`] names has no frame yet:
-    /// who sends a ruleset asks that function first.
+    /// Database for `os`; `None` keeps what is in force.
     #[must_use]
-    pub fn into_parts(self) -> (Options, Vec<TableDef>, Rulesets) {
-        let tables = self.0.tables.into_iter().map(|((), table)| table).collect();
-        let mut rulesets = Vec::new();
-        take_apart(String::new(), self.0.rules, &mut rulesets);
+    pub fn fingerprints(&self) -> Option<&[Fingerprint]> {
+        self.0.fingerprints.as_deref()
+    }
+
+    /// Gives the parts up again, for sending. What [`unsupported`] names has no frame: who sends a
+    /// ruleset asks that function first.
+    #[must_use]
+    pub fn into_parts(self) -> LoadParts {
+        let main = self.0.tables.into_iter().map(|((), table)| table).collect();
+        let mut parts = LoadParts {
+            options: self.0.options,
+            tables: vec![(String::new(), main)],
+            rulesets: Vec::new(),
+            fingerprints: self.0.fingerprints,
+        };
+        take_apart(String::new(), self.0.rules, &mut parts.rulesets);
         for anchor in self.0.anchors {
-            take_apart(anchor.path, anchor.rules, &mut rulesets);
+            parts.tables.push((anchor.path.clone(), anchor.tables));
+            take_apart(anchor.path, anchor.rules, &mut parts.rulesets);
         }
-        (self.0.options, tables, rulesets)
+        parts
     }
 }
 
 /// Adds rules and, behind them, the bodies of their inline anchors, which leave an empty one.
-fn take_apart(path: String, mut rules: Vec<Rule>, found: &mut Rulesets) {
+fn take_apart(path: String, mut rules: Vec<Rule>, found: &mut Vec<(String, Vec<Rule>)>) {
     let mut bodies = Vec::new();
     for rule in &mut rules {
         if let Some(anchor) = &mut rule.anchor
@@ -209,8 +231,10 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
         for rule in &anchor.rules {
             check_tree(rule, draft.dialect, 0, &mut report);
         }
+        check_names_of_tables(&anchor.tables, &mut report);
         ether::check_rules(&anchor.ether, 0, &mut report);
     }
+    check_fingerprints(draft.fingerprints.as_deref().unwrap_or_default(), &mut errors);
     let mut report = |mistake| errors.push(RuleError { at: None, mistake });
     ether::check_rules(&draft.ether, 0, &mut report);
     ether::check_queues(&draft.altq, &mut report);
@@ -227,6 +251,7 @@ pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleErro
         ether: draft.ether,
         state_limiters: draft.state_limiters,
         source_limiters: draft.source_limiters,
+        fingerprints: draft.fingerprints,
         tables: draft.tables.into_iter().map(|(_, table)| ((), table)).collect(),
         rules: draft.rules,
     }))
@@ -263,9 +288,13 @@ fn check_options<At>(draft: &Draft<At>, errors: &mut Vec<RuleError<At>>) {
     for queue in &draft.queues {
         check_name("queue name", &queue.name, QUEUE_NAME_MAX, &mut report);
     }
-    let entries =
-        draft.tables.iter().map(|(_, table)| table.entries.as_ref().map_or(0, Vec::len)).sum();
-    for (limit, count) in [(Limit::Tables, draft.tables.len()), (Limit::TableEntries, entries)] {
+    let inside = draft.anchors.iter().flat_map(|anchor| &anchor.tables);
+    let (mut tables, mut entries) = (0, 0);
+    for table in draft.tables.iter().map(|(_, table)| table).chain(inside) {
+        tables += 1;
+        entries += table.entries.as_ref().map_or(0, Vec::len);
+    }
+    for (limit, count) in [(Limit::Tables, tables), (Limit::TableEntries, entries)] {
         let max = draft.options.limits.get(limit);
         if u32::try_from(count).unwrap_or(u32::MAX) > max {
             report(Mistake::Limit { limit, count, max });
@@ -281,6 +310,36 @@ fn check_tables<At: Clone>(draft: &Draft<At>, errors: &mut Vec<RuleError<At>>) {
         check_name("table name", &table.name, TABLE_NAME_MAX, &mut report);
         if !seen.insert(table.name.as_str()) {
             report(Mistake::TableTwice(table.name.clone()));
+        }
+    }
+}
+
+/// Checks the tables of one anchor.
+fn check_names_of_tables(tables: &[TableDef], report: &mut impl FnMut(Mistake)) {
+    let mut seen = std::collections::BTreeSet::new();
+    for table in tables {
+        check_name("table name", &table.name, TABLE_NAME_MAX, report);
+        if !seen.insert(table.name.as_str()) {
+            report(Mistake::TableTwice(table.name.clone()));
+        }
+    }
+}
+
+fn check_fingerprints<At>(entries: &[Fingerprint], errors: &mut Vec<RuleError<At>>) {
+    let mut report = |mistake| errors.push(RuleError { at: None, mistake });
+    let systems: usize = entries.iter().map(|entry| entry.systems.len()).sum();
+    for (what, count) in [("entries", entries.len()), ("systems", systems)] {
+        if count > FINGERPRINTS_MAX {
+            report(Mistake::Fingerprints { what, max: FINGERPRINTS_MAX });
+        }
+    }
+    if entries.iter().any(|entry| entry.options.len() > OPTIONS_MAX) {
+        report(Mistake::Fingerprints { what: "options in an entry", max: OPTIONS_MAX });
+    }
+    for system in entries.iter().flat_map(|entry| &entry.systems) {
+        let words = [Some(&system.class), system.version.as_ref(), system.subtype.as_ref()];
+        for word in words.into_iter().flatten() {
+            check_name("name of a system", word, OS_WORD_MAX, &mut report);
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::dialect::Dialect;
 use crate::facts::Facts;
 use crate::limit::Limits;
 use crate::load::{Given, Parts};
+use crate::osfp::{Fingerprint, OsName};
 use crate::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
 use crate::ruleset::{Options, Rule, TableDef, TableEntry, Watermarks};
 use crate::timeout::Timeouts;
@@ -58,6 +59,9 @@ pub enum Request {
     AddTables {
         /// From [`Response::Ticket`].
         ticket: u32,
+        /// Anchor that the tables are in, from the ruleset that is loaded; empty is that itself.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
         /// In definition order.
         tables: Vec<TableDef>,
     },
@@ -71,6 +75,14 @@ pub enum Request {
         anchor: String,
         /// In evaluation order.
         rules: Vec<Rule>,
+    },
+    /// Adds fingerprints to an open load. With the first of these frames the load brings a
+    /// database of its own; without any the one in force stays.
+    AddFingerprints {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+        /// In the order of the database.
+        fingerprints: Vec<Fingerprint>,
     },
     /// Puts the load in force as one step.
     Commit {
@@ -120,11 +132,17 @@ pub enum Request {
     Tables,
     /// `pfctl -t NAME -T show`
     TableShow {
+        /// Path of its anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
         /// Table name.
         table: String,
     },
     /// `pfctl -t NAME -T add`, which makes the table when it is missing.
     TableAdd {
+        /// Path of its anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
         /// Table name.
         table: String,
         /// What to add.
@@ -132,13 +150,57 @@ pub enum Request {
     },
     /// `pfctl -t NAME -T delete`
     TableDelete {
+        /// Path of its anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
         /// Table name.
         table: String,
         /// What to delete.
         entries: Vec<TableEntry>,
     },
+    /// `pfctl -t NAME -T kill`
+    TableKill {
+        /// Path of its anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+        /// Table name.
+        table: String,
+    },
+    /// `pfctl -t NAME -vT show`
+    TableStatistics {
+        /// Path of its anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+        /// Table name.
+        table: String,
+    },
+    /// `pfctl -t NAME -T zero`
+    TableZero {
+        /// Path of its anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+        /// Table name.
+        table: String,
+        /// Addresses whose counters are zeroed; none means the whole table with its own counters.
+        entries: Vec<TableEntry>,
+    },
+    /// `pfctl -t NAME -T expire`
+    TableExpire {
+        /// Path of its anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+        /// Table name.
+        table: String,
+        /// Addresses go that were added, or whose counters were zeroed, more than so long ago.
+        age_s: u64,
+    },
+    /// `pfctl -s osfp`
+    Fingerprints,
     /// `pfctl -t NAME -T test`
     TableTest {
+        /// Path of its anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
         /// Table name.
         table: String,
         /// Addresses to look up.
@@ -183,8 +245,14 @@ pub enum Flush {
     Info,
     /// All source nodes; their states go on untracked.
     Sources,
-    /// All tables.
-    Tables,
+    /// All tables of a ruleset.
+    Tables {
+        /// Path of the anchor; empty for the main ruleset.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        anchor: String,
+    },
+    /// The fingerprint database.
+    Fingerprints,
     /// Limits, timeouts, syncookies and skip flags back to their defaults.
     Reset,
 }
@@ -280,10 +348,20 @@ pub enum Response {
         /// In force now.
         limits: Limits,
     },
-    /// Answer to [`Request::Tables`].
+    /// Part of the list of tables.
     Tables {
-        /// By name.
+        /// By anchor and name.
         tables: Vec<TableReport>,
+    },
+    /// Part of a table's contents with their counters.
+    TableStatistics {
+        /// In address order.
+        entries: Vec<AddressReport>,
+    },
+    /// Part of the names of systems whose fingerprints are known.
+    Fingerprints {
+        /// In the order of the database; a name comes as often as it has fingerprints.
+        systems: Vec<OsName>,
     },
     /// Part of a table's contents.
     TableEntries {
@@ -332,7 +410,10 @@ impl Response {
             Self::Rules { .. }
                 | Self::States { .. }
                 | Self::Sources { .. }
+                | Self::Tables { .. }
                 | Self::TableEntries { .. }
+                | Self::TableStatistics { .. }
+                | Self::Fingerprints { .. }
         )
     }
 }
@@ -652,14 +733,20 @@ pub struct PeerReport {
 pub struct TableReport {
     /// Name.
     pub name: String,
+    /// Path of its anchor; empty for the main ruleset.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub anchor: String,
     /// `persist`
     pub persist: bool,
     /// `const`
     pub constant: bool,
     /// `counters`
     pub counters: bool,
-    /// Rules that refer to it.
+    /// Rules of its ruleset that refer to it.
     pub rules: u64,
+    /// Rules of other rulesets that use it, because theirs has no table of this name.
+    #[serde(default)]
+    pub from_anchors: u64,
     /// Entries.
     pub addresses: u64,
     /// Seconds since its counters were cleared.
@@ -668,6 +755,68 @@ pub struct TableReport {
     pub no_match: u64,
     /// Look-ups of rules that matched.
     pub matched: u64,
+    /// Packets and octets of rules that name it.
+    #[serde(default)]
+    pub traffic: TableTraffic,
+}
+
+/// What became of packets of rules that name a table. Source: OpenBSD sys/net/pf_table.c
+/// `pfr_update_stats`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableUse {
+    /// Blocked.
+    Block,
+    /// Met by a `match` rule.
+    Match,
+    /// Passed.
+    Pass,
+    /// Passed by a state although the table does not have the address any more.
+    CrossPass,
+}
+
+impl TableUse {
+    /// All uses, in the order in which pfctl lists them.
+    pub const ALL: [Self; 4] = [Self::Block, Self::Match, Self::Pass, Self::CrossPass];
+
+    /// Name in listings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "Block",
+            Self::Match => "Match",
+            Self::Pass => "Pass",
+            Self::CrossPass => "XPass",
+        }
+    }
+}
+
+/// Counters of a table or of one of its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableTraffic {
+    /// Packets by direction (in, out) and [`TableUse`].
+    pub packets: [[u64; 4]; 2],
+    /// Octets likewise.
+    pub bytes: [[u64; 4]; 2],
+}
+
+/// An address of a table with its counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressReport {
+    /// The entry.
+    pub entry: TableEntry,
+    /// Seconds since it was added or its counters were zeroed.
+    pub cleared_s: u64,
+    /// Its counters; only tables with `counters` have some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TableTraffic>,
+    /// `weight`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// States that a pool has given the address to.
+    #[serde(default)]
+    pub states: u64,
 }
 
 #[cfg(test)]

@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 /// Most TCP options that a fingerprint can have.
 pub const OPTIONS_MAX: usize = 16;
 
+/// Most entries of a database, and most names of systems in all of them together.
+pub const FINGERPRINTS_MAX: usize = 1 << 14;
+/// Longest name of a class, version or subtype in octets (`PF_OSFP_LEN` less the terminator).
+pub const OS_WORD_MAX: usize = 31;
+
 /// One entry of the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
@@ -57,7 +62,7 @@ pub enum WindowSize {
 }
 
 /// A TCP option that fingerprints know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TcpOption {
     /// `M`

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dialect::Dialect;
+use crate::osfp::Fingerprint;
 
 mod address;
 mod altq;
@@ -91,6 +92,9 @@ pub struct Draft<At> {
     /// `source limiter` lines.
     #[serde(default = "Vec::new")]
     pub source_limiters: Vec<SourceLimiter>,
+    /// Database for `os`; `None` keeps what is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprints: Option<Vec<Fingerprint>>,
 }
 
 impl<At> Default for Draft<At> {
@@ -106,6 +110,7 @@ impl<At> Default for Draft<At> {
             ether: Vec::new(),
             state_limiters: Vec::new(),
             source_limiters: Vec::new(),
+            fingerprints: None,
         }
     }
 }

@@ -77,6 +77,8 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
     pub unused: Vec<String>,
+    /// Lines of the database of `set fingerprints` that were left out, as pfctl tells them.
+    pub fingerprint_mistakes: Vec<String>,
     /// The settings that the file names, for `pfctl -m`.
     pub given: Given,
 }
@@ -103,6 +105,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
         unused: std::mem::take(&mut main.unused),
+        fingerprint_mistakes: std::mem::take(&mut shared.fingerprint_mistakes),
         given: Given::default(),
     };
     if has_errors(&compiled) {
@@ -156,8 +159,11 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         };
         anchors.push(found);
     }
+    let database = shared.fingerprints.as_ref().or(options.sources.fingerprints());
+    let database = database.map(|known| known.entries().to_vec());
     let draft = Draft {
         dialect: options.dialect,
+        fingerprints: database.filter(|entries| !entries.is_empty()),
         options: settings,
         queues: shared.queues,
         tables: tables

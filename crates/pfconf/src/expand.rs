@@ -18,7 +18,7 @@ use pfapi::units::Direction;
 use crate::address::{Host, World};
 use crate::dialect::Dialect;
 use crate::faults::Faults;
-use crate::fingerprint::OsMatch;
+use crate::fingerprint::{Fingerprints, OsMatch};
 use crate::label::fill;
 use crate::pool::PoolSpec;
 use crate::redirect::{AutoTables, Chosen, Purpose, apply, collapse};
@@ -85,8 +85,8 @@ pub(crate) struct Target<'t> {
     /// Combinations so far, of all rulesets together: what they cost is bounded, whether they
     /// become rules or not.
     pub(crate) looked_at: &'t mut usize,
-    /// Whether names of fingerprints are known.
-    pub(crate) fingerprints: bool,
+    /// Database for `os`.
+    pub(crate) fingerprints: Option<&'t Fingerprints>,
 }
 
 struct Expander<'t, 's> {
@@ -297,10 +297,9 @@ impl Expander<'_, '_> {
         }
     }
 
-    /// What a name behind `os` means. FreeBSD's pfctl has no fingerprints before it is told where
-    /// they are.
+    /// What a name behind `os` means; without a database none is known.
     fn os(&self, name: &str) -> OsMatch {
-        if self.target.fingerprints { self.world.sources.os(name) } else { OsMatch::NoMatch }
+        self.target.fingerprints.map_or(OsMatch::NoMatch, |known| known.find(name))
     }
 
     fn fault(&mut self, text: &str, wrong: &mut bool) {

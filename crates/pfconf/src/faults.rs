@@ -300,6 +300,7 @@ fn explain<'p>(mistake: &Mistake, places: &'p Places) -> Explained<'p> {
         | Mistake::TableTwice(_)
         | Mistake::Limit { .. }
         | Mistake::TooManyRules { .. }
+        | Mistake::Fingerprints { .. }
         | Mistake::Watermarks => (Code::NoCombination, &places.rule, "in this rule", None),
     }
 }

@@ -5,10 +5,11 @@
 
 use std::fmt;
 
-use pfapi::osfp::{Fingerprint, OPTIONS_MAX, OsName, Quantity, TcpOption, WindowSize};
+use pfapi::osfp::{
+    FINGERPRINTS_MAX, Fingerprint, OPTIONS_MAX, OS_WORD_MAX, OsName, Quantity, TcpOption,
+    WindowSize,
+};
 
-/// Most names of systems in one database; ranges of versions could multiply without end.
-const SYSTEMS_MAX: usize = 1 << 14;
 /// The class that stands for "no entry of the database".
 const NO_MATCH: &str = "nomatch";
 /// The name for packets that fit no entry.
@@ -113,7 +114,8 @@ impl Fingerprints {
         if name.class.eq_ignore_ascii_case(NO_MATCH) {
             return Err(format!("fingerprint class \"{NO_MATCH}\" is reserved"));
         }
-        let room = SYSTEMS_MAX - self.systems;
+        // Ranges of versions could multiply without end.
+        let room = FINGERPRINTS_MAX - self.systems;
         expand(name, room, &mut entry.systems)
             .map_err(|TooMany| "too many systems in this file".to_owned())?;
         for name in &mut entry.systems {
@@ -226,9 +228,9 @@ fn entry(line: &str) -> Result<(Fingerprint, OsName), String> {
     let dont_fragment = plain(field(), "don't fragment frag", 1)? == 1;
     let size = size(field())?;
     let options = text(field(), "TCP Options", 1)?;
-    let class = text(field(), "OS class", 1)?;
-    let version = text(field(), "OS version", 0)?;
-    let subtype = text(field(), "OS subtype", 0)?;
+    let class = word(field(), "OS class", 1)?;
+    let version = word(field(), "OS version", 0)?;
+    let subtype = word(field(), "OS subtype", 0)?;
     text(field(), "OS description", 2)?;
     let mut fingerprint = Fingerprint {
         window,
@@ -255,6 +257,15 @@ fn entry(line: &str) -> Result<(Fingerprint, OsName), String> {
 
 fn text<'a>(field: &'a str, name: &str, min: usize) -> Result<&'a str, String> {
     if field.len() < min { Err(format!("too short {name}")) } else { Ok(field) }
+}
+
+/// A part of a name, cut like pfctl's own.
+fn word<'a>(field: &'a str, name: &str, min: usize) -> Result<&'a str, String> {
+    let field = text(field, name, min)?;
+    if field.chars().any(char::is_control) {
+        return Err(format!("unprintable character in {name}"));
+    }
+    Ok(&field[..field.floor_char_boundary(OS_WORD_MAX)])
 }
 
 fn window(field: &str) -> Result<WindowSize, String> {
@@ -403,6 +414,15 @@ mod tests {
     }
 
     #[test]
+    fn the_example_has_no_mistakes() {
+        let (database, mistakes) = Fingerprints::parse(include_str!("../../../examples/pf.os"));
+        assert_eq!(mistakes, []);
+        for name in ["Linux", "Windows 10", "FreeBSD", "OpenBSD", "MacOS", "NMAP syn scan"] {
+            assert_ne!(database.find(name), OsMatch::NoMatch, "{name}");
+        }
+    }
+
+    #[test]
     fn names_are_found_as_in_rules() {
         let database = database();
         for (name, found) in [
@@ -446,6 +466,7 @@ mod tests {
             ("1:64:1:60:Q:A:1::ab", "unknown TCP opt 'Q'"),
             ("1:64:1:60:M:A:1::ab", "value of M TCP opt is no number"),
             ("1:64:1:60:.:A:1::ab:cd", "excess field"),
+            ("1:64:1:60:.:A\u{7}:1::ab", "unprintable character in OS class"),
             ("1:64:1:60:.:nomatch:1::ab", "fingerprint class \"nomatch\" is reserved"),
             ("1:64:1:60:.:A:0-999:0-999:ab", "too many systems in this file"),
         ] {

@@ -17,6 +17,7 @@ use crate::address::World;
 use crate::criteria::{c_number, decimal_text};
 use crate::diag::{Code, Diagnostic};
 use crate::dialect::Dialect;
+use crate::fingerprint::Fingerprints;
 use crate::optimize::Level;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::print;
@@ -103,9 +104,15 @@ impl Settings {
                 Rule::set_fingerprints => {
                     let file = text(part);
                     lines.push(plain(part));
-                    shared.fingerprints = true;
-                    if !in_anchor {
-                        readable(world, statement, part, &file)?;
+                    if in_anchor {
+                        shared.fingerprints.get_or_insert_default();
+                    } else {
+                        let database = database(world, statement, part, &file)?;
+                        let (known, mistakes) = Fingerprints::parse(&database);
+                        let told =
+                            mistakes.iter().map(|found| format!("{file}:{} {found}", found.line));
+                        shared.fingerprint_mistakes.extend(told);
+                        shared.fingerprints = Some(known);
                     }
                 }
                 Rule::set_state_policy => {
@@ -468,9 +475,12 @@ fn text(pair: &Pair) -> String {
     found.map(|word| string(&word)).unwrap_or_default()
 }
 
-/// A fingerprint file must be there, although this machine's own list is used.
-fn readable(world: World, statement: &Statement, pair: &Pair, file: &str) -> Fallible<()> {
-    let Err(error) = world.sources.read(file) else { return Ok(()) };
+/// Text of a fingerprint file.
+fn database(world: World, statement: &Statement, pair: &Pair, file: &str) -> Fallible<String> {
+    let error = match world.sources.read(file) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
     let cause = crate::tables::cause(&error);
     Err(Box::new(
         Diagnostic::error(Code::Setting, format!("error loading fingerprints {file}"))

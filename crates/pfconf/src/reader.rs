@@ -19,6 +19,7 @@ use crate::dialect::Dialect;
 use crate::ether::{self, EtherFrame};
 use crate::expand::{Target, expand};
 use crate::explain::unknown_statement;
+use crate::fingerprint::Fingerprints;
 use crate::finish::{StateDefaults, complete};
 use crate::freebsd::{self, Order, Section};
 use crate::limiters::Limiters;
@@ -69,8 +70,10 @@ pub(crate) struct Shared {
     pub(crate) entries: usize,
     /// Files that were included.
     pub(crate) included: usize,
-    /// `set fingerprints` was given.
-    pub(crate) fingerprints: bool,
+    /// Database of `set fingerprints`.
+    pub(crate) fingerprints: Option<Fingerprints>,
+    /// Lines of that database that were left out.
+    pub(crate) fingerprint_mistakes: Vec<String>,
 }
 
 /// A `load anchor` line.
@@ -630,8 +633,10 @@ impl<'a> Reader<'a> {
             Some(frame) => &mut frame.rules,
             None => &mut self.rules,
         };
-        let openbsd = self.world.dialect == Dialect::OpenBsd;
-        let fingerprints = openbsd || self.shared.fingerprints;
+        // FreeBSD's pfctl has no fingerprints before it is told where they are.
+        let usual = self.world.sources.fingerprints();
+        let usual = usual.filter(|_| self.world.dialect == Dialect::OpenBsd);
+        let fingerprints = self.shared.fingerprints.as_ref().or(usual);
         let target = Target {
             rules,
             tables: &mut self.shared.automatic,

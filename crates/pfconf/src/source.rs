@@ -5,7 +5,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use crate::fingerprint::OsMatch;
+use crate::fingerprint::Fingerprints;
 use crate::names;
 
 /// Files and names that a ruleset may refer to.
@@ -42,9 +42,9 @@ pub trait Sources {
         None
     }
 
-    /// What a name behind `os` means; without a database no name matches.
-    fn os(&self, _name: &str) -> OsMatch {
-        OsMatch::NoMatch
+    /// Database for `os`; without one no name matches.
+    fn fingerprints(&self) -> Option<&Fingerprints> {
+        None
     }
 
     /// Whether the machine has this routing table.

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn too_long_requests_are_not_sent() {
         let (mut client, there) = pair();
-        let request = Request::TableShow { table: "x".repeat(FRAME_MAX) };
+        let request = Request::TableShow { anchor: String::new(), table: "x".repeat(FRAME_MAX) };
         assert!(matches!(client.call(&request), Err(ClientError::RequestTooLong(_))));
         there.set_nonblocking(true).unwrap();
         assert!((&there).read(&mut [0]).is_err());

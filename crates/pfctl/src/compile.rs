@@ -41,11 +41,15 @@ pub fn run(name: &str, facts: &str, console: &mut Console<'_>) -> Result<Exit, E
     let input = Input { name, text: &text };
     let compiled = load::compile(&input, &setting);
     let style = Style { form: ErrorForm::Classic, color: false };
+    for mistake in &compiled.fingerprint_mistakes {
+        console.note(crate::console::printable(mistake));
+    }
     load::show(&compiled, &input, style, console);
     let Some(ruleset) = compiled.ruleset else { return Ok(Exit::Failure) };
     load::refuse_unsupported(&ruleset)?;
     let begin = Target::default().begin(dialect);
-    for frame in std::iter::once(begin).chain(load::frames(ruleset, None, 0)) {
+    let frames = load::frames(ruleset.into_parts(), None, 0);
+    for frame in std::iter::once(begin).chain(frames) {
         serde_json::to_writer(&mut *console.out, &frame).map_err(std::io::Error::from)?;
         writeln!(console.out)?;
     }

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use pfapi::facts::Facts;
 use pfconf::env::{Environment, FixtureError, Texts};
-use pfconf::{Dialect, FingerprintMistake, OsMatch, Sources};
+use pfconf::{Dialect, FingerprintMistake, Fingerprints, Sources};
 
 use crate::console::os_text;
 use crate::sources::{FINGERPRINTS, read_lossy};
@@ -121,8 +121,8 @@ impl Sources for Env {
         self.machine.group(name)
     }
 
-    fn os(&self, name: &str) -> OsMatch {
-        self.machine.os(name)
+    fn fingerprints(&self) -> Option<&Fingerprints> {
+        Some(self.machine.fingerprints())
     }
 
     fn has_rtable(&self, rtable: u32) -> bool {
@@ -176,7 +176,7 @@ mod tests {
         let missing = env.read("/etc/passwd").unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         assert_eq!(env.protocol("tcp"), None);
-        assert_eq!(env.os("linux").to_string(), "Linux");
+        assert_eq!(env.fingerprints().unwrap().find("linux").to_string(), "Linux");
         write("users.txt", "root 0\nroot\n");
         let error = Env::read(folder.path(), Dialect::OpenBsd).err().unwrap().to_string();
         assert_eq!(error, format!("{}/users.txt:2: a line is NAME ID", folder.path().display()));

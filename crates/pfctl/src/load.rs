@@ -2,10 +2,13 @@
 //!
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`; the frames are those of `pfapi::control`.
 
-use pfapi::check::{CheckedRuleset, unsupported};
+use std::collections::BTreeMap;
+
+use pfapi::check::{CheckedRuleset, LoadParts, unsupported};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfapi::facts::Facts;
-use pfapi::ruleset::TableDef;
+use pfapi::load::Part;
+use pfapi::ruleset::{Rule, TableDef, TableEntry};
 use pfconf::{
     CompileOptions, Compiled, Diagnostic, Dialect, Given, Input, Listing, Optimization, Parts,
     Sources,
@@ -140,13 +143,18 @@ impl Target {
 ///
 /// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
 /// bounds on names that `check` enforces that keeps it below the longest frame.
-pub fn frames(ruleset: CheckedRuleset, given: Option<Given>, ticket: u32) -> Vec<Request> {
-    let (options, tables, rulesets) = ruleset.into_parts();
-    let given = given.map(Box::new);
-    let mut frames = vec![Request::AddOptions { ticket, options: Box::new(options), given }];
-    frames.extend(
-        table_parts(tables).into_iter().map(|tables| Request::AddTables { ticket, tables }),
-    );
+pub fn frames(parts: LoadParts, given: Option<Given>, ticket: u32) -> Vec<Request> {
+    let LoadParts { options, tables, rulesets, fingerprints } = parts;
+    let (options, given) = (Box::new(options), given.map(Box::new));
+    let mut frames = vec![Request::AddOptions { ticket, options, given }];
+    for (anchor, tables) in tables {
+        for tables in table_parts(tables) {
+            frames.push(Request::AddTables { ticket, anchor: anchor.clone(), tables });
+        }
+    }
+    for part in fingerprints.iter().flat_map(|all| all.chunks(ITEMS_PER_FRAME)) {
+        frames.push(Request::AddFingerprints { ticket, fingerprints: part.to_vec() });
+    }
     for (anchor, rules) in rulesets {
         let mut rules = rules.into_iter().peekable();
         // An anchor without rules comes too: it takes the place of what was there.
@@ -175,9 +183,14 @@ fn table_parts(tables: Vec<TableDef>) -> Vec<Vec<TableDef>> {
     };
     for mut table in tables {
         let mut entries = table.entries.take().map(|entries| entries.into_iter().peekable());
+        let weights: BTreeMap<_, _> = std::mem::take(&mut table.weights).into_iter().collect();
         loop {
             let part = entries.as_mut().map(|rest| rest.by_ref().take(ITEMS_PER_FRAME - 1));
-            add(TableDef { entries: part.map(Iterator::collect), ..table.clone() });
+            let part: Option<Vec<TableEntry>> = part.map(Iterator::collect);
+            // Weights go with their addresses.
+            let of = |entry: &TableEntry| Some((entry.prefix, *weights.get(&entry.prefix)?));
+            let weights = part.iter().flatten().filter_map(of).collect();
+            add(TableDef { entries: part, weights, ..table.clone() });
             if entries.as_mut().and_then(|rest| rest.peek()).is_none() {
                 break;
             }
@@ -213,7 +226,14 @@ pub fn transact(client: &mut Client, ruleset: CheckedRuleset, target: Target) ->
         Response::Ticket { ticket } => ticket,
         other => return Err(Error::from_answer(other, "begin")),
     };
-    for frame in frames(ruleset, target.given, ticket) {
+    let mut parts = ruleset.into_parts();
+    let names_systems = |rule: &Rule| rule.os.is_some();
+    let asks = parts.rulesets.iter().flat_map(|(_, rules)| rules).any(names_systems);
+    if !asks && (!target.anchor.is_empty() || !target.parts.has(Part::Filter)) {
+        // The database belongs to the main rules, unless these must have it.
+        parts.fingerprints = None;
+    }
+    for frame in frames(parts, target.given, ticket) {
         match client.call(&frame)? {
             Response::Done => {}
             other => {
@@ -291,7 +311,7 @@ mod tests {
             table("small", Some(3)),
         ];
         let rules = vec![Rule::new(Action::Pass); 1025];
-        let frames = frames(ruleset(tables.clone(), rules), None, 9);
+        let frames = frames(ruleset(tables.clone(), rules).into_parts(), None, 9);
         let mut seen: Vec<TableDef> = Vec::new();
         let mut rule_counts = Vec::new();
         for frame in &frames {
@@ -321,7 +341,7 @@ mod tests {
 
     #[test]
     fn empty_ruleset_is_its_options() {
-        assert_eq!(frames(ruleset(vec![], vec![]), None, 0).len(), 1);
+        assert_eq!(frames(ruleset(vec![], vec![]).into_parts(), None, 0).len(), 1);
     }
 
     #[test]
@@ -333,7 +353,8 @@ mod tests {
         let high = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
         rule.from.addr = AddrMatch::Range(low, high);
         rule.to.addr = AddrMatch::Table("\\".repeat(31));
-        for frame in frames(ruleset(vec![], vec![rule; ITEMS_PER_FRAME]), None, u32::MAX) {
+        let rules = ruleset(vec![], vec![rule; ITEMS_PER_FRAME]).into_parts();
+        for frame in frames(rules, None, u32::MAX) {
             assert!(serde_json::to_vec(&frame).unwrap().len() < FRAME_MAX);
         }
     }

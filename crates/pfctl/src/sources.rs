@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::unistd::{Group, User};
 use pfconf::env::{Protocols, Services};
-use pfconf::{BuiltinSources, Dialect, FingerprintMistake, Fingerprints, OsMatch, Sources, names};
+use pfconf::{BuiltinSources, Dialect, FingerprintMistake, Fingerprints, Sources, names};
 
 /// The fingerprints of this machine.
 pub const FINGERPRINTS: &str = "/etc/pf.os";
@@ -79,8 +79,8 @@ impl Sources for SystemSources {
         Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
     }
 
-    fn os(&self, name: &str) -> OsMatch {
-        self.fingerprints.find(name)
+    fn fingerprints(&self) -> Option<&Fingerprints> {
+        Some(&self.fingerprints)
     }
 }
 

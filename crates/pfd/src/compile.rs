@@ -240,7 +240,10 @@ fn read_draft(stdout: impl Read) -> Result<DraftBuilder, String> {
                 draft.set_dialect(dialect);
             }
             Request::AddOptions { ticket: 0, options, given: None } => draft.set_options(*options),
-            Request::AddTables { ticket: 0, tables } => draft.add_tables(tables),
+            Request::AddTables { ticket: 0, anchor, tables } => draft.add_tables(&anchor, tables),
+            Request::AddFingerprints { ticket: 0, fingerprints } => {
+                draft.add_fingerprints(fingerprints).map_err(|failure| failure.message)?;
+            }
             Request::AddRules { ticket: 0, anchor, rules } => {
                 draft.add_rules(&anchor, rules).map_err(|failure| failure.message)?;
             }

@@ -18,7 +18,7 @@ use pfapi::ruleset::{
     Action, AddrMatch, BlockAnswer, Endpoint, Options, Rule, SyncookieMode, Syncookies, Watermarks,
 };
 use pfapi::units::{Direction, IfIndex};
-use pfengine::{Batch, Verdict};
+use pfengine::{Batch, Loader, Verdict};
 
 fn main() {
     // The first rounds meet cold memory, so few samples would show little else.
@@ -254,6 +254,57 @@ fn block_while_another_is_flooded(bencher: Bencher) {
     measure(bencher, &mut rig, &mut rounds(100_000, syn));
 }
 
+/// A long access list: networks of clients, some of them nested, servers and ports, so that a
+/// packet matches few rules and which ones differs from packet to packet.
+fn access_list(count: u32) -> Vec<Rule> {
+    let mut random = 1_u32;
+    let mut below = |end: u32| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) % end
+    };
+    let net = |bits: u32, len: u8| {
+        AddrMatch::Net(Prefix::new(core::net::Ipv4Addr::from_bits(bits).into(), len))
+    };
+    let mut rules = vec![Rule::new(Action::Block(BlockAnswer::Drop))];
+    rules.extend((1..count).map(|_| {
+        let mut rule = Rule::new(Action::Block(BlockAnswer::Drop));
+        rule.proto = Some(if below(4) == 0 { proto::UDP } else { proto::TCP });
+        rule.from.addr = match below(8) {
+            0 => AddrMatch::Any,
+            1 => net(0x0a00_0000 + below(16) * 0x1_0000, 16),
+            _ => net(0x0a00_0000 + below(4_096) * 256, 24),
+        };
+        rule.to.addr = match below(4) {
+            0 => AddrMatch::Any,
+            _ => net(0xc000_0200 + below(256), 32),
+        };
+        rule.to.port = Some(match below(4) {
+            0 => PortMatch::Greater(1_023),
+            _ => PortMatch::Equal(u16::try_from(1 + below(1_000)).expect("a port")),
+        });
+        rule
+    }));
+    rules
+}
+
+fn walk(bencher: Bencher, count: u32, plainly: bool) {
+    let mut rig = Rig::new(options(false), access_list(count));
+    rig.engine.ask_every_rule(plainly);
+    measure(bencher, &mut rig, &mut rounds(100_000, syn));
+}
+
+/// The first packet of a connection against an access list.
+#[divan::bench(args = [10_u32, 100, 1_000, 10_000])]
+fn access_list_indexed(bencher: Bencher, count: u32) {
+    walk(bencher, count, false);
+}
+
+/// The same without indexes.
+#[divan::bench(args = [10_u32, 100, 1_000, 10_000])]
+fn access_list_plain(bencher: Bencher, count: u32) {
+    walk(bencher, count, true);
+}
+
 /// Rules that differ in the source network, none of which matches; then one that blocks.
 #[divan::bench(args = [10_u32, 100, 1_000])]
 fn rules_that_miss(bencher: Bencher, count: u32) {
@@ -268,4 +319,14 @@ fn rules_that_miss(bencher: Bencher, count: u32) {
     }));
     let mut rig = Rig::new(options(false), rules);
     measure(bencher, &mut rig, &mut rounds(100_000, syn));
+}
+
+/// Putting an access list in force.
+#[divan::bench(args = [1_000_u32, 10_000, 100_000], sample_count = 20)]
+fn load_rules(bencher: Bencher, count: u32) {
+    let rig = Rig::new(options(false), pass());
+    let checked = common::checked(options(false), access_list(count));
+    bencher.bench_local(|| {
+        rig.engine.load(&checked, Loader::default(), rig.now).expect("the rules are sound");
+    });
 }

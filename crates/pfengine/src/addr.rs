@@ -56,6 +56,14 @@ impl Masked {
     }
 }
 
+impl Masked {
+    /// First and last address, when it is of this family.
+    pub fn span(&self, af: Af) -> Option<(u128, u128)> {
+        let all = u128::MAX >> (128 - u32::from(af.bits()));
+        (self.af == af).then_some((self.addr, self.addr | all & !self.mask))
+    }
+}
+
 impl From<Prefix> for Masked {
     fn from(prefix: Prefix) -> Self {
         let bits = u32::from(prefix.af().bits());

@@ -12,6 +12,7 @@ mod filter;
 mod nat;
 mod normalize;
 mod output;
+mod overload;
 mod packet;
 mod packet_desc;
 mod pflog;
@@ -30,7 +31,7 @@ mod table;
 pub mod wire;
 mod worker;
 
-pub use engine::{Engine, EngineConfig, LoadError, Loader, TableError};
+pub use engine::{Engine, EngineConfig, LoadError, Loader, TableError, TableName};
 pub use environment::{Owner, Routes, Sockets, Way};
 pub use normalize::fragment::cut::Refragment;
 pub use output::{Event, Output, SmallPacket};

@@ -102,6 +102,13 @@ impl TcpDesc {
     }
 }
 
+impl Transport {
+    /// Whether rules see ports.
+    pub const fn has_ports(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Udp { .. })
+    }
+}
+
 impl PacketDesc {
     /// Source and destination port; the ICMP id and 0 where there are none.
     pub const fn ports(&self) -> (u16, u16) {

@@ -6,16 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pfapi::addr::Af;
 use pfapi::reason::TableCounter;
 use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, Uptime};
 
-use crate::addr::Addr;
 use crate::engine::{Engine, Snapshot};
 use crate::fault::{self, Fault};
 use crate::output::{Output, SmallPacket};
-use crate::rules::LoadedRule;
 use crate::source::Cursor;
 use crate::state::entry::{Body, State};
 use crate::state::expire::Population;
@@ -29,7 +26,7 @@ const TICK_NANOS: u64 = 20_000_000;
 /// Shares in a second.
 const TICKS_PER_SECOND: u32 = 50;
 /// Slots looked at in one call at least and at most: never more than a fraction of a millisecond.
-const SHARE: core::ops::RangeInclusive<u32> = 64..=8_192;
+pub const SHARE: core::ops::RangeInclusive<u32> = 64..=8_192;
 
 /// Source nodes looked at in one call.
 const SOURCES: usize = 256;
@@ -61,13 +58,16 @@ impl Purge {
         }
         self.next = now.plus_nanos(TICK_NANOS);
         engine.sources.purge(&mut self.sources, SOURCES, now, &snapshot.timeouts);
-        Self::flush_offenders(engine, parts);
         let slots = engine.store.slots();
         let interval = snapshot.timeouts.get(Timeout::Interval).max(1);
         let share = (slots / (interval.saturating_mul(TICKS_PER_SECOND)) + 1)
             .clamp(*SHARE.start(), *SHARE.end())
             .min(slots);
         let view = engine.store.open();
+        let flushed = parts.flushes.sweep(&view, *SHARE.end());
+        if flushed > 0 {
+            parts.stats.state_table(TableCounter::Removals, flushed);
+        }
         let population = Population(engine.store.count());
         let mut removed = 0;
         for _ in 0..share {
@@ -86,56 +86,6 @@ impl Purge {
         if removed > 0 && !fault::is(Fault::RemovalsUncounted) {
             parts.stats.state_table(TableCounter::Removals, removed);
         }
-    }
-}
-
-impl Purge {
-    /// Ends states of sources that exceeded a limit, for `overload flush`: some in each call.
-    fn flush_offenders(engine: &Arc<Engine>, parts: &mut Parts) {
-        let mut budget = *SHARE.end();
-        let view = engine.store.open();
-        let mut removed = 0;
-        while let Some(job) = parts.flushes.front_mut().filter(|_| budget > 0) {
-            if job.next >= engine.store.slots() {
-                parts.flushes.pop_front();
-                continue;
-            }
-            let slot = job.next;
-            let ended = view.remove_if(slot, |state| job.covers(state));
-            job.next += 1;
-            budget -= 1;
-            if let Some(state) = ended {
-                removed += 1;
-                state.retire();
-            }
-        }
-        if removed > 0 {
-            parts.stats.state_table(TableCounter::Removals, removed);
-        }
-    }
-}
-
-/// States of one source that are to end, for `overload flush`.
-#[derive(Debug)]
-pub struct FlushJob {
-    /// The source.
-    pub source: (Af, Addr),
-    /// Only states of this rule; `None` is all.
-    pub rule: Option<Arc<LoadedRule>>,
-    /// Next slot to be looked at.
-    pub next: u32,
-}
-
-impl FlushJob {
-    /// Most that wait at once.
-    pub const MAX: usize = 1_024;
-
-    /// Source: OpenBSD sys/net/pf.c `pf_src_connlimit`.
-    fn covers(&self, state: &State) -> bool {
-        let key = state.key(Side::Wire);
-        let side = usize::from(state.direction == Direction::Out);
-        (key.af, key.addr[side]) == self.source
-            && self.rule.as_ref().is_none_or(|rule| Arc::ptr_eq(rule, state.rule()))
     }
 }
 

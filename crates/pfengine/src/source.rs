@@ -91,6 +91,11 @@ pub struct SourceHold {
 }
 
 impl SourceNode {
+    fn new(key: NodeKey, rule: &Arc<LoadedRule>, mapped: Option<IpAddr>, now: Uptime) -> Self {
+        let counts = Mutex::default();
+        Self { key, rule: Arc::clone(rule), created: now, mapped, counts }
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,10 +154,17 @@ impl SourceHold {
     }
 }
 
+/// Parts of the source nodes with a lock each: sources that come at the same time seldom meet.
+const SHARDS: usize = 64;
+
+type Shard = BTreeMap<NodeKey, Arc<SourceNode>>;
+
 /// All source nodes.
 #[derive(Debug)]
 pub struct SourceNodes {
-    nodes: Mutex<BTreeMap<NodeKey, Arc<SourceNode>>>,
+    shards: Box<[Mutex<Shard>]>,
+    /// Nodes now; a node has its place here before it is made.
+    count: AtomicU64,
     limit: AtomicU32,
     searches: AtomicU64,
     inserts: AtomicU64,
@@ -172,7 +184,8 @@ impl SourceNodes {
     /// None, and room for `limit`.
     pub fn new(limit: u32) -> Self {
         Self {
-            nodes: Mutex::default(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            count: AtomicU64::new(0),
             limit: AtomicU32::new(limit),
             searches: AtomicU64::new(0),
             inserts: AtomicU64::new(0),
@@ -180,8 +193,32 @@ impl SourceNodes {
         }
     }
 
-    fn nodes(&self) -> MutexGuard<'_, BTreeMap<NodeKey, Arc<SourceNode>>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, number: usize) -> MutexGuard<'_, Shard> {
+        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The part that holds the nodes of an address.
+    fn shard_of(&self, addr: Addr) -> MutexGuard<'_, Shard> {
+        let half = |shift: u32| u64::try_from(addr.0 >> shift & u128::from(u64::MAX)).unwrap_or(0);
+        let mixed = (half(0) ^ half(64).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.shard(usize::try_from(mixed >> 58).unwrap_or(0))
+    }
+
+    /// Takes a place for one more node.
+    fn reserve(&self) -> Result<(), SourceRefusal> {
+        let limit = u64::from(self.limit.load(Ordering::Relaxed));
+        let room = |count| (count < limit).then_some(count + 1);
+        let reserved = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room);
+        reserved.map(drop).map_err(|_| SourceRefusal::Full)
+    }
+
+    /// Makes a node, for which there is a place, with the state that needs it.
+    fn insert(&self, shard: &mut Shard, node: SourceNode) -> SourceHold {
+        let node = Arc::new(node);
+        let hold = node.hold();
+        self.inserts.fetch_add(1, Ordering::Relaxed);
+        shard.insert(node.key.clone(), node);
+        hold
     }
 
     /// Changes the limit.
@@ -191,7 +228,7 @@ impl SourceNodes {
 
     /// Nodes now.
     pub fn count(&self) -> u64 {
-        self.inserts.load(Ordering::Relaxed) - self.removals.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Searches, inserts and removals so far.
@@ -217,33 +254,27 @@ impl SourceNodes {
             SourceTrack::Global => Scope::Global,
         };
         let key = NodeKey { scope, kind: NodeKind::Track, inet6: af == Af::Inet6, addr };
-        let mut nodes = self.nodes();
+        let mut shard = self.shard_of(addr);
         self.searches.fetch_add(1, Ordering::Relaxed);
-        if let Some(node) = nodes.get(&key) {
+        if let Some(node) = shard.get(&key) {
+            // All states of a node are made under the lock of its part, so the limit is exact.
             if options.max_src_states.is_some_and(|most| node.counts().states >= most) {
                 return Err(SourceRefusal::Rule(LimitCounter::MaxSrcStates));
             }
             return Ok(Some(node.hold()));
         }
-        let of_rule = rule.source_nodes.load(Ordering::Relaxed);
-        if options.max_src_nodes.is_some_and(|most| of_rule >= most) {
+        let most = options.max_src_nodes.unwrap_or(u32::MAX);
+        let room = |count| (count < most).then_some(count + 1);
+        let of_rule = &rule.source_nodes;
+        if of_rule.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             return Err(SourceRefusal::Rule(LimitCounter::MaxSrcNodes));
         }
-        if nodes.len() >= self.limit.load(Ordering::Relaxed) as usize {
-            return Err(SourceRefusal::Full);
+        if let Err(full) = self.reserve() {
+            of_rule.fetch_sub(1, Ordering::Relaxed);
+            return Err(full);
         }
-        let node = Arc::new(SourceNode {
-            key: key.clone(),
-            rule: Arc::clone(rule),
-            created: now,
-            mapped: None,
-            counts: Mutex::default(),
-        });
-        let hold = node.hold();
-        rule.source_nodes.fetch_add(1, Ordering::Relaxed);
-        self.inserts.fetch_add(1, Ordering::Relaxed);
-        nodes.insert(key, node);
-        Ok(Some(hold))
+        let node = SourceNode::new(key, rule, None, now);
+        Ok(Some(self.insert(&mut shard, node)))
     }
 
     /// The address that a pool of the rule keeps for a source, as long as `is_there` says that the
@@ -257,13 +288,13 @@ impl SourceNodes {
         is_there: impl Fn(IpAddr) -> bool,
     ) -> Option<(IpAddr, SourceHold)> {
         let key = NodeKey { scope: Scope::of_rule(rule), kind, inet6: af == Af::Inet6, addr };
-        let mut nodes = self.nodes();
+        let mut shard = self.shard_of(addr);
         self.searches.fetch_add(1, Ordering::Relaxed);
-        let node = nodes.get(&key)?;
+        let node = shard.get(&key)?;
         if let Some(mapped) = node.mapped.filter(|&mapped| is_there(mapped)) {
             return Some((mapped, node.hold()));
         }
-        self.remove(&mut nodes, &key);
+        self.remove(&mut shard, &key);
         None
     }
 
@@ -280,27 +311,17 @@ impl SourceNodes {
         now: Uptime,
     ) -> Result<SourceHold, SourceRefusal> {
         let key = NodeKey { scope: Scope::of_rule(rule), kind, inet6: af == Af::Inet6, addr };
-        let mut nodes = self.nodes();
-        if nodes.len() >= self.limit.load(Ordering::Relaxed) as usize {
-            return Err(SourceRefusal::Full);
-        }
-        self.remove(&mut nodes, &key);
-        let node = Arc::new(SourceNode {
-            key: key.clone(),
-            rule: Arc::clone(rule),
-            created: now,
-            mapped: Some(mapped),
-            counts: Mutex::default(),
-        });
-        let hold = node.hold();
+        let mut shard = self.shard_of(addr);
+        self.reserve()?;
+        self.remove(&mut shard, &key);
         rule.source_nodes.fetch_add(1, Ordering::Relaxed);
-        self.inserts.fetch_add(1, Ordering::Relaxed);
-        nodes.insert(key, node);
-        Ok(hold)
+        let node = SourceNode::new(key, rule, Some(mapped), now);
+        Ok(self.insert(&mut shard, node))
     }
 
-    fn remove(&self, nodes: &mut BTreeMap<NodeKey, Arc<SourceNode>>, key: &NodeKey) {
-        if let Some(node) = nodes.remove(key) {
+    fn remove(&self, shard: &mut Shard, key: &NodeKey) {
+        if let Some(node) = shard.remove(key) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
             node.rule.source_nodes.fetch_sub(1, Ordering::Relaxed);
             self.removals.fetch_add(1, Ordering::Relaxed);
         }
@@ -308,41 +329,51 @@ impl SourceNodes {
 
     /// Looks at up to `share` nodes from `cursor` on and removes those that are over.
     pub fn purge(&self, cursor: &mut Cursor, share: usize, now: Uptime, timeouts: &Timeouts) {
-        let mut nodes = self.nodes();
-        let from = cursor.0.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut over = Vec::new();
-        let mut last = None;
-        let mut seen = 0;
-        for (key, node) in nodes.range((from, Bound::Unbounded)).take(share) {
-            seen += 1;
-            last = Some(key.clone());
-            let mut counts = node.counts();
-            if counts.states > 0 {
-                continue;
+        let mut left = share;
+        for _ in 0..SHARDS {
+            let mut shard = self.shard(cursor.shard);
+            let from = cursor.key.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut over = Vec::new();
+            let mut last = None;
+            for (key, node) in shard.range((from, Bound::Unbounded)).take(left) {
+                left -= 1;
+                last = Some(key.clone());
+                let mut counts = node.counts();
+                if counts.states > 0 {
+                    continue;
+                }
+                let idle_since = *counts.idle_since.get_or_insert(now);
+                if now.secs_since(idle_since) >= u64::from(life(&node.rule, timeouts)) {
+                    over.push(key.clone());
+                }
             }
-            let idle_since = *counts.idle_since.get_or_insert(now);
-            if now.secs_since(idle_since) >= u64::from(life(&node.rule, timeouts)) {
-                over.push(key.clone());
+            for key in over {
+                self.remove(&mut shard, &key);
             }
-        }
-        cursor.0 = last.filter(|_| seen == share);
-        for key in over {
-            self.remove(&mut nodes, &key);
+            if left == 0 {
+                cursor.key = last;
+                return;
+            }
+            *cursor = Cursor { shard: (cursor.shard + 1) % SHARDS, key: None };
         }
     }
 
     /// Removes the nodes for which `which` holds; gives how many. Their states go on untracked.
     pub fn end(&self, which: impl Fn(IpAddr, Option<IpAddr>) -> bool) -> u64 {
-        let mut nodes = self.nodes();
-        let ended: Vec<NodeKey> = nodes
-            .values()
-            .filter(|node| which(node.key.addr.to_ip(node.af()), node.mapped))
-            .map(|node| node.key.clone())
-            .collect();
-        for key in &ended {
-            self.remove(&mut nodes, key);
+        let mut count = 0;
+        for number in 0..SHARDS {
+            let mut shard = self.shard(number);
+            let ended: Vec<NodeKey> = shard
+                .values()
+                .filter(|node| which(node.key.addr.to_ip(node.af()), node.mapped))
+                .map(|node| node.key.clone())
+                .collect();
+            for key in &ended {
+                self.remove(&mut shard, key);
+            }
+            count += ended.len() as u64;
         }
-        ended.len() as u64
+        count
     }
 
     /// All nodes; `live` says what the living states of each have counted.
@@ -353,7 +384,11 @@ impl SourceNodes {
         rules: &LoadedRules,
         live: impl Fn(&Arc<SourceNode>) -> Live,
     ) -> Vec<SourceReport> {
-        let nodes: Vec<Arc<SourceNode>> = self.nodes().values().cloned().collect();
+        let mut nodes: Vec<Arc<SourceNode>> = Vec::new();
+        for number in 0..SHARDS {
+            nodes.extend(self.shard(number).values().cloned());
+        }
+        nodes.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         let report = |node: &Arc<SourceNode>| {
             let counts = *node.counts();
             let living = live(node);
@@ -388,9 +423,79 @@ impl SourceNodes {
 
 /// Where a sweep over all nodes is.
 #[derive(Clone, Debug, Default)]
-pub struct Cursor(Option<NodeKey>);
+pub struct Cursor {
+    shard: usize,
+    /// The node that was looked at last; `None` before the first.
+    key: Option<NodeKey>,
+}
 
 /// Seconds that a node stays after its last state.
 fn life(rule: &LoadedRule, timeouts: &Timeouts) -> u32 {
     rule.timeout(Timeout::SrcTrack).unwrap_or_else(|| timeouts.get(Timeout::SrcTrack))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Loader;
+    use crate::rules::Tags;
+    use pfapi::ruleset::{Action, Rule};
+
+    fn rule(max_src_nodes: Option<u32>) -> Arc<LoadedRule> {
+        let mut rule = Rule::new(Action::Pass);
+        rule.state_options.source_track = Some(SourceTrack::Rule);
+        rule.state_options.max_src_nodes = max_src_nodes;
+        let path = Arc::from("");
+        let tags = Tags::default();
+        Arc::new(LoadedRule::new(rule, &path, Some(0), 1, Loader::default(), &tags))
+    }
+
+    /// Four threads that ask for 400 sources each, all of them different; gives who got a node.
+    fn admit(nodes: &SourceNodes, rule: &Arc<LoadedRule>) -> Vec<SourceHold> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4_u128)
+                .map(|thread| {
+                    scope.spawn(move || {
+                        let addrs = (0..400).map(|number| Addr(thread << 16 | number));
+                        addrs
+                            .filter_map(|addr| {
+                                nodes.admit(rule, (Af::Inet, addr), Uptime::ZERO).ok().flatten()
+                            })
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("it ends")).collect()
+        })
+    }
+
+    #[test]
+    fn limits_are_exact_for_threads_at_the_same_time() {
+        let (nodes, rule) = (SourceNodes::new(777), rule(None));
+        let holds = admit(&nodes, &rule);
+        assert_eq!((holds.len(), nodes.count()), (777, 777));
+        let (nodes, rule) = (SourceNodes::new(10_000), self::rule(Some(123)));
+        let holds = admit(&nodes, &rule);
+        assert_eq!((holds.len(), nodes.count()), (123, 123));
+        assert_eq!(rule.source_nodes.load(Ordering::Relaxed), 123);
+    }
+
+    #[test]
+    fn a_sweep_visits_every_part_in_shares() {
+        let (nodes, rule) = (SourceNodes::new(10_000), rule(None));
+        let holds = admit(&nodes, &rule);
+        drop(holds);
+        let (mut cursor, mut timeouts) = (Cursor::default(), Timeouts::default());
+        timeouts.set(Timeout::SrcTrack, 10);
+        let mut sweep = |now| {
+            for _ in 0..=1_600 / 100 {
+                nodes.purge(&mut cursor, 100, Uptime::from_secs(now), &timeouts);
+            }
+            nodes.count()
+        };
+        // The first sweep notes that they are idle, a later one ends them.
+        assert_eq!(sweep(1), 1_600);
+        assert_eq!(sweep(12), 0);
+        assert_eq!(rule.source_nodes.load(Ordering::Relaxed), 0);
+    }
 }

@@ -10,10 +10,11 @@ use pfapi::units::Uptime;
 use crate::engine::{Engine, Snapshot};
 use crate::filter::{Arrival, Filter, MacBudget};
 use crate::output::{Event, Output};
+use crate::overload::Flushes;
 use crate::packet::{Batch, Packet, Verdict};
 use crate::packet_desc::PacketDesc;
 use crate::pflog::{LogBuffer, LogRecord};
-use crate::purge::{FlushJob, Purge};
+use crate::purge::Purge;
 use crate::rng::Rng;
 use crate::rules::{Decisions, Scratch};
 use crate::stats::Stats;
@@ -43,7 +44,7 @@ pub(crate) struct Parts {
     /// Lists that evaluations fill.
     pub scratch: Scratch,
     /// States of offenders that are still to end.
-    pub flushes: VecDeque<FlushJob>,
+    pub flushes: Flushes,
     /// What rules said, for states to share.
     pub decisions: Decisions,
     pub icmp_budget: IcmpBudget,
@@ -100,7 +101,7 @@ impl Worker {
                 outputs: VecDeque::with_capacity(OUTPUTS),
                 syn: Packet::new(TCP_SEGMENT_MAX, 2 * TCP_SEGMENT_MAX),
                 scratch: Scratch::default(),
-                flushes: VecDeque::new(),
+                flushes: Flushes::default(),
                 decisions: Decisions::default(),
                 icmp_budget: IcmpBudget::default(),
                 mac_budget: MacBudget::default(),

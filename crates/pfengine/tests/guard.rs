@@ -89,7 +89,9 @@ fn firewalls_with_one_secret_accept_each_others_cookies_and_open_one_connection(
         engine.set_unix_time(1_800_000_007_000_000_000, now);
         engine.share_cookies(&secret, now);
         let worker = engine.worker();
-        Rig { engine, worker, now, ..Rig::new(Options::default(), Vec::new()) }
+        let mut rig = Rig::new(Options::default(), Vec::new());
+        (rig.engine, rig.worker, rig.now) = (engine, worker, now);
+        rig
     };
     for ends in [V4, V6] {
         let (mut first, mut second) = (firewall(1, 10), firewall(2, 5_000));

@@ -9,8 +9,8 @@ use pfapi::control::Flush as Clear;
 use pfapi::limit::Limit;
 use pfapi::reason::{LimitCounter, Reason};
 use pfapi::ruleset::{
-    Action, Draft, Flush, Options, Overload, Rate, Rule, SourceTrack, StateOptions, StatePolicy,
-    TableDef,
+    Action, AddrMatch, Draft, Flush, Options, Overload, Pool, PoolPorts, Rate, Rule, SourceTrack,
+    StateOptions, StatePolicy, TableDef,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -218,12 +218,34 @@ fn offenders_go_into_the_overload_table_and_lose_their_states() {
         assert_eq!(limit_counter(&rig, LimitCounter::MaxSrcConnRate), 1);
         assert_eq!(limit_counter(&rig, LimitCounter::OverloadTable), 1);
         assert_eq!(limit_counter(&rig, LimitCounter::OverloadFlush), u64::from(flush != Flush::No));
-        let entries = rig.engine.table_entries("bad").unwrap();
+        let entries = rig.engine.table_entries(("", "bad")).unwrap();
         assert_eq!(entries.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.1"]);
         wait(&mut rig, 1);
         assert_eq!(rig.engine.info(rig.now).states, left, "{flush:?}");
         rig.engine.check_invariants().unwrap();
     }
+}
+
+#[test]
+fn every_offender_is_flushed_however_many_there_are() {
+    let (mut rig, _) = overload(Flush::Global);
+    let clients = 10..1_310;
+    for client in clients.clone() {
+        let ends = V4.client(client);
+        rig.send(Direction::In, &ip(ends, proto::UDP, &udp(ends, 9, 53, b"query")));
+        for sport in 1_000..1_002 {
+            syn(&mut rig, client, sport);
+            assert_eq!(complete(&mut rig, client, sport), Verdict::Pass);
+        }
+        syn(&mut rig, client, 1_002);
+        assert_eq!(complete(&mut rig, client, 1_002), SRC_LIMIT);
+    }
+    assert_eq!(limit_counter(&rig, LimitCounter::OverloadFlush), 1_301);
+    assert!(rig.engine.info(rig.now).states > 3_000);
+    wait(&mut rig, 1);
+    // The client that did nothing wrong has its state.
+    assert_eq!(rig.engine.info(rig.now).states, 1);
+    rig.engine.check_invariants().unwrap();
 }
 
 #[test]
@@ -406,4 +428,33 @@ fn the_proxy_counts_connections_at_the_clients_ack() {
     }
     assert_eq!(verdicts, [Verdict::Pass, SRC_LIMIT]);
     assert_eq!(rig.engine.info(rig.now).states, 1);
+}
+
+/// Every translated state has two entries in the index, which must all find room.
+#[test]
+fn translated_states_fit_up_to_the_limit() {
+    // So many that their entries fill seven eighths of the index.
+    let limit = 3_132;
+    let mut nat = Rule::new(Action::Pass);
+    (nat.direction, nat.af) = (Some(Direction::Out), Some(Af::Inet));
+    let mut pool = Pool::new(AddrMatch::Net("203.0.113.1".parse().expect("an address")));
+    pool.ports = Some(PoolPorts::Range(1_024, 65_535));
+    nat.nat = Some(Box::new(pool));
+    let mut options = Options::default();
+    options.limits.set(Limit::States, limit);
+    let mut rig = Rig::new(options, vec![nat]);
+    let mut send = |client: u32| {
+        let ends = V4.client(client);
+        rig.send(Direction::Out, &ip(ends, proto::UDP, &udp(ends, 5_000, 53, b"query"))).verdict
+    };
+    for client in 0..limit {
+        assert_eq!(send(client), Verdict::Pass, "state {client} of {limit}");
+    }
+    assert_eq!(send(limit), Verdict::Drop(Reason::Memory));
+    // All are found again.
+    for client in 0..limit {
+        assert_eq!(send(client), Verdict::Pass, "state {client}");
+    }
+    let info = rig.engine.info(rig.now);
+    assert_eq!(info.states, u64::from(limit));
 }

@@ -2,13 +2,14 @@
 
 use core::net::IpAddr;
 
-use pfapi::control::{Info, OTHER_LEVELS, StateReport, TCP_LEVELS};
+use pfapi::addr::Prefix;
+use pfapi::control::{Info, OTHER_LEVELS, StateReport, TCP_LEVELS, TableTraffic};
 use pfapi::reason::{CookieCounter, Reason, TableCounter};
 use pfapi::ruleset::proto;
 use pfapi::units::Direction;
 
 use crate::packet::{End, Packet, Variables};
-use crate::run::Play;
+use crate::run::{Play, table_name};
 use crate::scenario::{Counter, Expect, Gauge, RuleCounter, StateNumber, StateWanted, TableWanted};
 
 /// States and rules that are read at a time.
@@ -153,9 +154,10 @@ impl Play<'_> {
     }
 
     fn table(&self, name: &str, wanted: &TableWanted) -> Result<(), String> {
+        let table = table_name(name);
         let hit = |addr: &IpAddr| {
             let found =
-                self.engine.table_test(name, &[*addr]).map_err(|error| error.to_string())?;
+                self.engine.table_test(table, &[*addr]).map_err(|error| error.to_string())?;
             Ok::<bool, String>(found.iter().flatten().any(|entry| !entry.negated))
         };
         match wanted {
@@ -163,10 +165,46 @@ impl Play<'_> {
             TableWanted::Lacks(addr) if hit(addr)? => Err(format!("<{name}> has {addr}")),
             TableWanted::Has(_) | TableWanted::Lacks(_) => Ok(()),
             TableWanted::Addresses(wanted) => {
-                let entries = self.engine.table_entries(name).map_err(|error| error.to_string())?;
+                let entries =
+                    self.engine.table_entries(table).map_err(|error| error.to_string())?;
                 must(&format!("addresses of <{name}>"), *wanted, entries.len())
             }
+            TableWanted::Cleared(of, wanted) => {
+                let (cleared_s, _) = self.table_counters(name, *of)?;
+                must(&format!("seconds since <{name}> was cleared"), *wanted, cleared_s)
+            }
+            TableWanted::Traffic { of, direction, used, packets, bytes } => {
+                let (_, traffic) = self.table_counters(name, *of)?;
+                let side = usize::from(*direction == Direction::Out);
+                let what = format!("{direction:?}/{} of <{name}>", used.name());
+                let at = *used as usize;
+                must(&format!("packets {what}"), *packets, traffic.packets[side][at])?;
+                bytes.map_or(Ok(()), |wanted| {
+                    must(&format!("bytes {what}"), wanted, traffic.bytes[side][at])
+                })
+            }
         }
+    }
+
+    /// Counters of a table, or of one of its entries, and when they were cleared.
+    fn table_counters(
+        &self,
+        name: &str,
+        of: Option<IpAddr>,
+    ) -> Result<(u64, TableTraffic), String> {
+        let (path, plain) = table_name(name);
+        let Some(addr) = of else {
+            let tables = self.engine.tables(self.now);
+            let found = tables.iter().find(|table| table.anchor == path && table.name == plain);
+            let found = found.ok_or_else(|| format!("there is no <{name}>"))?;
+            return Ok((found.cleared_s, found.traffic));
+        };
+        let all = self.engine.table_statistics((path, plain), self.now);
+        let all = all.map_err(|error| error.to_string())?;
+        let found = all.iter().find(|report| report.entry.prefix == Prefix::host(addr));
+        let found = found.ok_or_else(|| format!("<{name}> has no entry {addr}"))?;
+        let traffic = found.traffic.ok_or_else(|| format!("<{name}> has no counters"))?;
+        Ok((found.cleared_s, traffic))
     }
 
     fn state(&mut self, wanted: &StateWanted, there: bool) -> Result<(), String> {

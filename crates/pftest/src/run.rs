@@ -9,14 +9,16 @@ use std::sync::Arc;
 use pfapi::facts::Facts;
 use pfapi::reason::{LimitCounter, Reason};
 use pfapi::units::{Direction, IfIndex, Uptime};
-use pfconf::{BuiltinSources, CompileOptions, Input, OsMatch, Sources};
+use pfconf::{BuiltinSources, CompileOptions, Fingerprints, Input, Sources};
 use pfengine::{
     Batch, Engine, EngineConfig, Loader, Output, Packet as Buffer, Verdict, Way, Worker,
 };
 
 use crate::files::Files;
 use crate::packet::{Packet, Variables, dissect};
-use crate::scenario::{Action, Command, Counter, Outcome, RulesetSource, Scenario, Step};
+use crate::scenario::{
+    Action, Command, Counter, Outcome, RulesetSource, Scenario, Step, TableChange,
+};
 
 /// Room in front of a packet, and for it.
 const HEADROOM: usize = 128;
@@ -85,6 +87,11 @@ pub(crate) struct Play<'a> {
     pub before: pfapi::control::Info,
 }
 
+/// Path and name of `name@path`.
+pub(crate) fn table_name(text: &str) -> (&str, &str) {
+    text.split_once('@').map_or(("", text), |(name, path)| (path, name))
+}
+
 /// Plays a scenario to its end.
 ///
 /// # Errors
@@ -109,6 +116,8 @@ pub fn run(scenario: &Scenario, files: &dyn Files) -> Result<(), Failure> {
 struct ScenarioSources<'a> {
     scenario: &'a Scenario,
     files: &'a dyn Files,
+    /// From the scenario's file `pf.os`.
+    fingerprints: Fingerprints,
 }
 
 impl Sources for ScenarioSources<'_> {
@@ -131,8 +140,8 @@ impl Sources for ScenarioSources<'_> {
         BuiltinSources.protocol(name)
     }
 
-    fn os(&self, name: &str) -> OsMatch {
-        BuiltinSources.os(name)
+    fn fingerprints(&self) -> Option<&Fingerprints> {
+        Some(&self.fingerprints)
     }
 }
 
@@ -264,7 +273,12 @@ impl<'a> Play<'a> {
     }
 
     fn try_load(&self, name: &str, text: &str) -> Result<(), String> {
-        let sources = ScenarioSources { scenario: self.scenario, files: self.files };
+        let database = self.scenario.files.get("pf.os").map_or("", String::as_str);
+        let (fingerprints, mistakes) = Fingerprints::parse(database);
+        if let Some(mistake) = mistakes.first() {
+            return Err(format!("pf.os:{}: {mistake}", mistake.line));
+        }
+        let sources = ScenarioSources { scenario: self.scenario, files: self.files, fingerprints };
         let options = CompileOptions {
             facts: &self.facts,
             sources: &sources,
@@ -552,13 +566,20 @@ impl<'a> Play<'a> {
                 self.engine.clear_rule_counters();
                 Ok(())
             }
-            Command::Table(name, true, entries) => {
-                let added = self.engine.table_add(name, entries, self.now);
-                added.map(|_| ()).map_err(|error| error.to_string())
-            }
-            Command::Table(name, false, entries) => {
-                let deleted = self.engine.table_delete(name, entries);
-                deleted.map(|_| ()).map_err(|error| error.to_string())
+            Command::Table(name, change, entries) => {
+                let table = table_name(name);
+                let changed = match change {
+                    TableChange::Add => self.engine.table_add(table, entries, self.now).map(|_| ()),
+                    TableChange::Delete => self.engine.table_delete(table, entries).map(|_| ()),
+                    TableChange::Zero => {
+                        self.engine.table_zero(table, entries, self.now).map(|_| ())
+                    }
+                    TableChange::Expire(age_s) => {
+                        self.engine.table_expire(table, *age_s, self.now).map(|_| ())
+                    }
+                    TableChange::Kill => self.engine.table_kill(table),
+                };
+                changed.map_err(|error| error.to_string())
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use pfapi::addr::Prefix;
-use pfapi::control::{Flush, KillFilter};
+use pfapi::control::{Flush, KillFilter, TableUse};
 use pfapi::facts::InterfaceAddress;
 use pfapi::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
 use pfapi::ruleset::TableEntry;
@@ -192,6 +192,36 @@ pub enum TableWanted {
     Lacks(IpAddr),
     /// Number of entries.
     Addresses(usize),
+    /// Seconds since the counters of the table or of an address were cleared.
+    Cleared(Option<IpAddr>, u64),
+    /// Counters of the table or of an address.
+    Traffic {
+        /// The address; none is the table.
+        of: Option<IpAddr>,
+        /// Direction of the packets.
+        direction: Direction,
+        /// What became of them.
+        used: TableUse,
+        /// How many.
+        packets: u64,
+        /// Their octets.
+        bytes: Option<u64>,
+    },
+}
+
+/// What `pfctl -T` does to a table.
+#[derive(Clone, Copy, Debug)]
+pub enum TableChange {
+    /// `add`
+    Add,
+    /// `delete`
+    Delete,
+    /// `zero`
+    Zero,
+    /// `expire` with its seconds.
+    Expire(u64),
+    /// `kill`
+    Kill,
 }
 
 /// A state by what is known of it.
@@ -239,8 +269,8 @@ pub enum Command {
     Flush(Flush),
     /// `pfctl -k`
     Kill(KillFilter),
-    /// `pfctl -T add`, `-T delete`
-    Table(String, bool, Vec<TableEntry>),
+    /// `pfctl -T`
+    Table(String, TableChange, Vec<TableEntry>),
     /// An interface has these addresses now; routes stay.
     Addresses(String, Vec<InterfaceAddress>),
     /// `pfctl -z`

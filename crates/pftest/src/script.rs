@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use pfapi::addr::Prefix;
+use pfapi::control::TableUse;
 use pfapi::control::{Flush, KillFilter};
 use pfapi::facts::Facts;
 use pfapi::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
@@ -14,7 +15,7 @@ use crate::check;
 use crate::packet::{self, End, Packet};
 use crate::scenario::{
     Action, Command, Counter, Expect, Gauge, Outcome, RuleCounter, RulesetSource, Scenario,
-    ScriptError, StateNumber, StateWanted, Step, TableWanted, only,
+    ScriptError, StateNumber, StateWanted, Step, TableChange, TableWanted, only,
 };
 use crate::text::{Cursor, Fault};
 use crate::world::{self, World};
@@ -506,16 +507,45 @@ fn rule_counters(cursor: &mut Cursor) -> Result<Vec<(RuleCounter, u64)>, Fault> 
 fn table(cursor: &mut Cursor) -> Result<Expect, Fault> {
     let name = cursor.word("the name of a table")?.to_owned();
     let mut wanted = Vec::new();
+    // The address whose counters are meant; none is the table.
+    let mut of = None;
     while !cursor.is_done() {
         let before = *cursor;
-        wanted.push(match cursor.word("has, lacks or addresses")? {
+        wanted.push(match cursor.word("a condition on a table")? {
             "has" => TableWanted::Has(addr(cursor)?),
             "lacks" => TableWanted::Lacks(addr(cursor)?),
             "addresses" => TableWanted::Addresses(cursor.plain()?),
-            _ => return Err(before.fault("expected has, lacks or addresses")),
+            "of" => {
+                of = Some(addr(cursor)?);
+                continue;
+            }
+            "cleared" => TableWanted::Cleared(of, cursor.plain()?),
+            word => {
+                let (direction, used) = table_use(word).ok_or_else(|| {
+                    before.fault(
+                        "expected has, lacks, addresses, of, cleared, or in- or out- with block, \
+                         match, pass or xpass",
+                    )
+                })?;
+                let packets = cursor.plain()?;
+                let bytes = cursor.accept("bytes").then(|| cursor.plain()).transpose()?;
+                TableWanted::Traffic { of, direction, used, packets, bytes }
+            }
         });
     }
     Ok(Expect::Table(name, wanted))
+}
+
+/// `in-pass` and its like.
+fn table_use(word: &str) -> Option<(Direction, TableUse)> {
+    let (direction, used) = word.split_once('-')?;
+    let direction = match direction {
+        "in" => Direction::In,
+        "out" => Direction::Out,
+        _ => return None,
+    };
+    let used = TableUse::ALL.into_iter().find(|known| known.name().eq_ignore_ascii_case(used));
+    Some((direction, used?))
 }
 
 fn state(cursor: &mut Cursor) -> Result<StateWanted, Fault> {
@@ -607,7 +637,7 @@ fn command(cursor: &mut Cursor) -> Result<Command, Fault> {
                 "rules" => Flush::Rules { anchor: String::new() },
                 "states" => Flush::States { interface: None },
                 "info" => Flush::Info,
-                "tables" => Flush::Tables,
+                "tables" => Flush::Tables { anchor: String::new() },
                 "reset" => Flush::Reset,
                 word => {
                     return Err(before.fault(format!(
@@ -644,10 +674,13 @@ fn command(cursor: &mut Cursor) -> Result<Command, Fault> {
         "table" => {
             let name = cursor.word("the name of a table")?.to_owned();
             let before = *cursor;
-            let add = match cursor.word("add or delete")? {
-                "add" => true,
-                "delete" => false,
-                _ => return Err(before.fault("expected add or delete")),
+            let change = match cursor.word("add, delete, zero or expire")? {
+                "add" => TableChange::Add,
+                "delete" => TableChange::Delete,
+                "zero" => TableChange::Zero,
+                "kill" => TableChange::Kill,
+                "expire" => TableChange::Expire(cursor.plain()?),
+                _ => return Err(before.fault("expected add, delete, zero, kill or expire")),
             };
             let mut entries = Vec::new();
             while !cursor.is_done() {
@@ -655,7 +688,7 @@ fn command(cursor: &mut Cursor) -> Result<Command, Fault> {
                 let prefix = Prefix::host(addr(cursor)?);
                 entries.push(TableEntry { prefix, negated });
             }
-            Command::Table(name, add, entries)
+            Command::Table(name, change, entries)
         }
         word => {
             return Err(before.fault(format!(

@@ -160,6 +160,14 @@ pub enum Mistake {
         /// Rules after expansion.
         count: usize,
     },
+    /// More fingerprints, systems or options than a database may have.
+    #[error("the fingerprint database exceeds {max} {what}")]
+    Fingerprints {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+    },
     /// Watermarks the wrong way round.
     #[error("start must be higher than end")]
     Watermarks,

@@ -57,12 +57,6 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     for (_, word) in freebsd.into_iter().filter(|&(given, _)| given) {
         settings(word);
     }
-    if ruleset.anchors().iter().any(|anchor| !anchor.tables.is_empty()) {
-        settings("table in an anchor");
-    }
-    if ruleset.tables().any(|table| !table.weights.is_empty()) {
-        settings("weight");
-    }
     for (path, rules) in ruleset.rulesets() {
         for (number, rule) in rules.into_iter().enumerate() {
             if found.len() >= FINDINGS_MAX {
@@ -120,7 +114,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         af: _,
         proto,
         from,
-        os,
+        os: _,
         to,
         received_on: _,
         user: _,
@@ -185,7 +179,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     let given = [
         (*kind == RuleKind::Scrub, kind.word()),
-        (os.is_some(), "os"),
         (set.queue.is_some(), "set queue"),
         (set.delay.is_some(), "set delay"),
         (sctp_ports, "proto sctp port"),

@@ -8,7 +8,7 @@ use super::interfaces::interfaces;
 use super::line::FixtureError;
 use super::lists::{Hosts, Ids, Protocols, Services, Settings};
 use crate::dialect::Dialect;
-use crate::fingerprint::{FingerprintMistake, Fingerprints, OsMatch};
+use crate::fingerprint::{FingerprintMistake, Fingerprints};
 
 /// Texts of the fixtures; what a folder has not is empty.
 #[derive(Clone, Debug, Default)]
@@ -114,10 +114,10 @@ impl Environment {
         self.groups.id(name)
     }
 
-    /// See [`crate::Sources::os`].
+    /// See [`crate::Sources::fingerprints`].
     #[must_use]
-    pub fn os(&self, name: &str) -> OsMatch {
-        self.fingerprints.find(name)
+    pub const fn fingerprints(&self) -> &Fingerprints {
+        &self.fingerprints
     }
 
     /// See [`crate::Sources::has_rtable`].
@@ -138,7 +138,7 @@ mod tests {
         assert!(empty.lookup_host("localhost").is_empty());
         assert_eq!((empty.service("http", None), empty.protocol("tcp")), (None, None));
         assert_eq!((empty.user("root"), empty.group("wheel")), (None, None));
-        assert_eq!(empty.os("Linux"), OsMatch::NoMatch);
+        assert!(empty.fingerprints().entries().is_empty());
         assert!(empty.has_rtable(0) && !empty.has_rtable(1));
     }
 

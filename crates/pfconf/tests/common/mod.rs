@@ -4,11 +4,12 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts, InterfaceFlag, InterfaceFlags};
 use pfconf::{
     BuiltinSources, CompileOptions, Compiled, Dialect, Fingerprints, Input, Level, Listing,
-    Optimization, OsMatch, Sources, compile,
+    Optimization, Sources, compile,
 };
 
 /// The repository's root.
@@ -92,8 +93,10 @@ impl Sources for TestSources {
         (name == "wheel").then_some(0)
     }
 
-    fn os(&self, name: &str) -> OsMatch {
-        Fingerprints::parse(FINGERPRINTS).0.find(name)
+    fn fingerprints(&self) -> Option<&Fingerprints> {
+        static KNOWN: LazyLock<Fingerprints> =
+            LazyLock::new(|| Fingerprints::parse(FINGERPRINTS).0);
+        Some(&KNOWN)
     }
 }
 

@@ -21,16 +21,21 @@ pub fn flush(session: &mut Session<'_, '_>, what: Clear) -> Result<(), Error> {
         Clear::Sources => one(session, &Flush::Sources),
         Clear::States => one(session, &Flush::States { interface }),
         Clear::Info => one(session, &Flush::Info),
-        Clear::Tables => one(session, &Flush::Tables),
+        Clear::Tables => one(session, &Flush::Tables { anchor }),
+        Clear::Fingerprints => one(session, &Flush::Fingerprints),
         Clear::Reset => one(session, &Flush::Reset),
         // Of an anchor there is nothing else to flush.
-        Clear::All if !anchor.is_empty() => one(session, &Flush::Rules { anchor }),
+        Clear::All if !anchor.is_empty() => {
+            one(session, &Flush::Tables { anchor: anchor.clone() })?;
+            one(session, &Flush::Rules { anchor })
+        }
         Clear::All => [
-            Flush::Tables,
+            Flush::Tables { anchor: String::new() },
             Flush::Rules { anchor },
             Flush::States { interface: None },
             Flush::Sources,
             Flush::Info,
+            Flush::Fingerprints,
             Flush::Reset,
         ]
         .iter()
@@ -49,7 +54,9 @@ fn one(session: &mut Session<'_, '_>, what: &Flush) -> Result<(), Error> {
         Flush::States { .. } => session.tell(format_args!("{count} states cleared")),
         Flush::Sources => session.tell("source tracking entries cleared"),
         Flush::Info => session.tell("pf: statistics cleared"),
-        Flush::Tables => session.tell(format_args!("{count} tables deleted.")),
+        Flush::Tables { .. } => session.tell(format_args!("{count} tables deleted.")),
+        // pfctl says nothing of them.
+        Flush::Fingerprints => {}
         Flush::Reset => session.tell("pf: interface flags reset"),
     }
     Ok(())

@@ -92,6 +92,9 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         outcome.write(flags.format, session.console.out)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
+    for mistake in &compiled.fingerprint_mistakes {
+        session.console.note(printable(mistake));
+    }
     load::show(&compiled, &input, style(session), session.console);
     if flags.verbosity > 1 {
         for name in &compiled.unused {

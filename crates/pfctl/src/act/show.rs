@@ -9,13 +9,14 @@ use pfapi::control::{Request, Response, RuleReport, TableReport};
 use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
 use pfapi::load::Part;
+use pfapi::osfp::OsName;
 
 use crate::console::printable;
 use crate::error::Error;
 use crate::flags::words::Show;
 use crate::session::Session;
 use crate::show::tables::{Clock, is_active};
-use crate::show::{info, lists, rules, source_nodes, states, tables};
+use crate::show::{fingerprints, info, lists, rules, source_nodes, states, tables};
 use crate::sources::SystemSources;
 
 /// Titles of `-s all`; none without it.
@@ -57,6 +58,10 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
         Show::Timeouts => show_timeouts(session, titles),
         Show::Memory => show_limits(session, titles),
         Show::Tables => show_tables(session, titles),
+        Show::Fingerprints => {
+            let systems = systems(session)?;
+            Ok(fingerprints::print(session.console.out, &systems)?)
+        }
         Show::All => {
             show_rules(session, titles, Part::Translation)?;
             show_rules(session, titles, Part::Filter)?;
@@ -67,9 +72,9 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
             show_timeouts(session, titles)?;
             show_limits(session, titles)?;
             show_tables(session, titles)?;
-            // The daemon has no fingerprints; pfctl shows their number only.
+            let count = systems(session)?.len();
             titles.print(session.console.out, "OS FINGERPRINTS")?;
-            Ok(writeln!(session.console.out, "0 fingerprints loaded")?)
+            Ok(writeln!(session.console.out, "{count} fingerprints loaded")?)
         }
     }
 }
@@ -138,8 +143,9 @@ fn show_ruleset(
             _ => Vec::new(),
         };
         let inline = matches!(called, Some(Called::One(_))) && !below.is_empty();
+        let place = rules::Place { path, indent: &indent, opens: inline };
         let style = rules::Style { dialect, ..*tree.style };
-        rules::print(session.console.out, &report, &style, &indent, inline)?;
+        rules::print(session.console.out, &report, &style, place)?;
         for inner in below {
             if !inline {
                 let name = inner.rsplit('/').next().unwrap_or_default();
@@ -313,7 +319,15 @@ fn show_limits(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(),
 }
 
 fn show_tables(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {
-    let reports: Vec<_> = table_reports(session)?.into_iter().filter(is_active).collect();
+    let anchor = session.flags.anchor_path();
+    let (top, below) = match anchor.strip_suffix('*') {
+        Some(top) => (top.trim_end_matches('/').to_owned(), true),
+        None => (anchor.to_owned(), false),
+    };
+    let shown = |table: &TableReport| {
+        is_active(table) && (table.anchor == top || below && is_below(&top, &table.anchor))
+    };
+    let reports: Vec<_> = table_reports(session)?.into_iter().filter(shown).collect();
     if reports.is_empty() {
         return Ok(());
     }
@@ -325,9 +339,25 @@ fn show_tables(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(),
     Ok(())
 }
 
+/// Systems whose fingerprints the daemon knows.
+fn systems(session: &mut Session<'_, '_>) -> Result<Vec<OsName>, Error> {
+    let mut all = Vec::new();
+    session.list(&Request::Fingerprints, "fingerprints", |_, _, response| {
+        let Response::Fingerprints { systems } = response else {
+            return Err(Error::Unexpected("fingerprints"));
+        };
+        all.extend(systems);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
 fn table_reports(session: &mut Session<'_, '_>) -> Result<Vec<TableReport>, Error> {
-    match session.call(&Request::Tables)? {
-        Response::Tables { tables } => Ok(tables),
-        other => Err(Error::from_answer(other, "tables")),
-    }
+    let mut all = Vec::new();
+    session.list(&Request::Tables, "tables", |_, _, response| {
+        let Response::Tables { tables } = response else { return Err(Error::Unexpected("tables")) };
+        all.extend(tables);
+        Ok(())
+    })?;
+    Ok(all)
 }

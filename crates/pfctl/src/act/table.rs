@@ -20,7 +20,7 @@ use crate::flags::classic::Names;
 use crate::flags::words::TableCommand;
 use crate::hosts::{self, Context, HostError};
 use crate::session::Session;
-use crate::show::tables::{Feedback, Found, print_address};
+use crate::show::tables::{Clock, Feedback, Found, print_address, print_statistics};
 use crate::sources::read_lossy;
 
 /// Runs one table command.
@@ -39,6 +39,9 @@ pub fn run(
         TableCommand::Delete => delete(session, table),
         TableCommand::Replace => replace(session, table),
         TableCommand::Flush => flush(session, table),
+        TableCommand::Kill => kill(session, table),
+        TableCommand::Zero => zero(session, table),
+        TableCommand::Expire => expire(session, table),
     };
     match outcome {
         Ok(exit) => Ok(exit),
@@ -66,7 +69,11 @@ fn show(session: &mut Session<'_, '_>, table: &str) -> Result<Exit, Error> {
     if !session.is_connected() {
         return Ok(Exit::Success);
     }
-    let request = Request::TableShow { table: table.to_owned() };
+    let anchor = session.flags.anchor_path().to_owned();
+    if session.flags.verbosity > 0 {
+        return show_statistics(session, anchor, table);
+    }
+    let request = Request::TableShow { anchor, table: table.to_owned() };
     session.list(&request, "show", |console, names, response| {
         let Response::TableEntries { entries } = response else {
             return Err(Error::Unexpected("show"));
@@ -79,6 +86,100 @@ fn show(session: &mut Session<'_, '_>, table: &str) -> Result<Exit, Error> {
     Ok(Exit::Success)
 }
 
+/// `-v`: every address with its counters.
+fn show_statistics(
+    session: &mut Session<'_, '_>,
+    anchor: String,
+    table: &str,
+) -> Result<Exit, Error> {
+    let request = Request::TableStatistics { anchor, table: table.to_owned() };
+    let clock = Clock::system();
+    session.list(&request, "show", |console, names, response| {
+        let Response::TableStatistics { entries } = response else {
+            return Err(Error::Unexpected("show"));
+        };
+        for report in &entries {
+            print_statistics(console.out, report, &clock, names)?;
+        }
+        Ok(())
+    })?;
+    Ok(Exit::Success)
+}
+
+/// Deletes the table itself.
+fn kill(session: &mut Session<'_, '_>, table: &str) -> Result<Exit, Error> {
+    let anchor = session.flags.anchor_path().to_owned();
+    if !session.flags.no_action {
+        match session.call(&Request::TableKill { anchor, table: table.to_owned() })? {
+            Response::Count { .. } => {}
+            other => return Err(Error::from_answer(other, "kill")),
+        }
+    }
+    report(session, "1 table deleted");
+    Ok(Exit::Success)
+}
+
+/// Zeroes the counters of addresses, or of the table as a whole.
+fn zero(session: &mut Session<'_, '_>, table: &str) -> Result<Exit, Error> {
+    let asked = arguments(session, false)?;
+    let all = asked.is_empty() && session.flags.file.is_none();
+    if session.flags.no_action {
+        let text = if all { "1 table/stats cleared" } else { "0 addresses cleared" };
+        report(session, text);
+        return Ok(Exit::Success);
+    }
+    let mut marks = mark_repeats(&asked);
+    let wanted = first_ones(&asked, &marks);
+    if !all && wanted.is_empty() {
+        report(session, "0/0 addresses cleared");
+        return Ok(Exit::Success);
+    }
+    let mut zeroed = Vec::new();
+    let mut rest = wanted.into_iter().peekable();
+    loop {
+        let entries = rest.by_ref().take(ITEMS_PER_FRAME).collect();
+        let anchor = session.flags.anchor_path().to_owned();
+        let request = Request::TableZero { anchor, table: table.to_owned(), entries };
+        match session.call(&request)? {
+            Response::TableChanged { changed, .. } => zeroed.extend(changed),
+            other => return Err(Error::from_answer(other, "zero")),
+        }
+        if rest.peek().is_none() {
+            break;
+        }
+    }
+    if all {
+        report(session, "1 table/stats cleared");
+        return Ok(Exit::Success);
+    }
+    report(session, format_args!("{}/{} addresses cleared", zeroed.len(), asked.len()));
+    mark_changed(&asked, &mut marks, &zeroed, Feedback::Cleared);
+    print_changes(session, &asked, &marks)
+}
+
+/// Deletes addresses whose counters have not been cleared for some seconds.
+fn expire(session: &mut Session<'_, '_>, table: &str) -> Result<Exit, Error> {
+    let [seconds] = session.flags.words.as_slice() else {
+        return Err(Error::Usage("-T expire takes one number of seconds".to_owned()));
+    };
+    let age_s: u64 = match seconds.parse::<u32>() {
+        Ok(age_s) if age_s > 0 => age_s.into(),
+        _ => return Err(Error::Plain(format!("invalid expiry time '{}'", printable(seconds)))),
+    };
+    let count = if session.flags.no_action {
+        0
+    } else {
+        let anchor = session.flags.anchor_path().to_owned();
+        let request = Request::TableExpire { anchor, table: table.to_owned(), age_s };
+        match session.call(&request)? {
+            Response::Count { count } => count,
+            other => return Err(Error::from_answer(other, "expire")),
+        }
+    };
+    report(session, format_args!("{count} addresses expired"));
+    Ok(Exit::Success)
+}
+
 fn test(session: &mut Session<'_, '_>, table: &str) -> Result<Exit, Error> {
     let asked = arguments(session, true)?;
     if !session.is_connected() {
@@ -88,7 +189,8 @@ fn test(session: &mut Session<'_, '_>, table: &str) -> Result<Exit, Error> {
     let mut found = Vec::new();
     for part in asked.chunks(ITEMS_PER_FRAME) {
         let addrs = part.iter().map(|entry| entry.prefix.addr()).collect();
-        match session.call(&Request::TableTest { table: table.to_owned(), addrs })? {
+        let anchor = session.flags.anchor_path().to_owned();
+        match session.call(&Request::TableTest { anchor, table: table.to_owned(), addrs })? {
             Response::TableMatches { matches } if matches.len() == part.len() => {
                 found.extend(matches);
             }
@@ -295,10 +397,10 @@ fn apply(
     let mut rest = entries.into_iter().peekable();
     loop {
         let entries: Vec<TableEntry> = rest.by_ref().take(ITEMS_PER_FRAME).collect();
-        let table = table.to_owned();
+        let (anchor, table) = (session.flags.anchor_path().to_owned(), table.to_owned());
         let request = match change {
-            Change::Add => Request::TableAdd { table, entries },
-            Change::Delete => Request::TableDelete { table, entries },
+            Change::Add => Request::TableAdd { anchor, table, entries },
+            Change::Delete => Request::TableDelete { anchor, table, entries },
         };
         match session.call(&request)? {
             Response::TableChanged { changed, created } => {
@@ -342,7 +444,8 @@ fn contents(session: &mut Session<'_, '_>, table: &str) -> Result<Option<Vec<Tab
         return Ok(None);
     }
     let mut all = Vec::new();
-    let request = Request::TableShow { table: table.to_owned() };
+    let anchor = session.flags.anchor_path().to_owned();
+    let request = Request::TableShow { anchor, table: table.to_owned() };
     session.list(&request, "show", |_, _, response| {
         let Response::TableEntries { entries } = response else {
             return Err(Error::Unexpected("show"));

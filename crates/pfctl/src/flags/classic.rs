@@ -285,7 +285,7 @@ fn classic(matches: &ArgMatches, letters: Letters) -> Result<Classic, FlagError>
         (None, Some(word)) => {
             Err(FlagError::Explained(format!("unknown command line argument: {word} ...")))
         }
-        (Some((_, TableCommand::Show | TableCommand::Flush)), word)
+        (Some((_, TableCommand::Show | TableCommand::Flush | TableCommand::Kill)), word)
             if word.is_some() || classic.file.is_some() =>
         {
             Err(FlagError::Usage)
@@ -309,16 +309,15 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
             return plain("anchor name must not be empty");
         }
         let reserved = anchor.starts_with('_') || anchor.contains("/_");
-        if reserved && (classic.file.is_some() || classic.clear.is_some()) {
+        let loads = classic.file.is_some() && classic.table.is_none();
+        if reserved && (loads || classic.clear.is_some()) {
             return plain(
                 "anchor names beginning with '_' cannot be modified from the command line",
             );
         }
-        if !classic.no_action && (classic.table.is_some() || classic.show == Some(Show::Tables)) {
-            return plain("-a: not supported with tables, anchors have none of their own");
-        }
-        if anchor.ends_with('*') && (classic.file.is_some() || classic.clear.is_some()) {
-            return plain("anchor names ending in '*' are for showing rules");
+        let changes = classic.file.is_some() || classic.clear.is_some() || classic.table.is_some();
+        if anchor.ends_with('*') && changes {
+            return plain("anchor names ending in '*' are for showing rules and tables");
         }
     }
     if classic.env.is_some() && !classic.no_action {
@@ -493,7 +492,6 @@ mod tests {
         }
         for (line, text) in [
             ("-N -r -s states", "-N and -r are mutually exclusive"),
-            ("-a x -s Tables", "-a: not supported with tables, anchors have none of their own"),
             (
                 "-a x/_1 -F rules",
                 "anchor names beginning with '_' cannot be modified from the command line",

@@ -72,6 +72,8 @@ pub enum Show {
     Memory,
     /// Tables without their contents.
     Tables,
+    /// Systems whose fingerprints are known.
+    Fingerprints,
     /// All of these.
     All,
 }
@@ -95,7 +97,7 @@ impl Show {
             ("timeouts", Ok(Show::Timeouts)),
             ("memory", Ok(Show::Memory)),
             ("Tables", Ok(Show::Tables)),
-            ("osfp", Err("there are no fingerprints")),
+            ("osfp", Ok(Show::Fingerprints)),
             ("all", Ok(Show::All)),
         ];
         look_up("-s", "show modifier", LIST, word)
@@ -115,6 +117,8 @@ pub enum Clear {
     Info,
     /// All tables.
     Tables,
+    /// The fingerprint database.
+    Fingerprints,
     /// Options back to their defaults.
     Reset,
     /// All of these.
@@ -133,7 +137,7 @@ impl Clear {
             ("states", Ok(Clear::States)),
             ("info", Ok(Clear::Info)),
             ("Tables", Ok(Clear::Tables)),
-            ("osfp", Err("there are no fingerprints")),
+            ("osfp", Ok(Clear::Fingerprints)),
             ("Reset", Ok(Clear::Reset)),
             ("all", Ok(Clear::All)),
         ];
@@ -156,6 +160,12 @@ pub enum TableCommand {
     Show,
     /// Looks addresses up.
     Test,
+    /// Deletes the table.
+    Kill,
+    /// Zeroes counters.
+    Zero,
+    /// Removes addresses by their age.
+    Expire,
 }
 
 impl TableCommand {
@@ -165,7 +175,7 @@ impl TableCommand {
     /// Unknown, ambiguous or refused words.
     pub fn parse(word: &str) -> Result<Option<Self>, WordError> {
         const LIST: &[Entry<Option<TableCommand>>] = &[
-            ("kill", Err("remove the table from the rules and use -T flush")),
+            ("kill", Ok(Some(TableCommand::Kill))),
             ("flush", Ok(Some(TableCommand::Flush))),
             ("add", Ok(Some(TableCommand::Add))),
             ("delete", Ok(Some(TableCommand::Delete))),
@@ -173,8 +183,8 @@ impl TableCommand {
             ("show", Ok(Some(TableCommand::Show))),
             ("test", Ok(Some(TableCommand::Test))),
             ("load", Ok(None)),
-            ("zero", Err("addresses have no counters")),
-            ("expire", Err("addresses have no counters")),
+            ("zero", Ok(Some(TableCommand::Zero))),
+            ("expire", Ok(Some(TableCommand::Expire))),
         ];
         look_up("-T", "table command", LIST, word)
     }

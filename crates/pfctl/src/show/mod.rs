@@ -2,6 +2,7 @@
 //!
 //! Each takes reports and a writer and knows nothing of sockets or flags.
 
+pub mod fingerprints;
 pub mod info;
 pub mod lists;
 pub mod names;

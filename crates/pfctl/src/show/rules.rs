@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use pfapi::addr::Af;
+use pfapi::anchor::around;
 use pfapi::control::{RuleReport, TableReport};
 use pfapi::facts::Facts;
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart, Rule};
@@ -19,7 +20,8 @@ use crate::sources::SystemSources;
 /// What `-vv` adds to addresses in rules: how many addresses a name stands for now.
 #[derive(Default)]
 pub struct Sizes {
-    tables: BTreeMap<String, u64>,
+    /// By path of the ruleset and name.
+    tables: BTreeMap<(String, String), u64>,
     facts: Facts,
 }
 
@@ -27,31 +29,38 @@ impl Sizes {
     /// From what the daemon has now.
     #[must_use]
     pub fn new(tables: Vec<TableReport>, facts: Facts) -> Self {
-        let tables = tables.into_iter().map(|table| (table.name, table.addresses)).collect();
+        let size = |table: TableReport| ((table.anchor, table.name), table.addresses);
+        let tables = tables.into_iter().map(size).collect();
         Self { tables, facts }
     }
 
-    /// The rule with `:N` behind the names of its tables and interfaces.
-    fn annotate(&self, rule: &Rule) -> Rule {
+    /// The rule of the ruleset `path` with `:N` behind the names of its tables and interfaces.
+    fn annotate(&self, rule: &Rule, path: &str) -> Rule {
         let mut rule = rule.clone();
         let af = rule.af;
         for end in [&mut rule.from, &mut rule.to] {
-            self.annotate_addr(&mut end.addr, af);
+            self.annotate_addr(&mut end.addr, af, path);
         }
         let translated = rule.af_to.or(af);
         for pool in [&mut rule.nat, &mut rule.rdr].into_iter().flatten() {
-            self.annotate_addr(&mut pool.addr, translated);
+            self.annotate_addr(&mut pool.addr, translated, path);
         }
         if let Some(route) = &mut rule.route {
-            self.annotate_addr(&mut route.pool.addr, af);
+            self.annotate_addr(&mut route.pool.addr, af, path);
         }
         rule
     }
 
-    fn annotate_addr(&self, addr: &mut AddrMatch, af: Option<Af>) {
+    /// Entries of the table that a rule in the ruleset `path` means.
+    fn table(&self, path: &str, name: &str) -> Option<u64> {
+        let size = |path: &str| self.tables.get(&(path.to_owned(), name.to_owned())).copied();
+        around(path).find_map(size)
+    }
+
+    fn annotate_addr(&self, addr: &mut AddrMatch, af: Option<Af>, path: &str) {
         match addr {
             AddrMatch::Table(name) => {
-                *name = match self.tables.get(name.as_str()) {
+                *name = match self.table(path, name) {
                     Some(count) => format!("{name}:{count}"),
                     None => format!("{name}:*"),
                 };
@@ -108,7 +117,18 @@ pub struct Style<'a> {
     pub dialect: Dialect,
 }
 
-/// Prints one rule behind `indent`; `opens` when the rules of its anchor follow between braces.
+/// Where a rule stands.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Path of its ruleset.
+    pub path: &'a str,
+    /// Blanks in front of the line.
+    pub indent: &'a str,
+    /// Whether the rules of its anchor follow between braces.
+    pub opens: bool,
+}
+
+/// Prints one rule.
 ///
 /// # Errors
 /// Failures of `out`.
@@ -116,11 +136,10 @@ pub fn print(
     out: &mut dyn Write,
     report: &RuleReport,
     style: &Style<'_>,
-    indent: &str,
-    opens: bool,
+    Place { path, indent, opens }: Place<'_>,
 ) -> io::Result<()> {
     let mut rule = if style.verbosity > 1 {
-        let annotated = style.sizes.annotate(&report.rule);
+        let annotated = style.sizes.annotate(&report.rule, path);
         format!("@{} {}", report.number, rule_in(&annotated, style.dialect))
     } else {
         rule_in(&report.rule, style.dialect)
@@ -199,7 +218,7 @@ mod tests {
     fn text(report: &RuleReport, verbosity: u8, sizes: &Sizes) -> String {
         let mut out = Vec::new();
         let style = Style { verbosity, sizes, ports: None, dialect: Dialect::OpenBsd };
-        print(&mut out, report, &style, "", false).unwrap();
+        print(&mut out, report, &style, Place { path: "", indent: "", opens: false }).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -221,6 +240,9 @@ mod tests {
     fn very_verbose_counts_addresses() {
         let table = TableReport {
             name: "bad".to_owned(),
+            anchor: String::new(),
+            from_anchors: 0,
+            traffic: pfapi::control::TableTraffic::default(),
             persist: true,
             constant: false,
             counters: false,

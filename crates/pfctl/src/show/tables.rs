@@ -1,14 +1,13 @@
 //! `-s Tables`, and the address lines of `-T`.
 //!
-//! Source: OpenBSD sbin/pfctl/pfctl_table.c `print_table`, `print_tstats`, `print_addrx`.
-//! Different from OpenBSD: the lines In/Block to Out/XPass are missing, as the daemon counts
-//! look-ups only.
+//! Source: OpenBSD sbin/pfctl/pfctl_table.c `print_table`, `print_tstats`, `print_addrx`,
+//! `print_astats`.
 
 use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use pfapi::control::TableReport;
+use pfapi::control::{AddressReport, TableReport, TableTraffic, TableUse};
 use pfapi::ruleset::TableEntry;
 
 use super::names::HostNames;
@@ -55,26 +54,69 @@ pub fn print(
             letter(is_active(table), 'a'),
             '-',
             letter(table.rules > 0, 'r'),
-            '-',
+            letter(table.from_anchors > 0, 'h'),
             letter(table.counters, 'C'),
         ];
         write!(out, "{}\t", String::from_iter(flags))?;
     }
-    writeln!(out, "{}", printable(&table.name))?;
+    write!(out, "{}", printable(&table.name))?;
+    if !table.anchor.is_empty() {
+        write!(out, "@{}", printable(&table.anchor))?;
+    }
+    writeln!(out)?;
     if verbosity > 1 {
-        let TableReport { addresses, rules, no_match, matched, .. } = table;
+        let TableReport { addresses, rules, from_anchors, no_match, matched, .. } = table;
         writeln!(out, "\tAddresses:   {addresses}")?;
         writeln!(out, "\tCleared:     {}", clock.ago(table.cleared_s))?;
-        writeln!(out, "\tReferences:  [ Anchors: {:<18} Rules: {rules:<18} ]", 0)?;
+        writeln!(out, "\tReferences:  [ Anchors: {from_anchors:<18} Rules: {rules:<18} ]")?;
         writeln!(out, "\tEvaluations: [ NoMatch: {no_match:<18} Match: {matched:<18} ]")?;
+        print_traffic(out, &table.traffic, &TableUse::ALL)?;
     }
     Ok(())
+}
+
+/// Lines of counters, inbound and then outbound.
+fn print_traffic(out: &mut dyn Write, traffic: &TableTraffic, uses: &[TableUse]) -> io::Result<()> {
+    for (side, direction) in ["In", "Out"].into_iter().enumerate() {
+        for used in uses {
+            let name = format!("{direction}/{}:", used.name());
+            let packets = traffic.packets[side][*used as usize];
+            let bytes = traffic.bytes[side][*used as usize];
+            writeln!(out, "\t{name:<12} [ Packets: {packets:<18} Bytes: {bytes:<18} ]")?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints an address with its counters, for `-vT show`.
+///
+/// # Errors
+/// Failures of `out`.
+pub fn print_statistics(
+    out: &mut dyn Write,
+    report: &AddressReport,
+    clock: &Clock,
+    names: &mut HostNames,
+) -> io::Result<()> {
+    let AddressReport { entry, cleared_s, traffic, weight, states } = report;
+    print_address(out, Feedback::None, entry, Found::NotShown, names)?;
+    writeln!(out, "\tCleared:     {}", clock.ago(*cleared_s))?;
+    if *states > 0 {
+        writeln!(out, "\tActive States:      {states}")?;
+    }
+    if let Some(weight) = weight {
+        writeln!(out, "\tWeight:             {weight}")?;
+    }
+    match traffic {
+        Some(traffic) => print_traffic(out, traffic, &TableUse::ALL[..3]),
+        None => Ok(()),
+    }
 }
 
 /// Whether pfctl(8) lists the table: it is referred to, or stays without that.
 #[must_use]
 pub const fn is_active(table: &TableReport) -> bool {
-    table.persist || table.rules > 0
+    table.persist || table.rules > 0 || table.from_anchors > 0
 }
 
 /// What happened to an address: the first letter of its line.
@@ -90,6 +132,8 @@ pub enum Feedback {
     Deleted,
     /// Its `!` changed.
     Changed,
+    /// Its counters were zeroed.
+    Cleared,
     /// It was given twice.
     Duplicate,
     /// It was given with and without `!`.
@@ -104,6 +148,7 @@ impl Feedback {
             Self::Added => 'A',
             Self::Deleted => 'D',
             Self::Changed => 'C',
+            Self::Cleared => 'Z',
             Self::Duplicate => 'X',
             Self::Conflict => 'Y',
         }
@@ -152,14 +197,20 @@ mod tests {
     fn table() -> TableReport {
         TableReport {
             name: "bruteforce".to_owned(),
+            anchor: String::new(),
             persist: true,
             constant: false,
             counters: false,
             rules: 1,
+            from_anchors: 0,
             addresses: 2,
             cleared_s: 60,
             no_match: 812,
             matched: 3,
+            traffic: TableTraffic {
+                packets: [[3, 0, 0, 0], [0, 0, 0, 4]],
+                bytes: [[180, 0, 0, 0], [0, 0, 0, 240]],
+            },
         }
     }
 
@@ -181,11 +232,21 @@ mod tests {
                 "\tCleared:     Mon Jan  6 10:00:00 2025\n",
                 "\tReferences:  [ Anchors: 0                  Rules: 1                  ]\n",
                 "\tEvaluations: [ NoMatch: 812                Match: 3                  ]\n",
+                "\tIn/Block:    [ Packets: 3                  Bytes: 180                ]\n",
+                "\tIn/Match:    [ Packets: 0                  Bytes: 0                  ]\n",
+                "\tIn/Pass:     [ Packets: 0                  Bytes: 0                  ]\n",
+                "\tIn/XPass:    [ Packets: 0                  Bytes: 0                  ]\n",
+                "\tOut/Block:   [ Packets: 0                  Bytes: 0                  ]\n",
+                "\tOut/Match:   [ Packets: 0                  Bytes: 0                  ]\n",
+                "\tOut/Pass:    [ Packets: 0                  Bytes: 0                  ]\n",
+                "\tOut/XPass:   [ Packets: 4                  Bytes: 240                ]\n",
             )
         );
         let table = TableReport { constant: true, counters: true, rules: 0, ..table() };
         assert_eq!(text(&table, 1), "cpa---C\tbruteforce\n");
-        assert!(!is_active(&TableReport { persist: false, rules: 0, ..table }));
+        assert!(!is_active(&TableReport { persist: false, ..table.clone() }));
+        let inside = TableReport { anchor: "a/b".to_owned(), from_anchors: 2, ..table };
+        assert_eq!(text(&inside, 1), "cpa--hC\tbruteforce@a/b\n");
     }
 
     #[test]

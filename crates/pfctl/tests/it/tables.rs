@@ -15,7 +15,7 @@ fn table(contents: &[&str]) -> impl FnMut(&Request) -> Reply + use<> {
     let mut held: Vec<TableEntry> = contents.iter().map(|text| entry(text)).collect();
     move |request| match request {
         Request::Facts => Response::Facts { facts: Facts::default() }.into(),
-        Request::TableShow { table } | Request::TableDelete { table, .. } if table != "bad" => {
+        Request::TableShow { table, .. } | Request::TableDelete { table, .. } if table != "bad" => {
             failed(FailureKind::NotFound)
         }
         Request::TableShow { .. } => {
@@ -23,7 +23,7 @@ fn table(contents: &[&str]) -> impl FnMut(&Request) -> Reply + use<> {
             let parts = parts.map(|part| Response::TableEntries { entries: part.to_vec() });
             Reply::Frames(parts.chain([Response::End]).collect())
         }
-        Request::TableAdd { table, entries } => {
+        Request::TableAdd { table, entries, .. } => {
             let fresh = |entry: &&TableEntry| !held.iter().any(|old| old.prefix == entry.prefix);
             let changed: Vec<TableEntry> = entries.iter().filter(fresh).copied().collect();
             held.extend(&changed);

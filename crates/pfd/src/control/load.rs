@@ -6,6 +6,7 @@ use pfapi::check::{self, CheckedRuleset, Place, RULES_MAX};
 use pfapi::control::FailureKind;
 use pfapi::dialect::Dialect;
 use pfapi::load::{Given, Parts};
+use pfapi::osfp::{FINGERPRINTS_MAX, Fingerprint};
 use pfapi::ruleset::{AnchorRuleset, Draft, Options, Rule, TableDef};
 use pfengine::Engine;
 
@@ -37,10 +38,12 @@ pub struct DraftBuilder {
     dialect: Dialect,
     options: Options,
     given: Option<Given>,
-    tables: Vec<TableDef>,
-    by_name: BTreeMap<String, usize>,
+    /// Tables with the path of their anchor, which is empty for the main ruleset.
+    tables: Vec<(String, TableDef)>,
+    by_name: BTreeMap<(String, String), usize>,
     rules: Vec<Rule>,
     anchors: Vec<AnchorRuleset>,
+    fingerprints: Option<Vec<Fingerprint>>,
     octets: usize,
 }
 
@@ -103,21 +106,39 @@ impl DraftBuilder {
         self.options = options;
     }
 
-    /// Adds tables; parts of the same name add up.
-    pub fn add_tables(&mut self, tables: Vec<TableDef>) {
+    /// Adds tables to an anchor or, without a path, to the main ruleset; parts of the same name
+    /// add up.
+    pub fn add_tables(&mut self, anchor: &str, tables: Vec<TableDef>) {
         for table in tables {
-            if let Some(&at) = self.by_name.get(&table.name) {
-                let entries = &mut self.tables[at].entries;
-                match (entries, table.entries) {
+            let name = (anchor.to_owned(), table.name.clone());
+            if let Some(&at) = self.by_name.get(&name) {
+                let known = &mut self.tables[at].1;
+                known.weights.extend(table.weights);
+                match (&mut known.entries, table.entries) {
                     (Some(have), Some(more)) => have.extend(more),
                     (none @ None, more) => *none = more,
                     (Some(_), None) => {}
                 }
             } else {
-                self.by_name.insert(table.name.clone(), self.tables.len());
-                self.tables.push(table);
+                self.by_name.insert(name, self.tables.len());
+                self.tables.push((anchor.to_owned(), table));
             }
         }
+    }
+
+    /// Adds fingerprints behind those that are there.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn add_fingerprints(&mut self, more: Vec<Fingerprint>) -> Result<(), LoadFailure> {
+        let all = self.fingerprints.get_or_insert_default();
+        all.extend(more);
+        if all.len() > FINGERPRINTS_MAX {
+            let what = "entries";
+            let mistake = check::Mistake::Fingerprints { what, max: FINGERPRINTS_MAX };
+            return Err(LoadFailure::new(FailureKind::Limit, mistake.to_string()));
+        }
+        Ok(())
     }
 
     /// Adds rules behind those that are there, to an anchor or, without a path, to the main ones.
@@ -147,12 +168,28 @@ impl DraftBuilder {
     /// # Errors
     /// The first mistakes, or what the engine cannot evaluate, in one message.
     pub fn check(self) -> Result<CheckedRuleset, LoadFailure> {
+        let mut anchors = self.anchors;
+        let mut tables = Vec::new();
+        let mut inside: BTreeMap<String, Vec<TableDef>> = BTreeMap::new();
+        for (path, table) in self.tables {
+            if path.is_empty() {
+                tables.push((table.name.clone(), table));
+            } else {
+                inside.entry(path).or_default().push(table);
+            }
+        }
+        anchors.extend(inside.into_iter().map(|(path, tables)| AnchorRuleset {
+            path,
+            tables,
+            ..AnchorRuleset::default()
+        }));
         let draft = Draft {
             dialect: self.dialect,
             options: self.options,
-            tables: self.tables.into_iter().map(|table| (table.name.clone(), table)).collect(),
+            tables,
             rules: self.rules,
-            anchors: self.anchors,
+            anchors,
+            fingerprints: self.fingerprints,
             ..Draft::default()
         };
         let checked = check::check(draft).map_err(|errors| {
@@ -283,8 +320,8 @@ mod tests {
     #[test]
     fn parts_of_a_table_add_up() {
         let mut draft = DraftBuilder::default();
-        draft.add_tables(vec![table("a", &["10.0.0.1"]), table("b", &[])]);
-        draft.add_tables(vec![table("a", &["10.0.0.2"])]);
+        draft.add_tables("", vec![table("a", &["10.0.0.1"]), table("b", &[])]);
+        draft.add_tables("", vec![table("a", &["10.0.0.2"])]);
         let ruleset = draft.check().unwrap();
         let counts: Vec<_> =
             ruleset.tables().map(|table| table.entries.as_ref().unwrap().len()).collect();
@@ -326,7 +363,7 @@ mod tests {
         let mut rule = Rule::new(Action::Pass);
         rule.label = Some(String::new());
         draft.add_rules("", vec![Rule::new(Action::Pass), rule]).unwrap();
-        draft.add_tables(vec![table("", &[])]);
+        draft.add_tables("", vec![table("", &[])]);
         let failure = draft.check().unwrap_err();
         assert_eq!(failure.kind, FailureKind::Invalid);
         assert!(failure.message.contains("rule 1: label \"\" must have"), "{failure:?}");

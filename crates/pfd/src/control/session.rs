@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pfapi::check::{ANCHOR_PATH_MAX, TABLE_NAME_MAX};
 use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
-use pfengine::{Engine, LoadError, Loader, TableError};
+use pfengine::{Engine, LoadError, Loader, TableError, TableName};
 
 use super::access::{Access, Peer};
 use super::load::{LoadFailure, Loads, Target};
@@ -88,7 +88,12 @@ impl Service {
             Request::Rules { anchor } => self.list_rules(&anchor, sink),
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
             Request::Sources => self.list_sources(sink),
-            Request::TableShow { table } => self.list_entries(&table, sink),
+            Request::Tables => self.list_tables(sink),
+            Request::Fingerprints => self.list_fingerprints(sink),
+            Request::TableShow { anchor, table } => self.list_entries((&anchor, &table), sink),
+            Request::TableStatistics { anchor, table } => {
+                self.list_statistics((&anchor, &table), sink)
+            }
             request => {
                 let answer = self.answer_single(asker, request, octets);
                 sink(&answer.unwrap_or_else(|failure| failed(failure.kind, failure.message)))
@@ -119,11 +124,11 @@ impl Service {
                 draft.merge_options(given.map(|given| *given));
                 Response::Done
             }
-            Request::AddTables { ticket, tables } => {
+            Request::AddTables { ticket, anchor, tables } => {
                 let mut loads = self.loads();
                 let draft = loads.draft(ticket)?;
                 draft.grow(octets)?;
-                draft.add_tables(tables);
+                draft.add_tables(&anchor, tables);
                 Response::Done
             }
             Request::AddRules { ticket, anchor, rules } => {
@@ -131,6 +136,13 @@ impl Service {
                 let draft = loads.draft(ticket)?;
                 draft.grow(octets)?;
                 draft.add_rules(&anchor, rules)?;
+                Response::Done
+            }
+            Request::AddFingerprints { ticket, fingerprints } => {
+                let mut loads = self.loads();
+                let draft = loads.draft(ticket)?;
+                draft.grow(octets)?;
+                draft.add_fingerprints(fingerprints)?;
                 Response::Done
             }
             Request::Commit { ticket } => self.commit(asker, ticket)?,
@@ -145,18 +157,32 @@ impl Service {
             Request::Anchors => Response::Anchors { paths: engine.anchors() },
             Request::Timeouts => Response::Timeouts { timeouts: engine.timeouts() },
             Request::Limits => Response::Limits { limits: engine.limits() },
-            Request::Tables => Response::Tables { tables: engine.tables(now) },
-            Request::TableAdd { table, entries } => {
+            Request::TableAdd { anchor, table, entries } => {
+                check_anchor_path(&anchor)?;
                 check_table_name(&table)?;
-                let (changed, created) = engine.table_add(&table, &entries, now)?;
+                let (changed, created) = engine.table_add((&anchor, &table), &entries, now)?;
                 Response::TableChanged { changed, created }
             }
-            Request::TableDelete { table, entries } => {
-                let changed = engine.table_delete(&table, &entries)?;
+            Request::TableDelete { anchor, table, entries } => {
+                let changed = engine.table_delete((&anchor, &table), &entries)?;
                 Response::TableChanged { changed, created: false }
             }
-            Request::TableTest { table, addrs } => {
-                Response::TableMatches { matches: engine.table_test(&table, &addrs)? }
+            Request::TableKill { anchor, table } => {
+                engine.table_kill((&anchor, &table))?;
+                Response::Count { count: 1 }
+            }
+            Request::TableZero { anchor, table, entries } => {
+                let changed = engine.table_zero((&anchor, &table), &entries, now)?;
+                // Without addresses it was the table, and a large one has no end.
+                let changed = if entries.is_empty() { Vec::new() } else { changed };
+                Response::TableChanged { changed, created: false }
+            }
+            Request::TableExpire { anchor, table, age_s } => {
+                let count = engine.table_expire((&anchor, &table), age_s, now)?.len() as u64;
+                Response::Count { count }
+            }
+            Request::TableTest { anchor, table, addrs } => {
+                Response::TableMatches { matches: engine.table_test((&anchor, &table), &addrs)? }
             }
             Request::Flush { what } => Response::Count { count: engine.flush(&what, now) },
             Request::KillStates { filter } => {
@@ -175,7 +201,10 @@ impl Service {
             Request::Rules { .. }
             | Request::States { .. }
             | Request::Sources
-            | Request::TableShow { .. } => Response::End,
+            | Request::Tables
+            | Request::Fingerprints
+            | Request::TableShow { .. }
+            | Request::TableStatistics { .. } => Response::End,
         })
     }
 
@@ -231,19 +260,40 @@ impl Service {
         sink(&Response::End)
     }
 
-    fn list_entries(&self, table: &str, sink: Sink<'_>) -> io::Result<()> {
-        match self.engine.table_entries(table) {
-            Ok(entries) => {
-                for part in entries.chunks(ITEMS_PER_FRAME) {
-                    sink(&Response::TableEntries { entries: part.to_vec() })?;
-                }
-                sink(&Response::End)
-            }
-            Err(error) => {
-                let failure = LoadFailure::from(error);
-                sink(&failed(failure.kind, failure.message))
-            }
+    fn list_tables(&self, sink: Sink<'_>) -> io::Result<()> {
+        for tables in self.engine.tables(self.clock.now()).chunks(ITEMS_PER_FRAME) {
+            sink(&Response::Tables { tables: tables.to_vec() })?;
         }
+        sink(&Response::End)
+    }
+
+    fn list_fingerprints(&self, sink: Sink<'_>) -> io::Result<()> {
+        for systems in self.engine.fingerprints().chunks(ITEMS_PER_FRAME) {
+            sink(&Response::Fingerprints { systems: systems.to_vec() })?;
+        }
+        sink(&Response::End)
+    }
+
+    fn list_entries(&self, table: TableName<'_>, sink: Sink<'_>) -> io::Result<()> {
+        let entries = match self.engine.table_entries(table) {
+            Ok(entries) => entries,
+            Err(error) => return sink(&table_failure(error)),
+        };
+        for part in entries.chunks(ITEMS_PER_FRAME) {
+            sink(&Response::TableEntries { entries: part.to_vec() })?;
+        }
+        sink(&Response::End)
+    }
+
+    fn list_statistics(&self, table: TableName<'_>, sink: Sink<'_>) -> io::Result<()> {
+        let entries = match self.engine.table_statistics(table, self.clock.now()) {
+            Ok(entries) => entries,
+            Err(error) => return sink(&table_failure(error)),
+        };
+        for part in entries.chunks(ITEMS_PER_FRAME) {
+            sink(&Response::TableStatistics { entries: part.to_vec() })?;
+        }
+        sink(&Response::End)
     }
 
     fn loads(&self) -> MutexGuard<'_, Loads> {
@@ -260,12 +310,16 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::AddOptions { .. }
         | Request::AddTables { .. }
         | Request::AddRules { .. }
+        | Request::AddFingerprints { .. }
         | Request::Commit { .. }
         | Request::Rollback { .. }
         | Request::Enable
         | Request::Disable
         | Request::TableAdd { .. }
         | Request::TableDelete { .. }
+        | Request::TableKill { .. }
+        | Request::TableZero { .. }
+        | Request::TableExpire { .. }
         | Request::Flush { .. }
         | Request::KillStates { .. }
         | Request::KillSources { .. }
@@ -281,6 +335,8 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Limits
         | Request::Tables
         | Request::TableShow { .. }
+        | Request::TableStatistics { .. }
+        | Request::Fingerprints
         | Request::TableTest { .. } => false,
     }
 }
@@ -313,6 +369,12 @@ fn check_table_name(name: &str) -> Result<(), LoadFailure> {
     Ok(())
 }
 
+/// The answer for a table that cannot be read.
+fn table_failure(error: TableError) -> Response {
+    let failure = LoadFailure::from(error);
+    failed(failure.kind, failure.message)
+}
+
 /// An answer that says why not.
 pub(super) fn failed(kind: FailureKind, message: impl Into<String>) -> Response {
     Response::Failed { kind, message: message.into() }
@@ -334,7 +396,8 @@ impl From<LoadError> for LoadFailure {
         let kind = match error {
             LoadError::LimitInUse { .. }
             | LoadError::TooManyTags { .. }
-            | LoadError::TooManyAnchors { .. } => FailureKind::Limit,
+            | LoadError::TooManyAnchors { .. }
+            | LoadError::TooManyTables { .. } => FailureKind::Limit,
             LoadError::Unsupported(_) => FailureKind::Invalid,
         };
         Self::new(kind, error.to_string())

@@ -115,7 +115,7 @@ fn load_goes_through() {
     let rules = vec![Rule::new(Action::Pass); 3];
     for request in [
         Request::AddOptions { ticket, options: Box::new(Options::default()), given: None },
-        Request::AddTables { ticket, tables: Vec::new() },
+        Request::AddTables { ticket, anchor: String::new(), tables: Vec::new() },
         Request::AddRules { ticket, anchor: String::new(), rules },
         Request::Commit { ticket },
     ] {
@@ -273,8 +273,8 @@ fn read_only_socket_answers_but_changes_nothing() {
         Request::Rollback { ticket: 1 },
         Request::Enable,
         Request::Disable,
-        Request::TableAdd { table: table(), entries: Vec::new() },
-        Request::TableDelete { table: table(), entries: Vec::new() },
+        Request::TableAdd { anchor: String::new(), table: table(), entries: Vec::new() },
+        Request::TableDelete { anchor: String::new(), table: table(), entries: Vec::new() },
         Request::Flush { what: pfapi::control::Flush::Rules { anchor: String::new() } },
         Request::KillStates { filter: pfapi::control::KillFilter::Label { label: table() } },
         Request::ClearRuleCounters,

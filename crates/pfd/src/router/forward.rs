@@ -272,10 +272,9 @@ impl Router {
         let Some(interface) = self.route(packet) else { return false };
         packet.meta.interface = interface;
         packet.meta.direction = Direction::Out;
+        let id = packet.meta.refragment.map(|refragment| refragment.id());
         // A new packet: no state has let it in, and nobody but its sender cuts it.
         packet.meta.start();
-        let id = packet.meta.refragment.map(|refragment| refragment.id());
-        packet.meta.refragment = None;
         let mtu = self.mtu(interface);
         if packet.len() > mtu && packet.data()[0] >> 4 == 6 {
             let id = id.unwrap_or_else(|| self.next_id());

@@ -12,7 +12,7 @@ use pfapi::units::Uptime;
 
 use super::{Engine, Snapshot};
 use crate::fault::{self, Fault};
-use crate::rules::{LoadedRules, Tables, add_named_tables, settle_anchors, skipped};
+use crate::rules::{LoadedRules, settle_anchors, settle_tables, skipped};
 use crate::state::entry::State;
 use crate::state::key::Side;
 
@@ -46,10 +46,8 @@ impl Engine {
                     if anchor.is_empty() {
                         parts.rulesets.extend(LoadedRules::empty(&old.facts, epoch).rulesets);
                     }
-                    settle_anchors(&mut parts.rulesets);
-                    parts.tables.retain(|_, table| table.is_defined());
-                    let rules = parts.rulesets.values().flat_map(|set| &set.rules);
-                    add_named_tables(&mut parts.tables, rules.map(|rule| &rule.rule));
+                    settle_tables(&mut parts.tables, &parts.rulesets);
+                    settle_anchors(&mut parts.rulesets, &parts.tables);
                     let rules = LoadedRules::new(parts, &old.facts, epoch);
                     Snapshot { rules, ..old.share() }
                 });
@@ -67,20 +65,17 @@ impl Engine {
                 0
             }
             Flush::Sources => self.sources.end(|_, _| true),
-            Flush::Tables => {
+            Flush::Tables { anchor } => self.drop_tables(|path, _| path == anchor),
+            Flush::Fingerprints => {
                 let control = self.control();
                 let mut count = 0;
+                let epoch = control.epoch;
                 self.change(&control, |old| {
-                    let mut tables = Tables::new();
-                    for (name, table) in &old.rules.tables {
-                        count += u64::from(table.is_defined());
-                        // Rules hold on to their tables, so those are emptied in place.
-                        if old.rules.references(name) > 0 {
-                            table.undefine();
-                            tables.insert(name.clone(), Arc::clone(table));
-                        }
-                    }
-                    Snapshot { rules: old.rules.with_tables(tables), ..old.share() }
+                    let mut parts = old.rules.parts();
+                    count = parts.fingerprints.entries().len() as u64;
+                    parts.fingerprints = Arc::default();
+                    let rules = LoadedRules::new(parts, &old.facts, epoch);
+                    Snapshot { rules, ..old.share() }
                 });
                 count
             }

@@ -7,6 +7,8 @@ mod end;
 mod report;
 mod tables;
 
+pub use tables::TableName;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,7 +17,7 @@ use arc_swap::ArcSwap;
 use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{Options, Reassemble, Rule, Syncookies as SyncookieSetting};
+use pfapi::ruleset::{Options, Reassemble, Rule, Syncookies as SyncookieSetting, TableDef};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
@@ -25,14 +27,15 @@ use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
 use crate::rng::Rng;
 use crate::rules::{
-    LoadedRules, Parts, Ruleset, Rulesets, Tag, Tags, add_named_tables, settle_anchors, skipped,
+    Fingerprints, LoadedRules, Parts, Ruleset, Rulesets, Tag, Tags, settle_anchors, settle_tables,
+    skipped,
 };
 use crate::source::SourceNodes;
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
 use crate::stats::{LimitCounters, Stats, Totals};
 use crate::syncookie::{Master as CookieSecret, Syncookies};
-use crate::table::Table;
+use crate::table::{Table, Tables};
 use crate::worker::Worker;
 
 /// What an engine must know when it is made.
@@ -81,6 +84,16 @@ pub enum LoadError {
         count: usize,
         /// The limit.
         limit: u32,
+    },
+    /// `set limit tables` or `table-entries` would be exceeded.
+    #[error("{count} {limit} exceed the limit of {max}; raise it with `set limit {limit} {count}`")]
+    TooManyTables {
+        /// Which limit.
+        limit: Limit,
+        /// How many there would be.
+        count: usize,
+        /// The limit.
+        max: u32,
     },
     /// The ruleset has what this engine cannot evaluate as written.
     #[error("{0}")]
@@ -134,6 +147,51 @@ fn check_anchors(rulesets: &Rulesets, limit: u32) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// Whether so many tables and addresses may exist, those of anchors that stay included.
+fn check_tables(tables: &Tables, limits: &Limits) -> Result<(), LoadError> {
+    for (limit, count) in [(Limit::Tables, tables.count()), (Limit::TableEntries, tables.entries())]
+    {
+        let max = limits.get(limit);
+        if u32::try_from(count).unwrap_or(u32::MAX) > max {
+            return Err(LoadError::TooManyTables { limit, count, max });
+        }
+    }
+    Ok(())
+}
+
+/// A path inside the ruleset `root`.
+fn join(root: &str, path: &str) -> String {
+    match (root.is_empty(), path.is_empty()) {
+        (true, _) => path.to_owned(),
+        (false, true) => root.to_owned(),
+        (false, false) => format!("{root}/{path}"),
+    }
+}
+
+/// Puts the tables of a load into their places below `root`.
+fn place_tables(tables: &mut Tables, root: &str, ruleset: &CheckedRuleset, now: Uptime) {
+    let mut place = |path: &str, definition: &TableDef| {
+        let path = join(root, path);
+        let before = tables.get(&path, &definition.name).cloned();
+        let table = Table::new(definition, before.as_deref(), now);
+        tables.insert(&path, &definition.name, Arc::new(table));
+    };
+    ruleset.tables().for_each(|definition| place("", definition));
+    for anchor in ruleset.anchors() {
+        anchor.tables.iter().for_each(|definition| place(&anchor.path, definition));
+    }
+}
+
+/// Tells tables that a load has replaced what stands in their place.
+fn hand_over(old: &Tables, new: &Tables) {
+    for (path, table) in old.iter() {
+        let heir = new.get(path, table.name());
+        if let Some(heir) = heir.filter(|heir| !Arc::ptr_eq(heir, table)) {
+            table.succeed(heir);
+        }
+    }
+}
+
 /// The filter that all threads share.
 #[derive(Debug)]
 pub struct Engine {
@@ -152,6 +210,8 @@ pub struct Engine {
     /// Whether `classic` syncookies are set, for the packet path.
     pub(crate) classic: AtomicBool,
     rng: Mutex<Rng>,
+    /// Whether every rule is asked, without indexes.
+    pub(crate) plainly: AtomicBool,
     pub(crate) routes: OnceLock<Box<dyn Routes>>,
     pub(crate) sockets: OnceLock<Box<dyn Sockets>>,
 }
@@ -205,6 +265,7 @@ impl Engine {
             control_removals: AtomicU64::new(0),
             classic: AtomicBool::new(false),
             rng: Mutex::new(rng),
+            plainly: AtomicBool::new(false),
             routes: OnceLock::new(),
             sockets: OnceLock::new(),
             config,
@@ -275,6 +336,12 @@ impl Engine {
         let _ = self.sockets.set(sockets);
     }
 
+    /// Asks every rule of every ruleset, whatever their indexes say. The decisions are the same and
+    /// take longer: this is for tests and benches that compare the two.
+    pub fn ask_every_rule(&self, plainly: bool) {
+        self.plainly.store(plainly, Ordering::Relaxed);
+    }
+
     /// The settings in force, for a load that changes a part of them. Those that a load may leave
     /// out are left out.
     #[must_use]
@@ -340,7 +407,7 @@ impl Engine {
         if root.is_empty() {
             self.load_main(ruleset, loader, now)?;
         } else {
-            self.load_anchor(root, ruleset, loader)?;
+            self.load_anchor(root, ruleset, loader, now)?;
         }
         self.follow_cookie_rules(now);
         Ok(())
@@ -357,27 +424,33 @@ impl Engine {
         root: &str,
         ruleset: &CheckedRuleset,
         loader: Loader,
+        now: Uptime,
     ) -> Result<(), LoadError> {
         let mut control = self.control();
         let old = self.snapshot.load_full();
         control.epoch += 1;
         let limit = old.limits.get(Limit::Anchors);
         let mut parts = old.rules.parts();
-        parts.tags =
-            self.place(&old.rules, &mut parts.rulesets, (root, ruleset), control.epoch, loader)?;
+        place_tables(&mut parts.tables, root, ruleset, now);
+        let mut places = (&mut parts.rulesets, &mut parts.tables);
+        parts.tags = self.place(&old.rules, &mut places, (root, ruleset), control.epoch, loader)?;
         check_anchors(&parts.rulesets, limit)?;
-        let rules = parts.rulesets.values().flat_map(|set| &set.rules);
-        add_named_tables(&mut parts.tables, rules.map(|rule| &rule.rule));
+        check_tables(&parts.tables, &old.limits)?;
+        if let Some(entries) = ruleset.fingerprints() {
+            parts.fingerprints = Arc::new(Fingerprints::new(entries));
+        }
         let rules = LoadedRules::new(parts, &old.facts, control.epoch);
+        hand_over(&old.rules.tables, &rules.tables);
         self.change(&control, |old| Snapshot { rules, ..old.share() });
         Ok(())
     }
 
-    /// Puts the rules of a load into their places below `root`; gives the numbers of all tags.
+    /// Puts the rules of a load into their places below `root` and drops what nobody names any
+    /// more; gives the numbers of all tags.
     fn place(
         &self,
         old: &LoadedRules,
-        rulesets: &mut Rulesets,
+        (rulesets, tables): &mut (&mut Rulesets, &mut Tables),
         (root, ruleset): (&str, &CheckedRuleset),
         epoch: u64,
         loader: Loader,
@@ -390,18 +463,14 @@ impl Engine {
         rulesets.retain(|path, _| !path.starts_with(&unnamed));
         let mut contents: BTreeMap<String, Vec<&Rule>> = BTreeMap::new();
         for (path, rules) in &parts {
-            let path = match (root.is_empty(), path.is_empty()) {
-                (true, _) => path.clone(),
-                (false, true) => root.to_owned(),
-                (false, false) => format!("{root}/{path}"),
-            };
-            contents.entry(path).or_default().extend(rules);
+            contents.entry(join(root, path)).or_default().extend(rules);
         }
         for (path, rules) in contents {
             let ruleset = Ruleset::new(&path, rules, epoch, loader, &tags).of(ruleset_dialect);
             rulesets.insert(path, Arc::new(ruleset));
         }
-        settle_anchors(rulesets);
+        settle_tables(tables, rulesets);
+        settle_anchors(rulesets, tables);
         Ok(tags)
     }
 
@@ -428,24 +497,21 @@ impl Engine {
             });
         }
         let mut tables = old.rules.tables.clone();
-        tables.retain(|_, table| table.is_defined());
-        for definition in ruleset.tables() {
-            let before = old.rules.tables.get(&definition.name).map(Arc::as_ref);
-            tables.insert(definition.name.clone(), Arc::new(Table::new(definition, before, now)));
-        }
+        place_tables(&mut tables, "", ruleset, now);
         control.epoch += 1;
         let mut rulesets = old.rules.rulesets.clone();
-        let tags = self.place(&old.rules, &mut rulesets, ("", ruleset), control.epoch, loader)?;
+        let mut places = (&mut rulesets, &mut tables);
+        let tags = self.place(&old.rules, &mut places, ("", ruleset), control.epoch, loader)?;
         check_anchors(&rulesets, options.limits.get(Limit::Anchors))?;
-        // A table lives while rules name it, or by `persist`.
-        let in_force = || rulesets.values().flat_map(|ruleset| &ruleset.rules);
-        let named: BTreeSet<&str> = in_force().flat_map(|rule| rule.rule.tables()).collect();
-        tables.retain(|name, table| table.is_persistent() || named.contains(name.as_str()));
-        add_named_tables(&mut tables, in_force().map(|rule| &rule.rule));
+        check_tables(&tables, &options.limits)?;
         let skip = skipped(&options.skip, &old.facts);
-        let fingerprints = Arc::clone(&old.rules.fingerprints);
+        let fingerprints = ruleset.fingerprints().map_or_else(
+            || Arc::clone(&old.rules.fingerprints),
+            |entries| Arc::new(Fingerprints::new(entries)),
+        );
         let parts = Parts { rulesets, tables, tags, fingerprints, skip };
         let rules = LoadedRules::new(parts, &old.facts, control.epoch);
+        hand_over(&old.rules.tables, &rules.tables);
         if fault::is(Fault::LoadFlushes) {
             let _ = self.end_states(|_| true);
         }

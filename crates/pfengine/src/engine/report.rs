@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use pfapi::control::{Info, RuleReport, SourceReport, StateReport};
 use pfapi::dialect::Dialect;
 use pfapi::limit::Limits;
+use pfapi::osfp::OsName;
 use pfapi::reason::{CookieCounter, LimitCounter, TableCounter};
 use pfapi::timeout::Timeouts;
 use pfapi::units::{IfIndex, Uptime};
@@ -82,6 +83,14 @@ impl Engine {
     pub fn anchors(&self) -> Vec<String> {
         let snapshot = self.snapshot.load();
         snapshot.rules.rulesets.keys().filter(|path| !path.is_empty()).cloned().collect()
+    }
+
+    /// Names of the systems whose fingerprints are known, each as often as it has some.
+    #[must_use]
+    pub fn fingerprints(&self) -> Vec<OsName> {
+        let snapshot = self.snapshot.load();
+        let entries = snapshot.rules.fingerprints.entries();
+        entries.iter().flat_map(|entry| &entry.systems).cloned().collect()
     }
 
     /// Rules `first..` of the ruleset `path` with their counters, at most `most`.

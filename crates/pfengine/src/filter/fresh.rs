@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
@@ -17,7 +18,7 @@ use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
 use crate::rewrite;
-use crate::rules::{Evaluation, LoadedRule, PacketView, Surroundings};
+use crate::rules::{Evaluation, Live, LoadedRule, PacketView, Surroundings};
 use crate::source::NodeKind;
 use crate::state::entry::{Body, DatagramState, HalfOpen, Rare, State, StateRoute};
 use crate::state::icmp;
@@ -52,6 +53,7 @@ impl Filter<'_> {
             sockets: self.engine.sockets.get().map(|sockets| &**sockets),
         };
         let scratch = &mut self.parts.scratch;
+        scratch.plainly = self.engine.plainly.load(Ordering::Relaxed);
         let sources = (&self.engine.sources, self.now);
         let mut translator = Translator::new(&self.view, sources, place.direction, &flow.desc);
         let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator)?;
@@ -62,7 +64,7 @@ impl Filter<'_> {
         self.log_decided(packet, &flow.desc, &found);
         match rule.rule.action {
             Action::Block(answer) => {
-                Self::count_stateless(&found, place.direction, flow.desc.total);
+                Self::count_stateless(&found, place.direction, &flow.desc);
                 if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(64) {
                     return Ok(Verdict::Pass);
                 }
@@ -89,7 +91,8 @@ impl Filter<'_> {
                     let route = self.choose_route(&flow.desc, rule, &mut shares)?;
                     let timestamps = self.begin_timestamps(packet, &flow.desc, &found)?;
                     let mut state = self.new_state(packet, &flow.desc, &found, &keys);
-                    state.rare = Rare::new(Rare { source, route, shares, timestamps });
+                    let rare = Rare { source, route, shares, timestamps, posted: Live::default() };
+                    state.rare = Rare::new(rare);
                     let modulation = self.modulate(rule.rule.state, flow, &mut state);
                     self.insert(packet, state, [wire.1, stack.1], flow.desc.total)?;
                     carry_out(packet, &flow.desc, &found.actions, &mut self.parts.rng);
@@ -100,7 +103,7 @@ impl Filter<'_> {
                     }
                     return Ok(verdict);
                 }
-                Self::count_stateless(&found, place.direction, flow.desc.total);
+                Self::count_stateless(&found, place.direction, &flow.desc);
                 let actions = found.stateless_actions();
                 carry_out(packet, &flow.desc, &actions, &mut self.parts.rng);
                 Ok(Verdict::Pass)
@@ -144,9 +147,19 @@ impl Filter<'_> {
 
     /// Counts a packet without a state: the deciding rule and the anchor rule around it; match
     /// rules count with states only. Source: OpenBSD sys/net/pf.c `pf_counters_inc`.
-    pub(super) fn count_stateless(found: &Evaluation<'_>, direction: Direction, octets: usize) {
+    pub(super) fn count_stateless(found: &Evaluation<'_>, direction: Direction, desc: &PacketDesc) {
+        let octets = desc.total;
         for rule in [found.rule].into_iter().chain(found.anchor) {
             rule.counters.count(direction, octets);
+        }
+        if found.rule.names_tables() {
+            let mut counted = Live::default();
+            let side = usize::from(direction == Direction::Out);
+            (counted.packets[side], counted.bytes[side]) = (1, octets as u64);
+            let ends = [desc.src, desc.dst];
+            found.rule.count_in_tables(|table, end, negated, used| {
+                table.count(ends[end].to_ip(desc.af), negated, used, &counted);
+            });
         }
     }
 

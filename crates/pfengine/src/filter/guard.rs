@@ -297,7 +297,7 @@ impl<'a> Filter<'a> {
         (packet.meta.interface, packet.meta.direction) = (beyond, Direction::Out);
         self.log_decided(packet, &there, &found);
         (packet.meta.interface, packet.meta.direction) = (interface, Direction::In);
-        Self::count_stateless(&found, Direction::Out, desc.total);
+        Self::count_stateless(&found, Direction::Out, &there);
         Some(self.answer_block(packet, desc, answer))
     }
 

@@ -211,8 +211,6 @@ impl<'a> Filter<'a> {
         if keys.changes_family() {
             nat::change_family(packet, desc, &new, self.parts.rng.next_u16())?;
             packet.meta.unfiltered = true;
-            // The sender's fragments were of the other family.
-            packet.meta.refragment = None;
         } else {
             nat::rewrite(packet, desc, &new);
         }

@@ -8,7 +8,7 @@ use pfapi::units::Direction;
 
 use super::Filter;
 use crate::packet_desc::PacketDesc;
-use crate::purge::FlushJob;
+use crate::purge;
 use crate::rules::LoadedRule;
 use crate::source::{SourceHold, SourceRefusal};
 use crate::state::key::Side;
@@ -76,8 +76,9 @@ impl<'a> Filter<'a> {
                 Flush::Global => None,
             };
             self.engine.limit_counters.count(LimitCounter::OverloadFlush);
-            if self.parts.flushes.len() < FlushJob::MAX {
-                self.parts.flushes.push_back(FlushJob { source: (af, addr), rule, next: 0 });
+            while !self.parts.flushes.add((af, addr), rule.as_ref()) {
+                let flushed = self.parts.flushes.sweep(&self.view, *purge::SHARE.end());
+                self.parts.stats.state_table(TableCounter::Removals, flushed);
             }
         }
         Err(Reason::SrcLimit)

@@ -515,7 +515,7 @@ mod tests {
         let mut rng = Rng::new([0; 32]);
         assert!(pool.choose(&asked("10.0.0.1"), &mut rng).is_none());
         let entry = |text: &str| TableEntry { prefix: text.parse().unwrap(), negated: false };
-        table.add(&[entry("10.0.0.1"), entry("10.0.0.2")]);
+        table.add(&[entry("10.0.0.1"), entry("10.0.0.2")], Uptime::ZERO);
         assert_eq!(choices(&pool, "10.9.9.9", 3), ["10.0.0.1", "10.0.0.2", "10.0.0.1"]);
         table.delete(&[entry("10.0.0.2")]);
         assert!(pool.contains(Af::Inet, addr("10.0.0.1")));

@@ -1,7 +1,6 @@
 //! The conditions of a rule with every name resolved.
 
 use core::net::{IpAddr, Ipv4Addr};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pfapi::addr::{Af, Prefix};
@@ -16,18 +15,24 @@ use pfapi::units::Direction;
 use super::fingerprint::{CompiledOs, Fingerprints};
 use super::tag::{Tag, Tags};
 use crate::addr::{Addr, Masked};
-use crate::table::Table;
-
-/// Tables by name.
-pub type Tables = BTreeMap<String, Arc<Table>>;
+use crate::table::{Table, Tables};
 
 /// What names in conditions mean now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Names<'a> {
     pub facts: &'a Facts,
+    /// Ruleset that the names stand in.
+    pub path: &'a str,
     pub tables: &'a Tables,
     pub tags: &'a Tags,
     pub fingerprints: &'a Fingerprints,
+}
+
+impl Names<'_> {
+    /// The table that a rule means by this name.
+    pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
+        self.tables.resolve(self.path, name).map(|(_, table)| table)
+    }
 }
 
 /// The conditions of a rule with every name resolved.
@@ -91,6 +96,11 @@ impl InterfaceSet {
             }
         }
         Self(words)
+    }
+
+    /// A number above all indexes in the set.
+    pub(super) fn bound(&self) -> u16 {
+        u16::try_from(self.0.len() * 64).unwrap_or(u16::MAX)
     }
 
     /// Whether the interface with this index is in the set.
@@ -203,8 +213,7 @@ fn endpoint(end: &Endpoint, names: &Names<'_>) -> CompiledEndpoint {
             CompiledAddr::Range(Af::of(*low), Addr::from(*low), Addr::from(*high))
         }
         AddrMatch::Table(name) => names
-            .tables
-            .get(name)
+            .table(name)
             .map_or_else(|| CompiledAddr::Nets(Vec::new()), |t| CompiledAddr::Table(Arc::clone(t))),
         AddrMatch::Dynamic(dynamic) => {
             let nets = dynamic_prefixes(dynamic, names.facts);

@@ -2,6 +2,8 @@
 //!
 //! Source: OpenBSD sys/net/pf_osfp.c `pf_osfp_fingerprint_hdr`, `pf_osfp_find`.
 
+use std::collections::BTreeMap;
+
 use pfapi::addr::Af;
 use pfapi::osfp::{Fingerprint, OPTIONS_MAX, OsName, Quantity, TcpOption, WindowSize};
 
@@ -17,12 +19,14 @@ const HOPS_MAX: u8 = 40;
 /// What a SYN tells of its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SynFacts {
+    af: Af,
     window: u16,
     ttl: u8,
     dont_fragment: bool,
     /// As an IPv4 packet.
     size: u16,
-    options: [Option<TcpOption>; OPTIONS_MAX],
+    options: [TcpOption; OPTIONS_MAX],
+    count: usize,
     mss: u16,
     wscale: u16,
     timestamp_zero: bool,
@@ -38,17 +42,19 @@ impl SynFacts {
         let total = u16::try_from(desc.total).ok()?;
         let (ttl, dont_fragment, size) = match desc.af {
             Af::Inet => (*data.get(8)?, data.get(6)? & 0x40 != 0, total),
-            // IPv6 never fragments on the way, and its header is 20 octets longer.
+            // The header of IPv6 is 20 octets longer.
             Af::Inet6 => {
                 (*data.get(7)?, true, total - u16::try_from(IPV6_HEADER - IPV4_HEADER).ok()?)
             }
         };
         let mut facts = Self {
+            af: desc.af,
             window: tcp.window,
             ttl,
             dont_fragment,
             size,
-            options: [None; OPTIONS_MAX],
+            options: [TcpOption::NoOperation; OPTIONS_MAX],
+            count: 0,
             mss: 0,
             wscale: 0,
             timestamp_zero: false,
@@ -58,7 +64,6 @@ impl SynFacts {
     }
 
     fn read_options(&mut self, mut rest: &[u8]) -> Option<()> {
-        let mut count = 0;
         while let Some(&kind) = rest.first() {
             let (option, length) = match kind {
                 // End of the list.
@@ -70,17 +75,18 @@ impl SynFacts {
                         return None;
                     }
                     let option = match kind {
+                        // An option that is too short for its value has none.
                         2 => {
-                            self.mss = be16(rest, 2)?;
+                            self.mss = if length < 4 { 0 } else { be16(rest, 2)? };
                             TcpOption::MaximumSegmentSize
                         }
                         3 => {
-                            self.wscale = u16::from(*rest.get(2)?);
+                            self.wscale = if length < 3 { 0 } else { u16::from(*rest.get(2)?) };
                             TcpOption::WindowScale
                         }
                         4 => TcpOption::SelectiveAck,
                         8 => {
-                            self.timestamp_zero = be32(rest, 2)? == 0;
+                            self.timestamp_zero = length >= 10 && be32(rest, 2)? == 0;
                             TcpOption::Timestamp
                         }
                         _ => return None,
@@ -88,20 +94,20 @@ impl SynFacts {
                     (option, length)
                 }
             };
-            *self.options.get_mut(count)? = Some(option);
-            count += 1;
+            *self.options.get_mut(self.count)? = option;
+            self.count += 1;
             rest = &rest[length..];
         }
         Some(())
     }
 
+    /// Whether an entry with the same options fits.
     fn fits(&self, entry: &Fingerprint) -> bool {
-        let options = self.options.iter().flatten();
         self.ttl <= entry.ttl
             && entry.ttl - self.ttl <= HOPS_MAX
-            && self.dont_fragment == entry.dont_fragment
+            // IPv6 has no such bit; pfctl sends each entry a second time for it, with the bit set.
+            && (self.af == Af::Inet6 || self.dont_fragment == entry.dont_fragment)
             && self.timestamp_zero == entry.timestamp_zero
-            && options.eq(&entry.options)
             && is(entry.size, self.size)
             && is(entry.mss, self.mss)
             && is(entry.wscale, self.wscale)
@@ -113,6 +119,7 @@ impl SynFacts {
         let times = |factor: u16, unit: u16| window == u32::from(factor) * u32::from(unit);
         match wanted {
             WindowSize::Octets(octets) => is(octets, self.window),
+            WindowSize::TimesMss(_) | WindowSize::TimesMtu(_) if self.mss == 0 => false,
             // A path with a smaller MTU lowers the MSS on the way; the sender counted with 1460.
             WindowSize::TimesMss(factor) => times(factor, self.mss) || times(factor, 1_460),
             WindowSize::TimesMtu(factor) => {
@@ -132,13 +139,46 @@ fn is(wanted: Quantity, found: u16) -> bool {
 
 /// The database: the first entry that fits decides.
 #[derive(Clone, Debug, Default)]
-pub struct Fingerprints(Vec<Fingerprint>);
+pub struct Fingerprints {
+    /// In their order; no two ask the same.
+    entries: Vec<Fingerprint>,
+    /// Positions of the entries with the same options, ascending: packets are compared with these
+    /// alone.
+    by_options: BTreeMap<Vec<TcpOption>, Vec<u32>>,
+}
 
 impl Fingerprints {
+    /// A database. Entries that ask the same are one entry with the systems of all, as in OpenBSD
+    /// sys/net/pf_osfp.c `pf_osfp_add`.
+    #[must_use]
+    pub fn new(entries: &[Fingerprint]) -> Self {
+        let mut database = Self::default();
+        for entry in entries {
+            let like = database.by_options.entry(entry.options.clone()).or_default();
+            let same = like.iter().find(|&&at| {
+                let known = &database.entries[at as usize];
+                *entry == Fingerprint { systems: entry.systems.clone(), ..known.clone() }
+            });
+            if let Some(&at) = same {
+                database.entries[at as usize].systems.extend_from_slice(&entry.systems);
+            } else if let Ok(at) = u32::try_from(database.entries.len()) {
+                like.push(at);
+                database.entries.push(entry.clone());
+            }
+        }
+        database
+    }
+
+    /// The entries in their order.
+    #[must_use]
+    pub fn entries(&self) -> &[Fingerprint] {
+        &self.entries
+    }
+
     /// The first entry that fits.
     pub(super) fn find(&self, facts: &SynFacts) -> Option<u32> {
-        let at = self.0.iter().position(|entry| facts.fits(entry))?;
-        u32::try_from(at).ok()
+        let mut like = self.by_options.get(&facts.options[..facts.count])?.iter().copied();
+        like.find(|&at| facts.fits(&self.entries[at as usize]))
     }
 
     /// The systems that `os` in a rule means.
@@ -157,7 +197,7 @@ impl Fingerprints {
             .any(|known| known.eq_ignore_ascii_case(name))
         };
         let fits = |entry: &Fingerprint| entry.systems.iter().any(covers);
-        let entries = (0u32..).zip(&self.0).filter(|(_, entry)| fits(entry));
+        let entries = (0u32..).zip(&self.entries).filter(|(_, entry)| fits(entry));
         CompiledOs::Entries(entries.map(|(at, _)| at).collect())
     }
 }

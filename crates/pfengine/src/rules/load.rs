@@ -1,18 +1,20 @@
 //! All rules in force, made ready for evaluation.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use pfapi::anchor::around;
 use pfapi::facts::Facts;
 use pfapi::ruleset::{Action, Rule, StatePolicy, SyncookieMode};
 
-use super::compile::{InterfaceSet, Names, Tables, is_named};
+use super::compile::{InterfaceSet, Names, is_named};
 use super::fingerprint::Fingerprints;
 use super::program::{Program, Rulesets};
 use super::rule::LoadedRule;
 use super::ruleset::Ruleset;
 use super::tag::Tags;
 use crate::engine::Loader;
-use crate::table::Table;
+use crate::table::{Table, Tables};
 
 /// What all rules in force are made of.
 #[derive(Clone, Debug)]
@@ -83,7 +85,7 @@ impl LoadedRules {
         let rulesets = Rulesets::from([(String::new(), Arc::new(main))]);
         let parts = Parts {
             rulesets,
-            tables: Tables::new(),
+            tables: Tables::default(),
             tags: Tags::default(),
             fingerprints: Arc::default(),
             skip: InterfaceSet::of(facts, |_| false),
@@ -99,7 +101,8 @@ impl LoadedRules {
         default.state = StatePolicy::None;
         let path = Arc::from("");
         let default_rule = LoadedRule::new(default, &path, None, 0, Loader::default(), &tags);
-        let names = Names { facts, tables: &tables, tags: &tags, fingerprints: &fingerprints };
+        let names =
+            Names { facts, path: "", tables: &tables, tags: &tags, fingerprints: &fingerprints };
         let program = Program::new(&rulesets, &names);
         let all = rulesets.values().flat_map(|ruleset| &ruleset.rules);
         let cookies = CookieRules::of(all);
@@ -181,18 +184,38 @@ impl LoadedRules {
         self.rulesets.values().for_each(|ruleset| ruleset.clear_counters());
     }
 
-    /// Rules that name the table.
-    pub fn references(&self, table: &str) -> u64 {
-        self.all_rules().flat_map(|rule| rule.rule.tables()).filter(|&name| name == table).count()
-            as u64
+    /// How many rules mean each table by its name: rules of its own ruleset, and of others.
+    pub fn references(&self) -> BTreeMap<(&str, &str), (u64, u64)> {
+        let mut found = BTreeMap::new();
+        for (path, name) in named(&self.rulesets) {
+            if let Some((holder, _)) = self.tables.resolve(path, name) {
+                let (own, others): &mut (u64, u64) = found.entry((holder, name)).or_default();
+                *if holder == path { own } else { others } += 1;
+            }
+        }
+        found
     }
 }
 
-/// Adds tables that rules name without a definition, inactive.
-pub fn add_named_tables<'a>(tables: &mut Tables, rules: impl Iterator<Item = &'a Rule>) {
-    for name in rules.flat_map(Rule::tables) {
-        if !tables.contains_key(name) {
-            tables.insert(name.to_owned(), Arc::new(Table::undefined(name)));
+/// Names of tables in rules, with the path of the ruleset.
+fn named(rulesets: &Rulesets) -> impl Iterator<Item = (&str, &str)> {
+    rulesets.iter().flat_map(|(path, set)| {
+        set.rules.iter().flat_map(move |rule| rule.rule.tables().map(|name| (path.as_str(), name)))
+    })
+}
+
+/// Drops tables that have lost their last rule and are not to stay without one, and adds those that
+/// rules name without a definition, inactive.
+pub fn settle_tables(tables: &mut Tables, rulesets: &Rulesets) {
+    let meant: BTreeSet<(&str, &str)> = named(rulesets)
+        .flat_map(|(path, name)| around(path).map(move |path| (path, name)))
+        .collect();
+    tables.retain(|path, table| {
+        table.is_persistent() || table.is_defined() && meant.contains(&(path, table.name()))
+    });
+    for (path, name) in named(rulesets) {
+        if tables.resolve(path, name).is_none() {
+            tables.insert("", name, Arc::new(Table::undefined(name)));
         }
     }
 }

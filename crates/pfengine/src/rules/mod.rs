@@ -1,10 +1,11 @@
 //! Rules: from a checked ruleset to the decision on a packet that no state knows.
 //!
 //! `ruleset` is what one load brings, `program` all rulesets as one list with anchors resolved,
-//! `compile` and `matcher` the conditions of one rule, `walk` the evaluation, `translate` the
-//! hook where addresses change on the way.
+//! `compile` and `matcher` the conditions of one rule, `walk` the evaluation, `classify` what
+//! spares it most rules of long rulesets, `translate` the hook where addresses change on the way.
 
 mod actions;
+mod classify;
 mod compile;
 mod decision;
 mod fingerprint;
@@ -19,9 +20,9 @@ mod translate;
 mod walk;
 
 pub use actions::Actions;
-pub use compile::Tables;
 pub use decision::{Decision, Decisions};
-pub use load::{LoadedRules, Parts, add_named_tables, skipped};
+pub use fingerprint::Fingerprints;
+pub use load::{LoadedRules, Parts, settle_tables, skipped};
 pub use matcher::{PacketView, Surroundings};
 pub use program::{Rulesets, settle_anchors};
 pub use rule::{Live, LoadedRule};

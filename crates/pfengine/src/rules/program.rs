@@ -7,19 +7,23 @@ use std::sync::Arc;
 use pfapi::anchor::{Called, is_child, resolve};
 use pfapi::ruleset::{Endpoint, Rule, RuleKind};
 
+use super::classify::{Budget, RuleIndex};
 use super::compile::{CompiledRule, Names};
 use super::rule::LoadedRule;
 use super::ruleset::Ruleset;
 use super::tag::Tags;
 use crate::engine::Loader;
+use crate::table::Tables;
 
 /// Rulesets by path; the main ruleset has the empty path and comes first.
 pub type Rulesets = BTreeMap<String, Arc<Ruleset>>;
 
-/// Makes the anchors that rules call and nobody has filled, empty, and drops empty ones that no
-/// rule calls. Source: OpenBSD sys/net/pf_ruleset.c `pf_anchor_setup`, `pf_remove_if_empty_ruleset`.
-pub fn settle_anchors(rulesets: &mut Rulesets) {
-    let mut called = BTreeSet::new();
+/// Makes the anchors that rules call or that have tables, and drops those without rules that
+/// neither holds for. Source: OpenBSD sys/net/pf_ruleset.c `pf_anchor_setup`, `pf_remove_if_empty_ruleset`.
+pub fn settle_anchors(rulesets: &mut Rulesets, tables: &Tables) {
+    // An anchor with tables exists, too.
+    let mut called: BTreeSet<String> =
+        tables.paths().filter(|path| !path.is_empty()).map(str::to_owned).collect();
     for rule in rulesets.values().flat_map(|set| &set.rules) {
         if let Some(anchor) = &rule.rule.anchor
             && let Called::One(path) = resolve(&rule.path, &anchor.path)
@@ -37,6 +41,9 @@ pub fn settle_anchors(rulesets: &mut Rulesets) {
     }
 }
 
+/// Rulesets with more rules than this have an index: below, asking every rule is as fast.
+const UNINDEXED_MAX: usize = 64;
+
 /// All rulesets as one list of steps.
 #[derive(Debug, Default)]
 pub(super) struct Program {
@@ -53,6 +60,9 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct Step {
     pub rule: Arc<LoadedRule>,
+    /// Kind of the rule and whether it can be used up: asked of every rule.
+    pub kind: RuleKind,
+    pub once: bool,
     pub test: CompiledRule,
     /// For `binat`: the conditions on what comes in to the outer address.
     pub inbound: Option<CompiledRule>,
@@ -66,13 +76,17 @@ pub(super) struct Block {
     pub start: u32,
     pub end: u32,
     pub ruleset: Arc<Ruleset>,
+    /// For long rulesets.
+    pub index: Option<RuleIndex>,
 }
 
 impl Program {
     /// Compiles all rulesets.
     pub fn new(rulesets: &Rulesets, names: &Names<'_>) -> Self {
         let mut program = Self::default();
+        let mut budget = Budget::default();
         for ruleset in rulesets.values() {
+            let names = &Names { path: &ruleset.path, ..*names };
             let start = position(program.steps.len());
             for rule in &ruleset.rules {
                 let calls = rule.rule.anchor.as_ref().map(|anchor| {
@@ -80,15 +94,25 @@ impl Program {
                     program.calls.extend(called(rulesets, &ruleset.path, &anchor.path));
                     first..position(program.calls.len())
                 });
-                rule.bind_pools(names);
+                rule.bind(names);
                 let test = CompiledRule::new(&rule.rule, names);
                 let inbound = inbound(&rule.rule).map(|rule| CompiledRule::new(&rule, names));
                 program.translates |=
                     matches!(rule.rule.kind, RuleKind::Nat | RuleKind::Rdr | RuleKind::Binat);
-                program.steps.push(Step { rule: Arc::clone(rule), test, inbound, calls });
+                let (kind, once) = (rule.rule.kind, rule.rule.once);
+                program.steps.push(Step {
+                    rule: Arc::clone(rule),
+                    kind,
+                    once,
+                    test,
+                    inbound,
+                    calls,
+                });
             }
             let end = position(program.steps.len());
-            program.blocks.push(Block { start, end, ruleset: Arc::clone(ruleset) });
+            let steps = &program.steps[start as usize..];
+            let index = (steps.len() > UNINDEXED_MAX).then(|| RuleIndex::new(steps, &mut budget));
+            program.blocks.push(Block { start, end, ruleset: Arc::clone(ruleset), index });
         }
         program
     }

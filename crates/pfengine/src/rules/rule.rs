@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use pfapi::control::RuleReport;
-use pfapi::ruleset::{AddrMatch, Endpoint, PoolKind, PoolPorts, Rule, RuleKind};
+use arc_swap::ArcSwapOption;
+use pfapi::control::{RuleReport, TableUse};
+use pfapi::ruleset::{Action, AddrMatch, Endpoint, PoolKind, PoolPorts, Rule, RuleKind};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
@@ -14,6 +15,7 @@ use super::tag::{Tag, Tags};
 use super::threshold::SharedThreshold;
 use crate::engine::Loader;
 use crate::nat::{Named, Pool};
+use crate::table::Table;
 
 /// A rule in force, or one that states of an earlier load still refer to.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct LoadedRule {
     pub tag: Option<Tag>,
     /// Where it takes new addresses and next hops from.
     pub pools: Pools,
+    /// Tables of its source and destination, which count its packets.
+    tables: [ArcSwapOption<Table>; 2],
     /// Packets that `max-pkt-rate` has counted.
     pub rate: SharedThreshold,
     /// Source nodes that it has made and that exist.
@@ -187,6 +191,7 @@ impl LoadedRule {
             actions: Actions::of(&rule),
             tag: rule.tag.as_deref().and_then(|name| tags.get(name)),
             pools: Pools::new(&rule),
+            tables: Default::default(),
             rule,
             path: Arc::clone(path),
             number,
@@ -206,13 +211,18 @@ impl LoadedRule {
         own.iter().find(|(which, _)| *which == timeout).map(|&(_, value)| value)
     }
 
-    /// Says what the names in its pools mean from now on.
-    pub(super) fn bind_pools(&self, names: &Names<'_>) {
+    /// Says what the names in its pools and conditions mean from now on.
+    pub(super) fn bind(&self, names: &Names<'_>) {
+        for (place, end) in self.tables.iter().zip([&self.rule.from, &self.rule.to]) {
+            if let AddrMatch::Table(name) = &end.addr {
+                place.store(names.table(name).cloned());
+            }
+        }
         let bind = |pool: Option<&Pool>, addr: Option<&AddrMatch>| {
             let (Some(pool), Some(addr)) = (pool, addr) else { return };
             match addr {
                 AddrMatch::Table(name) => {
-                    if let Some(table) = names.tables.get(name) {
+                    if let Some(table) = names.table(name) {
                         pool.bind(Named::Table(Arc::clone(table)));
                     }
                 }
@@ -229,6 +239,28 @@ impl LoadedRule {
         }
         bind(rdr.as_ref(), self.rule.rdr.as_ref().map(|pool| &pool.addr));
         bind(route.as_ref(), self.rule.route.as_ref().map(|route| &route.pool.addr));
+    }
+
+    /// Whether a table is among its conditions, so that its packets are counted there too.
+    pub fn names_tables(&self) -> bool {
+        let is_table = |end: &Endpoint| matches!(end.addr, AddrMatch::Table(_));
+        is_table(&self.rule.from) || is_table(&self.rule.to)
+    }
+
+    /// Calls `count` with each table among its conditions, with its end (0 is the source), whether
+    /// it is negated, and what counting means for packets that the rule decides.
+    pub fn count_in_tables(&self, count: impl Fn(&Table, usize, bool, TableUse)) {
+        let used = match self.rule.action {
+            Action::Block(_) => TableUse::Block,
+            Action::Match => TableUse::Match,
+            Action::Pass => TableUse::Pass,
+        };
+        let ends = [&self.rule.from, &self.rule.to];
+        for (at, (place, end)) in self.tables.iter().zip(ends).enumerate() {
+            if let Some(table) = &*place.load() {
+                count(table, at, end.negated, used);
+            }
+        }
     }
 
     /// Whether `once` has used the rule up.

@@ -1,8 +1,10 @@
 //! Evaluation: the last matching rule decides, `quick` ends the walk.
 //!
 //! Rules are evaluated when the walk comes to them, in rule order. An anchor rule that matches
-//! takes the walk through the rulesets that it calls and back. Source: OpenBSD sys/net/pf.c
-//! `pf_match_rule`, `pf_anchor_stack_push`, `pf_anchor_stack_pop`.
+//! takes the walk through the rulesets that it calls and back. In long rulesets an index names the
+//! rules that are worth asking; walking plainly, rule by rule, is the model that it is held
+//! against. Source: OpenBSD sys/net/pf.c `pf_match_rule`, `pf_anchor_stack_push`,
+//! `pf_anchor_stack_pop`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,9 +14,10 @@ use pfapi::ruleset::{Action, RuleKind};
 use pfapi::units::Direction;
 
 use super::actions::Actions;
+use super::classify::{Candidates, Place};
 use super::load::LoadedRules;
 use super::matcher::{PacketView, Subject, Surroundings, Trial, Working};
-use super::program::{Program, Step};
+use super::program::{Block, Program, Step};
 use super::rule::LoadedRule;
 use super::tag::Tag;
 use super::translate::{Addresses, Translate};
@@ -71,6 +74,8 @@ pub struct Scratch {
     /// Records that rules asked for while they were walked, in their order. The record of the
     /// deciding rule is not among them: it depends on what becomes of the packet.
     pub logs: Vec<LogCall>,
+    /// Ask every rule, whatever an index says: for tests and benches.
+    pub plainly: bool,
     frames: Vec<Frame>,
 }
 
@@ -99,6 +104,8 @@ struct Walk<'a, 'p> {
     decided: Option<(u32, Option<u32>)>,
     block: u32,
     at: u32,
+    /// Rules of the block that are worth asking; `None` in blocks without an index.
+    candidates: Option<Candidates<'a>>,
     /// Anchor rule whose ruleset is being walked.
     anchor: Option<u32>,
 }
@@ -162,6 +169,7 @@ impl LoadedRules {
             decided: None,
             block: 0,
             at: 0,
+            candidates: None,
             anchor: None,
         };
         let translated = match walk.translate_first(packet.direction, translate)? {
@@ -240,13 +248,42 @@ impl Walk<'_, '_> {
         inbound.unwrap_or(&step.test).matches(&mut self.subject, &step.rule.rate)
     }
 
+    /// Looks up which rules of the block are worth asking from `at` on: when the walk comes into
+    /// a block, and when addresses have changed.
+    fn look_up(&mut self) {
+        let block = &self.program.blocks[self.block as usize];
+        let index = block.index.as_ref().filter(|_| !self.scratch.plainly);
+        self.candidates = index.map(|index| {
+            let packet = self.subject.packet;
+            let place = Place {
+                kind: self.kind,
+                direction: packet.direction,
+                interface: packet.interface,
+                proto: packet.desc.proto,
+                has_ports: packet.desc.transport.has_ports(),
+            };
+            let from = (self.at - block.start) as usize;
+            index.candidates(place, &self.subject.working.addresses, from)
+        });
+    }
+
+    /// Moves on to the next rule that is worth asking; false behind the last one.
+    fn advance(&mut self, start: u32, end: u32) -> bool {
+        if let Some(candidates) = &mut self.candidates {
+            let next = candidates.next().and_then(|at| u32::try_from(at).ok());
+            self.at = next.map_or(end, |at| start + at);
+        }
+        self.at < end
+    }
+
     fn run(&mut self, translate: &mut impl Translate) -> Result<(), Reason> {
         loop {
-            let end = self.program.blocks[self.block as usize].end;
-            while self.at < end {
+            let Block { start, end, .. } = self.program.blocks[self.block as usize];
+            self.look_up();
+            while self.advance(start, end) {
                 let step = self.program.step(self.at);
-                if step.rule.is_expired()
-                    || step.rule.rule.kind != self.kind
+                if step.kind != self.kind
+                    || step.once && step.rule.is_expired()
                     || !self.matches(step)
                     || !self.may_use(step)
                 {
@@ -286,7 +323,7 @@ impl Walk<'_, '_> {
         }
         let block = &self.program.blocks[self.block as usize];
         let looked_at = || block.ruleset.evaluations((self.at - block.start) as usize) + 1;
-        !step.rule.rule.once || step.rule.expire(looked_at)
+        !step.once || step.rule.expire(looked_at)
     }
 
     /// Goes into the rulesets that an anchor rule calls; false when there is none.
@@ -338,11 +375,17 @@ impl Walk<'_, '_> {
         if rule.rule.action == Action::Match {
             self.scratch.matches.push(self.at);
             self.actions.merge(&rule.actions);
+            let before = self.subject.working.addresses;
             if rule.translates()
                 && let Err(reason) = self.subject.translate(rule, translate)
             {
                 self.stop();
                 return Err(reason);
+            }
+            if self.subject.working.addresses != before {
+                self.at += 1;
+                self.look_up();
+                self.at -= 1;
             }
             if let Some(log) = log {
                 self.log(log.interface);

@@ -2,12 +2,12 @@ use super::*;
 use crate::engine::Loader;
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::rng::Rng;
-use crate::rules::compile::Tables;
 use crate::rules::load::{Parts, skipped};
 use crate::rules::program::Rulesets;
 use crate::rules::ruleset::Ruleset;
 use crate::rules::tag::Tags;
 use crate::rules::translate::NoTranslation;
+use crate::table::Tables;
 use pfapi::addr::Af;
 use pfapi::facts::Facts;
 use pfapi::ruleset::{Anchor, BlockAnswer, Log, Rule, TagMatch};
@@ -44,7 +44,11 @@ fn rules(sets: &[(&str, Vec<Rule>)]) -> LoadedRules {
     let facts = Facts::default();
     let skip = skipped(&[], &facts);
     let fingerprints = Arc::default();
-    LoadedRules::new(Parts { rulesets, tables: Tables::new(), tags, fingerprints, skip }, &facts, 9)
+    LoadedRules::new(
+        Parts { rulesets, tables: Tables::default(), tags, fingerprints, skip },
+        &facts,
+        9,
+    )
 }
 
 fn rule(action: Action, label: &str) -> Rule {

@@ -80,12 +80,14 @@ pub struct Rare {
     pub shares: Shares,
     /// `scrub (reassemble tcp)`.
     pub timestamps: Option<Timestamps>,
+    /// What of its counts the tables of its rules have already.
+    pub posted: Live,
 }
 
 impl Rare {
     /// A box for these parts; `None` when there is nothing to keep.
     pub fn new(rare: Self) -> Option<Box<Self>> {
-        let Self { source, route, shares, timestamps } = &rare;
+        let Self { source, route, shares, timestamps, posted: _ } = &rare;
         let idle = source.is_none() && route.is_none() && shares.is_empty() && timestamps.is_none();
         (!idle).then(|| Box::new(rare))
     }
@@ -357,15 +359,48 @@ impl State {
 
     /// What the rule has of this state since its counters were cleared: in, out.
     pub fn counted(&self) -> Live {
+        self.counted_since(self.cleared.as_deref().unwrap_or(&Live::default()))
+    }
+
+    fn counted_since(&self, before: &Live) -> Live {
         let mut live = Live::default();
         for side in 0..2 {
             // Side 0 is the direction of the first packet.
             let at = if self.direction == Direction::In { side } else { 1 - side };
-            let cleared = self.cleared.as_deref();
-            live.packets[at] = self.packets[side] - cleared.map_or(0, |c| c.packets[side]);
-            live.bytes[at] = self.bytes[side] - cleared.map_or(0, |c| c.bytes[side]);
+            live.packets[at] = self.packets[side] - before.packets[side];
+            live.bytes[at] = self.bytes[side] - before.bytes[side];
         }
         live
+    }
+
+    /// Tells the tables of its rules what it has counted and they do not know.
+    pub fn post_to_tables(&mut self) {
+        if self.tell_tables() {
+            let all = Live { packets: self.packets, bytes: self.bytes };
+            self.rare.get_or_insert_default().posted = all;
+        }
+    }
+
+    /// Whether there was a table to tell.
+    fn tell_tables(&self) -> bool {
+        // Anchor rules count in no table.
+        let Decision { rule, matches, .. } = &*self.decision;
+        let rules = [rule].into_iter().chain(matches).filter(|rule| rule.names_tables());
+        let mut counted = None;
+        for rule in rules {
+            let counted = counted.get_or_insert_with(|| {
+                let posted = self.rare.as_ref().map_or_else(Live::default, |rare| rare.posted);
+                self.counted_since(&posted)
+            });
+            // pf looks for the addresses behind the translation; before it, rules may have met
+            // others.
+            let behind = if self.direction == Direction::In { Side::Stack } else { Side::Wire };
+            let ends = [behind, behind.other()].map(|side| self.ends(side));
+            rule.count_in_tables(|table, end, negated, used| {
+                table.count_state(ends.map(|ends| ends[end].0), negated, used, counted);
+            });
+        }
+        counted.is_some()
     }
 
     /// Forgets what the rule has of this state, for `pfctl -z`.
@@ -388,6 +423,7 @@ impl State {
     pub fn retire(&self) {
         let counted = self.counted();
         self.rules().for_each(|rule| rule.counters.retire(&counted));
+        self.tell_tables();
         if let Some(source) = self.source() {
             source.retire(&counted);
         }
@@ -403,7 +439,7 @@ impl State {
         }
         let mut life = Expiry { timeouts, population }.life(self.rule(), self.timeout);
         if self.half_open.has(HalfOpen::IS_PROBE)
-            && matches!(&self.body, Body::Tcp(tcp) if tcp.is_half_open())
+            && matches!(&self.body, Body::Tcp(tcp) if tcp.is_half_open() || tcp.is_closed())
         {
             life = life.min(PROBE_LIFE_S);
         }

@@ -33,9 +33,9 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index for up to `keys` entries at a load of at most 0.6.
+    /// An index for up to `keys` entries at a load of at most 7/8.
     pub fn new(keys: usize) -> Self {
-        let buckets = (keys * 10 / 6 / ENTRIES + 1).next_power_of_two();
+        let buckets = (keys * 8 / 7 / ENTRIES + 1).next_power_of_two();
         Self {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             groups: (0..GROUPS).map(|_| Mutex::new(())).collect(),

@@ -217,11 +217,17 @@ impl Store {
     }
 }
 
-/// Keys for which an index is built: the limit, but no more than a million at once, since the
-/// index of a larger store degrades gracefully (longer probes) rather than take memory ahead.
+/// Keys for which an index is built: two for each state, since all may be translated. Without
+/// translation the index is half full at the limit.
+///
+/// The index of [`INDEXED_MAX`] states takes 256 MB; beyond that many a larger one would only take
+/// memory ahead, as it has room for more than three times as many without translation.
 fn index_size(limit: u32) -> usize {
-    limit.clamp(1_024, 4_194_304) as usize
+    2 * limit.clamp(1_024, INDEXED_MAX) as usize
 }
+
+/// States for which an index is made ready: the slots of as many take 2 GB.
+const INDEXED_MAX: u32 = 8 << 20;
 
 /// The right to look states up in a [`Store`].
 pub struct View<'a> {
@@ -307,7 +313,7 @@ impl<'a> View<'a> {
         if enter(&writer, translated, hashes, slot) {
             return Ok(StateRef::new(slot, id));
         }
-        // Every bucket is full, which the size of the index rules out below its limit.
+        // Every bucket is full, which the size of the index rules out up to `INDEXED_MAX` states.
         if let Some(mut state) = self.store.lock(slot).and_then(|mut held| held.guard.take()) {
             state.leave_half_open(&self.store.half_open);
             state.retire();

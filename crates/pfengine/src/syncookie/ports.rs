@@ -59,7 +59,7 @@ pub enum Advice {
     Wait,
 }
 
-/// Seconds for which a question that nobody answers keeps its states.
+/// Seconds for which the states of a question stay that nobody has answered, or that was refused.
 pub const PROBE_LIFE_S: u32 = 5;
 
 /// Questions that are allowed in one second.
@@ -72,10 +72,10 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// So many that unanswered questions fill an eighth of the state table at most: each has a state
-    /// on two interfaces.
+    /// So many that the states of questions fill a fifth of the table at most: each has two, for
+    /// [`PROBE_LIFE_S`] and until the purge comes by, 10 s later.
     pub fn of_limit(states: u32) -> Self {
-        let total = (states / 80).clamp(8, 4_096);
+        let total = (states / 160).clamp(8, 2_048);
         Self { total, network: (total / 2).max(4) }
     }
 }
@@ -400,8 +400,8 @@ mod tests {
         for states in [10, 100, 10_000, 100_000, 10_000_000] {
             let Allowance { total, network } = Allowance::of_limit(states);
             assert!(network <= total && network > 0);
-            let held = u64::from(total) * 2 * u64::from(PROBE_LIFE_S);
-            assert!(states < 1_000 || held <= u64::from(states) / 8 + 10, "{states}");
+            let held = u64::from(total) * 2 * (u64::from(PROBE_LIFE_S) + 10);
+            assert!(states < 2_000 || held <= u64::from(states) / 5, "{states}");
         }
         let secret = [1; 16];
         let net = |text: &str| network_of(text.parse().unwrap(), &secret);

@@ -118,7 +118,8 @@ impl Watch {
             destination,
             hash,
             since: now,
-            sent: AtomicU64::new(0),
+            // The SYN that went over the mark gets the first one.
+            sent: AtomicU64::new(1),
             validated: AtomicU64::new(0),
             look: Mutex::new(Look::first(now, (0, 0))),
         };

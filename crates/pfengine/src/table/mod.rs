@@ -1,24 +1,30 @@
 //! Tables: sets of networks with longest match, shared by rules and changed while they are used.
 
 mod list;
+mod set;
+mod traffic;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arc_swap::ArcSwapOption;
 
 use pfapi::addr::{Af, Prefix};
-use pfapi::control::TableReport;
+use pfapi::control::{AddressReport, TableReport, TableUse};
 use pfapi::ruleset::{TableDef, TableEntry};
 use pfapi::units::Uptime;
 use prefix_trie::PrefixMap;
 
 use crate::addr::Addr;
 use crate::fault::{self, Fault};
+use crate::rules::Live;
 
 pub use list::{AddressList, FamilyList, Share};
+pub use set::Tables;
+use traffic::Traffic;
 
 /// A table in force, or one that rules name and nobody has defined.
 ///
@@ -38,6 +44,10 @@ pub struct Table {
     cleared: AtomicU64,
     matched: AtomicU64,
     no_match: AtomicU64,
+    traffic: Arc<Traffic>,
+    /// The table that a load has put in this one's place: what states of old rules count goes
+    /// there.
+    successor: ArcSwapOption<Self>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,49 +57,82 @@ struct Flags {
     counters: bool,
 }
 
-/// Networks by family; the value says whether the entry is negated.
+/// What a table knows of a network.
+#[derive(Clone, Debug)]
+struct Held {
+    negated: bool,
+    /// When it was added, or its counters were zeroed.
+    cleared: Uptime,
+    /// With `counters`, from the first packet on.
+    traffic: OnceLock<Arc<Traffic>>,
+}
+
+/// Networks by family.
 #[derive(Clone, Debug, Default)]
 struct Contents {
-    inet: PrefixMap<(u32, u8), bool>,
-    inet6: PrefixMap<(u128, u8), bool>,
+    inet: PrefixMap<(u32, u8), Held>,
+    inet6: PrefixMap<(u128, u8), Held>,
+}
+
+fn entry4(bits: u32, len: u8, negated: bool) -> TableEntry {
+    TableEntry { prefix: Prefix::new(IpAddr::V4(Ipv4Addr::from_bits(bits)), len), negated }
+}
+
+fn entry6(bits: u128, len: u8, negated: bool) -> TableEntry {
+    TableEntry { prefix: Prefix::new(IpAddr::V6(Ipv6Addr::from_bits(bits)), len), negated }
 }
 
 impl Contents {
-    fn insert(&mut self, entry: TableEntry) -> Option<bool> {
-        let (prefix, negated) = (entry.prefix, entry.negated);
+    fn insert(&mut self, entry: TableEntry, cleared: Uptime) {
+        let held = Held { negated: entry.negated, cleared, traffic: OnceLock::new() };
+        self.put(entry.prefix, held);
+    }
+
+    fn put(&mut self, prefix: Prefix, held: Held) {
         match prefix.addr() {
-            IpAddr::V4(v4) => self.inet.insert((v4.to_bits(), prefix.len()), negated),
-            IpAddr::V6(v6) => self.inet6.insert((v6.to_bits(), prefix.len()), negated),
+            IpAddr::V4(v4) => drop(self.inet.insert((v4.to_bits(), prefix.len()), held)),
+            IpAddr::V6(v6) => drop(self.inet6.insert((v6.to_bits(), prefix.len()), held)),
         }
     }
 
-    fn get(&self, prefix: Prefix) -> Option<bool> {
+    fn get(&self, prefix: Prefix) -> Option<&Held> {
         match prefix.addr() {
-            IpAddr::V4(v4) => self.inet.get(&(v4.to_bits(), prefix.len())).copied(),
-            IpAddr::V6(v6) => self.inet6.get(&(v6.to_bits(), prefix.len())).copied(),
+            IpAddr::V4(v4) => self.inet.get(&(v4.to_bits(), prefix.len())),
+            IpAddr::V6(v6) => self.inet6.get(&(v6.to_bits(), prefix.len())),
         }
     }
 
-    fn remove(&mut self, prefix: Prefix) -> Option<bool> {
+    fn get_mut(&mut self, prefix: Prefix) -> Option<&mut Held> {
         match prefix.addr() {
-            IpAddr::V4(v4) => self.inet.remove(&(v4.to_bits(), prefix.len())),
-            IpAddr::V6(v6) => self.inet6.remove(&(v6.to_bits(), prefix.len())),
+            IpAddr::V4(v4) => self.inet.get_mut(&(v4.to_bits(), prefix.len())),
+            IpAddr::V6(v6) => self.inet6.get_mut(&(v6.to_bits(), prefix.len())),
+        }
+    }
+
+    fn remove(&mut self, prefix: Prefix) {
+        match prefix.addr() {
+            IpAddr::V4(v4) => drop(self.inet.remove(&(v4.to_bits(), prefix.len()))),
+            IpAddr::V6(v6) => drop(self.inet6.remove(&(v6.to_bits(), prefix.len()))),
+        }
+    }
+
+    /// What the table knows of the longest network around an address.
+    fn nearest(&self, addr: IpAddr) -> Option<&Held> {
+        match addr {
+            IpAddr::V4(v4) => self.inet.get_lpm(&(v4.to_bits(), 32)).map(|(_, held)| held),
+            IpAddr::V6(v6) => self.inet6.get_lpm(&(v6.to_bits(), 128)).map(|(_, held)| held),
         }
     }
 
     fn longest_match(&self, addr: IpAddr) -> Option<TableEntry> {
         match addr {
             IpAddr::V4(v4) => {
-                self.inet.get_lpm(&(v4.to_bits(), 32)).map(|((bits, len), &negated)| TableEntry {
-                    prefix: Prefix::new(core::net::Ipv4Addr::from_bits(bits).into(), len),
-                    negated,
-                })
+                let found = self.inet.get_lpm(&(v4.to_bits(), 32));
+                found.map(|((bits, len), held)| entry4(bits, len, held.negated))
             }
             IpAddr::V6(v6) => {
-                self.inet6.get_lpm(&(v6.to_bits(), 128)).map(|((bits, len), &negated)| TableEntry {
-                    prefix: Prefix::new(core::net::Ipv6Addr::from_bits(bits).into(), len),
-                    negated,
-                })
+                let found = self.inet6.get_lpm(&(v6.to_bits(), 128));
+                found.map(|((bits, len), held)| entry6(bits, len, held.negated))
             }
         }
     }
@@ -98,18 +141,19 @@ impl Contents {
         self.inet.len() + self.inet6.len()
     }
 
+    /// Everything, in address order.
+    fn all(&self) -> Vec<(TableEntry, &Held)> {
+        let inet = self.inet.iter();
+        let inet = inet.map(|((bits, len), held)| (entry4(bits, len, held.negated), held));
+        let inet6 = self.inet6.iter();
+        let inet6 = inet6.map(|((bits, len), held)| (entry6(bits, len, held.negated), held));
+        let mut all: Vec<_> = inet.chain(inet6).collect();
+        all.sort_unstable_by_key(|&(entry, _)| entry);
+        all
+    }
+
     fn entries(&self) -> Vec<TableEntry> {
-        let inet = self.inet.iter().map(|((bits, len), &negated)| TableEntry {
-            prefix: Prefix::new(core::net::Ipv4Addr::from_bits(bits).into(), len),
-            negated,
-        });
-        let inet6 = self.inet6.iter().map(|((bits, len), &negated)| TableEntry {
-            prefix: Prefix::new(core::net::Ipv6Addr::from_bits(bits).into(), len),
-            negated,
-        });
-        let mut entries: Vec<_> = inet.chain(inet6).collect();
-        entries.sort_unstable();
-        entries
+        self.all().into_iter().map(|(entry, _)| entry).collect()
     }
 }
 
@@ -126,25 +170,31 @@ impl Table {
             cleared: AtomicU64::new(0),
             matched: AtomicU64::new(0),
             no_match: AtomicU64::new(0),
+            traffic: Arc::default(),
+            successor: ArcSwapOption::empty(),
         }
     }
 
     /// A table as defined in a ruleset. `before` is the table of this name that it replaces: a
-    /// definition without a list keeps its contents.
+    /// definition without a list keeps its contents, and entries that stay keep their counters.
     pub fn new(definition: &TableDef, before: Option<&Self>, now: Uptime) -> Self {
-        let mut contents = Contents::default();
-        match &definition.entries {
-            Some(entries) => {
+        let old = before.map(Self::read);
+        let contents = match (&definition.entries, &old) {
+            (Some(entries), _) => {
+                let mut contents = Contents::default();
                 for &entry in entries {
-                    contents.insert(entry);
+                    let known = old.as_ref().and_then(|old| old.get(entry.prefix));
+                    match known.filter(|held| held.negated == entry.negated) {
+                        Some(held) => contents.put(entry.prefix, held.clone()),
+                        None => contents.insert(entry, now),
+                    }
                 }
+                contents
             }
-            None => {
-                if let Some(before) = before {
-                    contents = before.read().clone();
-                }
-            }
-        }
+            (None, Some(old)) => Contents::clone(old),
+            (None, None) => Contents::default(),
+        };
+        drop(old);
         let table = Self {
             flags: Flags {
                 persist: definition.persist,
@@ -163,6 +213,11 @@ impl Table {
             table.enlist(&table.read());
         }
         table
+    }
+
+    /// Name without the angle brackets.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Makes the table ready for pools: from now on its addresses are kept as a list too.
@@ -210,12 +265,20 @@ impl Table {
         self.cleared.store(now.as_nanos(), Ordering::Relaxed);
     }
 
-    /// Empties a table that rules name but that is to exist no longer.
-    pub fn undefine(&self) {
-        self.defined.store(false, Ordering::Relaxed);
-        let mut contents = self.write();
-        *contents = Contents::default();
-        self.changed(&contents);
+    /// Sends what states of old rules count to the table that has taken this one's place.
+    pub fn succeed(&self, by: &Arc<Self>) {
+        self.successor.store(Some(Arc::clone(by)));
+    }
+
+    /// The table that counts for this one now, when it is another.
+    fn heir(&self) -> Option<Arc<Self>> {
+        let mut heir = self.successor.load_full()?;
+        while let Some(next) = heir.successor.load_full() {
+            heir = next;
+        }
+        // Shortens the way for the next state.
+        self.successor.store(Some(Arc::clone(&heir)));
+        Some(heir)
     }
 
     /// Whether the table stays without rules that name it.
@@ -239,7 +302,7 @@ impl Table {
     /// Whether a rule that names the table matches `addr`; counts nothing.
     pub fn holds(&self, af: Af, addr: Addr) -> bool {
         fault::is(Fault::TablesMatchAll)
-            || self.read().longest_match(addr.to_ip(af)).is_some_and(|entry| !entry.negated)
+            || self.read().nearest(addr.to_ip(af)).is_some_and(|held| !held.negated)
     }
 
     /// Whether a rule that names the table matches `addr`; counts the look-up.
@@ -254,14 +317,44 @@ impl Table {
         self.read().longest_match(addr)
     }
 
+    /// Counts packets without a state of a rule that names the table, as `! <name>` when
+    /// `negated`.
+    pub fn count(&self, addr: IpAddr, negated: bool, used: TableUse, counted: &Live) {
+        self.traffic.add(used, counted);
+        // The rule has matched, so an entry that is found is the one that it met.
+        if self.flags.counters && !negated {
+            self.count_entry(addr, used, counted);
+        }
+    }
+
+    fn count_entry(&self, addr: IpAddr, used: TableUse, counted: &Live) {
+        if let Some(held) = self.read().nearest(addr) {
+            held.traffic.get_or_init(Arc::default).add(used, counted);
+        }
+    }
+
+    /// Counts packets of a state whose rule names the table. Of the addresses, which are those
+    /// behind and before its translation, the first counts that the table still has.
+    pub fn count_state(&self, addrs: [IpAddr; 2], negated: bool, used: TableUse, counted: &Live) {
+        if let Some(heir) = self.heir() {
+            return heir.count_state(addrs, negated, used, counted);
+        }
+        let holds =
+            |addr: &IpAddr| self.read().nearest(*addr).is_some_and(|held| !held.negated) != negated;
+        match addrs.into_iter().find(holds) {
+            Some(addr) => self.count(addr, negated, used, counted),
+            None => self.traffic.add(TableUse::CrossPass, counted),
+        }
+    }
+
     /// Adds entries; gives those that were new. An entry whose network is there already, negated
     /// or not, stays as it is.
-    pub fn add(&self, entries: &[TableEntry]) -> Vec<TableEntry> {
+    pub fn add(&self, entries: &[TableEntry], now: Uptime) -> Vec<TableEntry> {
         let mut contents = self.write();
         let mut added = Vec::new();
         for &entry in entries {
             if contents.get(entry.prefix).is_none() {
-                contents.insert(entry);
+                contents.insert(entry, now);
                 added.push(entry);
             }
         }
@@ -276,7 +369,7 @@ impl Table {
         let mut contents = self.write();
         let mut deleted = Vec::new();
         for &entry in entries {
-            if contents.get(entry.prefix) == Some(entry.negated) {
+            if contents.get(entry.prefix).is_some_and(|held| held.negated == entry.negated) {
                 contents.remove(entry.prefix);
                 deleted.push(entry);
             }
@@ -285,6 +378,41 @@ impl Table {
             self.changed(&contents);
         }
         deleted
+    }
+
+    /// Zeroes the counters of these entries; gives those that are there. Without any, the
+    /// counters of the table and of all its entries are zeroed.
+    pub fn zero(&self, entries: &[TableEntry], now: Uptime) -> Vec<TableEntry> {
+        let mut contents = self.write();
+        let all = entries.is_empty().then(|| contents.entries());
+        if all.is_some() {
+            self.traffic.clear();
+            self.matched.store(0, Ordering::Relaxed);
+            self.no_match.store(0, Ordering::Relaxed);
+            self.cleared.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        let mut zeroed = Vec::new();
+        for entry in all.as_deref().unwrap_or(entries) {
+            let held = contents.get_mut(entry.prefix);
+            if let Some(held) = held.filter(|held| held.negated == entry.negated) {
+                held.cleared = now;
+                held.traffic = OnceLock::new();
+                zeroed.push(*entry);
+            }
+        }
+        zeroed
+    }
+
+    /// Deletes the entries that were added, or whose counters were zeroed, more than so many
+    /// seconds ago; gives them.
+    pub fn expire(&self, age_s: u64, now: Uptime) -> Vec<TableEntry> {
+        let old: Vec<TableEntry> = {
+            let contents = self.read();
+            let all = contents.all().into_iter();
+            let old = all.filter(|(_, held)| now.secs_since(held.cleared) > age_s);
+            old.map(|(entry, _)| entry).collect()
+        };
+        self.delete(&old)
     }
 
     /// Entries now.
@@ -297,19 +425,45 @@ impl Table {
         self.read().entries()
     }
 
-    /// The table as pfctl prints it; `rules` refer to it.
-    pub fn report(&self, rules: u64, now: Uptime) -> TableReport {
+    /// All entries in address order, with their counters.
+    pub fn statistics(&self, now: Uptime) -> Vec<AddressReport> {
+        let list = self.list.load();
+        let listed = list.iter().flat_map(|list| [list.family(Af::Inet), list.family(Af::Inet6)]);
+        let loads: BTreeMap<Prefix, u64> = listed
+            .flat_map(|family| &family.entries)
+            .map(|entry| (entry.prefix, entry.load.get()))
+            .collect();
+        let weights: BTreeMap<Prefix, u16> = self.weights.iter().copied().collect();
+        let report = |(entry, held): (TableEntry, &Held)| AddressReport {
+            entry,
+            cleared_s: now.secs_since(held.cleared),
+            traffic: self
+                .flags
+                .counters
+                .then(|| held.traffic.get().map_or_else(Default::default, |one| one.report())),
+            weight: weights.get(&entry.prefix).copied(),
+            states: loads.get(&entry.prefix).copied().unwrap_or_default(),
+        };
+        self.read().all().into_iter().map(report).collect()
+    }
+
+    /// The table as pfctl prints it, in the ruleset `anchor`; so many rules of it and of others
+    /// refer to it.
+    pub fn report(&self, anchor: &str, (own, others): (u64, u64), now: Uptime) -> TableReport {
         let cleared = Uptime::from_nanos(self.cleared.load(Ordering::Relaxed));
         TableReport {
             name: self.name.clone(),
+            anchor: anchor.to_owned(),
             persist: self.flags.persist,
             constant: self.flags.constant,
             counters: self.flags.counters,
-            rules,
+            rules: own,
+            from_anchors: others,
             addresses: self.len() as u64,
             cleared_s: now.secs_since(cleared),
             no_match: self.no_match.load(Ordering::Relaxed),
             matched: self.matched.load(Ordering::Relaxed),
+            traffic: self.traffic.report(),
         }
     }
 }
@@ -332,20 +486,23 @@ mod tests {
     #[test]
     fn longest_match_decides_and_negated_entries_do_not_match() {
         let table = Table::created("t", Uptime::ZERO);
-        table.add(&[entry("10.0.0.0/8"), entry("!10.1.0.0/16"), entry("10.1.2.3"), entry("::/0")]);
+        table.add(
+            &[entry("10.0.0.0/8"), entry("!10.1.0.0/16"), entry("10.1.2.3"), entry("::/0")],
+            Uptime::ZERO,
+        );
         assert!(hit(&table, "10.2.0.1"));
         assert!(!hit(&table, "10.1.9.9"));
         assert!(hit(&table, "10.1.2.3"));
         assert!(hit(&table, "2001:db8::1"));
         assert!(!hit(&table, "11.0.0.1"));
-        let report = table.report(0, Uptime::ZERO);
+        let report = table.report("", (0, 0), Uptime::ZERO);
         assert_eq!((report.matched, report.no_match, report.addresses), (3, 2, 4));
     }
 
     #[test]
     fn one_network_has_one_sign() {
         let table = Table::created("t", Uptime::ZERO);
-        assert_eq!(table.add(&[entry("10.0.0.0/8"), entry("!10.0.0.0/8")]).len(), 1);
+        assert_eq!(table.add(&[entry("10.0.0.0/8"), entry("!10.0.0.0/8")], Uptime::ZERO).len(), 1);
         assert!(table.delete(&[entry("!10.0.0.0/8")]).is_empty());
         assert_eq!(table.delete(&[entry("10.0.0.0/8")]).len(), 1);
         assert_eq!(table.len(), 0);
@@ -363,7 +520,7 @@ mod tests {
                 // Few distinct high bits, so that networks nest.
                 let addr = IpAddr::V4((bits & 0xe000_00ff).into());
                 let entry = TableEntry { prefix: Prefix::new(addr, len), negated };
-                table.add(&[entry]);
+                table.add(&[entry], Uptime::ZERO);
                 if !model.iter().any(|other| other.prefix == entry.prefix) {
                     model.push(entry);
                 }

@@ -9,7 +9,7 @@ pub mod session;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use pfapi::check::check;
+use pfapi::check::{CheckedRuleset, check};
 use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
 use pfapi::reason::Reason;
 use pfapi::ruleset::{Draft, Options, Rule};
@@ -323,13 +323,17 @@ pub fn facts() -> Facts {
     }
 }
 
+/// A ruleset without tables and queues.
+pub fn checked(options: Options, rules: Vec<Rule>) -> CheckedRuleset {
+    check(Draft::<()> { options, rules, ..Draft::default() }).expect("a valid ruleset")
+}
+
 /// An engine with these rules, enabled.
 pub fn engine(options: Options, rules: Vec<Rule>, seed: u8) -> Arc<Engine> {
     let config = EngineConfig { facts: facts(), seed: [seed; 32], hostid: 1 };
     let now = Uptime::from_secs(1_000);
     let engine = Engine::new(config, now);
-    let ruleset =
-        check(Draft::<()> { options, rules, ..Draft::default() }).expect("a valid ruleset");
+    let ruleset = checked(options, rules);
     engine.load(&ruleset, Loader::default(), now).expect("the ruleset loads");
     assert!(engine.set_enabled(true, now));
     engine

@@ -153,7 +153,7 @@ fn files_and_pings_cross_from_one_family_to_the_other() {
             assert_eq!(fetch(&lab, host, ""), nginx.sha256, "{host}");
         }
         for host in ["64:ff9b::10.77.3.2", "10.77.9.9"] {
-            for size in ["56", "1400"] {
+            for size in ["56", "1400", "3000"] {
                 let mut ping = lab.command(CLIENT, "ping");
                 ping.args(["-n", "-c", "2", "-i", "0.2", "-W", "2", "-s", size, host]);
                 let text = output_of(&mut ping, 10);
