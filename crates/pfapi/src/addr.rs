@@ -62,6 +62,15 @@ pub enum PrefixError {
 }
 
 /// An address with a prefix length; bits behind the prefix are zero by construction.
+///
+/// ```
+/// use pfapi::addr::Prefix;
+///
+/// let net: Prefix = "192.0.2.0/24".parse().unwrap();
+/// assert!(net.contains("192.0.2.7".parse().unwrap()));
+/// assert!(!net.contains("2001:db8::1".parse().unwrap()));
+/// assert_eq!(net.to_string(), "192.0.2.0/24");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Prefix {

@@ -15,6 +15,14 @@ pub enum Called {
 
 /// What the path of an anchor rule in the ruleset `base` means. The result has no leading slash;
 /// `..` at the top stays there.
+///
+/// ```
+/// use pfapi::anchor::{Called, resolve};
+///
+/// assert_eq!(resolve("outer", "inner"), Called::One("outer/inner".to_owned()));
+/// assert_eq!(resolve("outer", "/inner"), Called::One("inner".to_owned()));
+/// assert_eq!(resolve("", "ftp-proxy/*"), Called::Below("ftp-proxy".to_owned()));
+/// ```
 #[must_use]
 pub fn resolve(base: &str, path: &str) -> Called {
     let (path, wildcard) = match path.strip_suffix('*') {

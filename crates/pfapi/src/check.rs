@@ -216,6 +216,22 @@ pub struct RuleError<At> {
 ///
 /// # Errors
 /// Every mistake of the draft, in the order options, tables, rules.
+///
+/// ```
+/// use pfapi::check::{Mistake, check};
+/// use pfapi::port::PortMatch;
+/// use pfapi::ruleset::{Action, Draft, Rule};
+///
+/// let mut rule = Rule::new(Action::Pass);
+/// rule.to.port = Some(PortMatch::Equal(80));
+/// let draft = Draft::<()> { rules: vec![rule], ..Draft::default() };
+/// let errors = check(draft.clone()).unwrap_err();
+/// assert_eq!(errors[0].mistake, Mistake::PortWithoutProto);
+///
+/// let mut right = draft;
+/// right.rules[0].proto = Some(6);
+/// assert_eq!(check(right).unwrap().rules().len(), 1);
+/// ```
 pub fn check<At: Clone>(draft: Draft<At>) -> Result<CheckedRuleset, Vec<RuleError<At>>> {
     let mut errors = Vec::new();
     check_options(&draft, &mut errors);

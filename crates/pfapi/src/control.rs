@@ -29,6 +29,14 @@ pub const ITEMS_PER_FRAME: usize = 512;
 pub const DEFAULT_SOCKET: &str = "/run/pfd/pfd.sock";
 
 /// What a client asks.
+///
+/// ```
+/// use pfapi::control::Request;
+///
+/// let line = serde_json::to_string(&Request::Rules { anchor: "spam".to_owned() }).unwrap();
+/// assert_eq!(line, r#"{"request":"rules","anchor":"spam"}"#);
+/// assert!(serde_json::from_str::<Request>(r#"{"request":"rules","ruels":1}"#).is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
@@ -505,6 +513,7 @@ pub struct Info {
 
 /// Syncookies as they are now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to separate questions")]
 pub struct SyncookieInfo {
     /// `set syncookies`.
     pub mode: crate::ruleset::SyncookieMode,

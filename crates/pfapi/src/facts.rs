@@ -172,6 +172,16 @@ impl Facts {
     }
 
     /// Interfaces that `name` names: the one of that name, or the members of that group.
+    ///
+    /// ```
+    /// use pfapi::facts::{Facts, InterfaceFacts};
+    ///
+    /// let mut lan = InterfaceFacts::new("tun0");
+    /// lan.groups.push("lan".to_owned());
+    /// let facts = Facts { interfaces: vec![lan, InterfaceFacts::new("tun1")] };
+    /// let names: Vec<&str> = facts.members("lan").map(|found| found.name.as_str()).collect();
+    /// assert_eq!(names, ["tun0"]);
+    /// ```
     pub fn members<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a InterfaceFacts> {
         let exact = self.interface(name).is_some();
         self.interfaces.iter().filter(move |interface| {

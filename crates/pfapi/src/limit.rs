@@ -82,6 +82,15 @@ impl fmt::Display for Limit {
 }
 
 /// The complete set of limits that is in force.
+///
+/// ```
+/// use pfapi::limit::{Limit, Limits};
+///
+/// let mut limits = Limits::default();
+/// limits.set(Limit::States, 5_000);
+/// assert_eq!(limits.get(Limit::States), 5_000);
+/// assert_eq!(Limit::from_name("src-nodes"), Some(Limit::SrcNodes));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits([u32; Limit::ALL.len()]);
 

@@ -7,6 +7,14 @@ use serde::{Deserialize, Serialize};
 /// A port condition, as in pf.conf(5) "port". Ports are in host order.
 ///
 /// Source: OpenBSD sys/net/pf.c `pf_match`.
+///
+/// ```
+/// use pfapi::port::PortMatch;
+///
+/// let condition = PortMatch::Inside(1024, 2000);
+/// assert!(condition.matches(1025) && !condition.matches(1024));
+/// assert_eq!(condition.to_string(), "1024 >< 2000");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortMatch {

@@ -15,6 +15,15 @@ pub trait Usual: Default + PartialEq + 'static {
 }
 
 /// A value that is mostly the usual one.
+///
+/// ```
+/// use pfapi::ruleset::{Action, Rule};
+///
+/// let mut rule = Rule::new(Action::Pass);
+/// assert!(rule.state_options.is_usual());
+/// rule.state_options.max = Some(10);
+/// assert_eq!(rule.state_options.max, Some(10));
+/// ```
 #[derive(Clone)]
 pub struct Rare<T>(Option<Box<T>>);
 

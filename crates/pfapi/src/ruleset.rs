@@ -41,7 +41,9 @@ pub use pool::{
     Divert, NAT_PORT_HIGH, NAT_PORT_LOW, Pool, PoolKind, PoolMember, PoolPorts, Route, RouteKind,
 };
 pub use queue::{FlowQueue, QueueDef, ServiceCurve};
-pub use rule::{Action, Anchor, BlockAnswer, FreeBsdWords, Log, Rule, RuleKind, Scrub, SetActions};
+pub use rule::{
+    Action, Anchor, BlockAnswer, FreeBsdWords, Log, RareWords, Rule, RuleKind, Scrub, SetActions,
+};
 pub use state::{Flush, Overload, SourceTrack, StateOptions, StatePolicy};
 pub use table::{TableDef, TableEntry};
 

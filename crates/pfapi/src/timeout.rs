@@ -101,6 +101,15 @@ impl fmt::Display for Timeout {
 }
 
 /// The complete set of timeouts that is in force.
+///
+/// ```
+/// use pfapi::timeout::{Optimization, Timeout, Timeouts};
+///
+/// let mut timeouts = Timeouts::default();
+/// timeouts.optimize(Optimization::Aggressive);
+/// timeouts.set(Timeout::Interval, 5);
+/// assert_eq!((timeouts.get(Timeout::TcpFirst), timeouts.get(Timeout::Interval)), (30, 5));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts([u32; Timeout::ALL.len()]);
 

@@ -39,7 +39,7 @@ pub(crate) fn antispoof(
                 }
             }
             Rule::family => base.rule.af = Some(family(part)),
-            Rule::rtable => base.rule.rtable = Some(rtable(world, part, &here)?),
+            Rule::rtable => base.rule.rare.rtable = Some(rtable(world, part, &here)?),
             Rule::label | Rule::ridentifier if world.dialect.is_freebsd() => {
                 crate::freebsd::option(world, statement, part, &mut base)?;
             }

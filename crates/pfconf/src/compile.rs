@@ -87,6 +87,38 @@ pub struct Compiled {
 ///
 /// Work and memory are linear in the text, in what its macros expand to, and in the number of
 /// rules; all three are bounded. No input makes it panic.
+///
+/// ```
+/// use pfapi::facts::{Facts, InterfaceFacts};
+/// use pfconf::{BuiltinSources, CompileOptions, Dialect, Input, Listing, Optimization, Parts};
+///
+/// let facts = Facts { interfaces: vec![InterfaceFacts::new("tun0")] };
+/// let options = CompileOptions {
+///     facts: &facts,
+///     sources: &BuiltinSources,
+///     defines: &[],
+///     numeric_only: true,
+///     dialect: Dialect::OpenBsd,
+///     listing: Listing::Rules,
+///     optimize: Optimization::default(),
+///     parts: Parts::ALL,
+/// };
+/// let text = "web = \"{ 80 443 }\"\nblock in\npass in on tun0 proto tcp to port $web\n";
+/// let compiled = pfconf::compile(&Input { name: "pf.conf", text }, &options);
+/// assert_eq!(
+///     compiled.listing.as_str(),
+///     "web = \"{ 80 443 }\"\n\
+///      block drop in all\n\
+///      pass in on tun0 proto tcp from any to any port = 80 flags S/SA\n\
+///      pass in on tun0 proto tcp from any to any port = 443 flags S/SA\n"
+/// );
+/// assert_eq!(compiled.ruleset.unwrap().rules().len(), 3);
+///
+/// let wrong = pfconf::compile(&Input { name: "pf.conf", text: "pass in to port 80\n" }, &options);
+/// assert!(wrong.ruleset.is_none());
+/// assert_eq!(wrong.diagnostics[0].text(), "port only applies to tcp/udp");
+/// assert_eq!(wrong.diagnostics[0].line(), 1);
+/// ```
 #[must_use]
 pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let identifier = || u32::from_le_bytes(first_four(md5(input.text.as_bytes())));

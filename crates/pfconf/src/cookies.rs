@@ -95,13 +95,13 @@ fn of_rule(rule: &Rule, setting: &Syncookies) -> Option<&'static str> {
     if rule.state == StatePolicy::Synproxy && setting.classic {
         return Some("`synproxy state` answers a second time when a cookie has come back");
     }
-    if rule.os.is_some() {
+    if rule.rare.os.is_some() {
         return Some(
             "`os` is asked again when a cookie has come back, and then matches no system: such \
              connections do not pass here",
         );
     }
-    if rule.probability.is_some() {
+    if rule.rare.probability.is_some() {
         return Some(
             "`probability` is decided when the cookie has come back: a client that loses was \
              connected already",

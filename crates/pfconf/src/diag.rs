@@ -200,6 +200,32 @@ codes! {
 }
 
 /// One message about a file.
+///
+/// ```
+/// use pfapi::facts::Facts;
+/// use pfconf::{CompileOptions, Dialect, Input, Listing, NoSources, Optimization, Parts, compile};
+///
+/// let input = Input { name: "pf.conf", text: "pass in quikc\n" };
+/// let compiled = compile(
+///     &input,
+///     &CompileOptions {
+///         facts: &Facts::default(),
+///         sources: &NoSources,
+///         defines: &[],
+///         numeric_only: true,
+///         dialect: Dialect::OpenBsd,
+///         listing: Listing::Short,
+///         optimize: Optimization::default(),
+///         parts: Parts::ALL,
+///     },
+/// );
+/// let found = &compiled.diagnostics[0];
+/// assert_eq!(found.classic(), "pf.conf:1: syntax error");
+/// assert_eq!(found.summary(), "`quikc` does not fit here");
+/// let fix = &found.fixes()[0].edits[0];
+/// assert_eq!((&input.text[fix.span.start..fix.span.end], fix.text.as_str()), ("quikc", "quick"));
+/// assert!(found.pretty(&input, false).contains("did you mean `quick`?"));
+/// ```
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact about the message of its own")]
 pub struct Diagnostic {

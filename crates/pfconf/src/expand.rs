@@ -189,9 +189,16 @@ impl Expander<'_, '_> {
             self.shorten(&mut rule.from, rule.af, (false, at[3]));
             self.shorten(&mut rule.to, rule.af, (true, at[4]));
         }
-        rule.os = lists.systems.get(at[7]).map(|name| self.os(name).to_string());
-        rule.user = lists.users.get(at[8]).copied();
-        rule.group = lists.groups.get(at[9]).copied();
+        // What is not said must not take room.
+        if let Some(name) = lists.systems.get(at[7]) {
+            rule.rare.os = Some(self.os(name).to_string());
+        }
+        if let Some(&user) = lists.users.get(at[8]) {
+            rule.rare.user = Some(user);
+        }
+        if let Some(&group) = lists.groups.get(at[9]) {
+            rule.rare.group = Some(group);
+        }
         if !self.fill_names(&mut rule) {
             return;
         }
@@ -454,7 +461,7 @@ fn place(rule: &mut Rule, on: Option<&On>, from: &Host, to: &Host) -> bool {
         }
         Some(&On::Rdomain { negated, id }) => {
             rule.interface = None;
-            rule.rdomain = Some(RdomainMatch { negated, id });
+            rule.rare.rdomain = Some(RdomainMatch { negated, id });
             negated
         }
         None => {

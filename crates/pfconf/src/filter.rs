@@ -139,8 +139,8 @@ pub(crate) fn option(
             rule.tagged = Some(tagged).filter(|tagged| !tagged.name.is_empty()).map(Box::new);
             spec.places.add("tag", here);
         }
-        Rule::probability => rule.probability = Some(probability(pair, &here)?),
-        Rule::rtable => rule.rtable = Some(rtable(world, pair, &here)?),
+        Rule::probability => rule.rare.probability = Some(probability(pair, &here)?),
+        Rule::rtable => rule.rare.rtable = Some(rtable(world, pair, &here)?),
         Rule::divert_to | Rule::kw_divert_reply | Rule::divert_packet => {
             divert(context, statement, pair, spec)?;
         }
@@ -153,17 +153,17 @@ pub(crate) fn option(
             let found = interface(statement, pair, has(pair, Rule::not))?;
             once(spec, "received-on", "cannot respecify received-on", here)?;
             if let On::Interface(found) = found {
-                spec.rule.received_on = Some(Box::new(found));
+                spec.rule.rare.received_on = Some(found);
             }
         }
         Rule::max_pkt_rate => {
             let numbers: Vec<Pair> = numbers(pair).collect();
             let limit = positive(numbers.first(), &here)?;
             let seconds = positive(numbers.get(1), &here)?;
-            if rule.max_pkt_rate.is_some() {
+            if rule.rare.max_pkt_rate.is_some() {
                 return Err(twice("cannot respecify max-pkt-rate", &here));
             }
-            rule.max_pkt_rate = Some(Rate { limit, seconds }).filter(|rate| rate.limit > 0);
+            rule.rare.max_pkt_rate = Some(Rate { limit, seconds }).filter(|rate| rate.limit > 0);
         }
         Rule::dummynet => {
             if let Some(dummynet) = dummynet(statement, pair)? {

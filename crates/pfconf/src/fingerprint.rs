@@ -56,6 +56,15 @@ pub struct FingerprintMistake {
 
 impl Fingerprints {
     /// Reads a database; mistakes come in the order of their lines.
+    ///
+    /// ```
+    /// use pfconf::{Fingerprints, OsMatch};
+    ///
+    /// let (known, mistakes) = Fingerprints::parse("5840:64:1:60:M*,S,T,N,W7:Linux:2.6::Linux 2.6\n");
+    /// assert!(mistakes.is_empty());
+    /// assert_ne!(known.find("Linux"), OsMatch::NoMatch);
+    /// assert_eq!(known.find("Plan 9"), OsMatch::NoMatch);
+    /// ```
     #[must_use]
     pub fn parse(text: &str) -> (Self, Vec<FingerprintMistake>) {
         let mut database = Self::default();

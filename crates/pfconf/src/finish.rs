@@ -204,8 +204,8 @@ fn divert(spec: &mut RuleSpec) -> Fallible<()> {
         ))
     };
     let rule = &mut spec.rule;
-    rule.divert = match &spec.divert {
-        None => None,
+    let divert = match &spec.divert {
+        None => return Ok(()),
         Some(DivertSpec::To(addresses, port)) => {
             if rule.direction == Some(Direction::Out) {
                 let help = "packets are diverted where they come in";
@@ -232,5 +232,6 @@ fn divert(spec: &mut RuleSpec) -> Fallible<()> {
         }
         Some(DivertSpec::Packet(port)) => Some(Divert::Packet { port: *port }),
     };
+    rule.rare.divert = divert;
     Ok(())
 }

@@ -7,6 +7,35 @@
 use crate::source::Sources;
 
 /// A printed line with names in the place of ports that have one. Quoted text stays as it is.
+///
+/// ```
+/// use std::{io, net::IpAddr};
+///
+/// use pfconf::{Sources, name_ports};
+///
+/// struct Ssh;
+///
+/// impl Sources for Ssh {
+///     fn read(&self, _: &str) -> io::Result<String> {
+///         Err(io::ErrorKind::NotFound.into())
+///     }
+///     fn lookup_host(&self, _: &str) -> Vec<IpAddr> {
+///         Vec::new()
+///     }
+///     fn service(&self, _: &str, _: Option<&str>) -> Option<u16> {
+///         None
+///     }
+///     fn protocol(&self, _: &str) -> Option<u8> {
+///         None
+///     }
+///     fn service_name(&self, port: u16, _: &str) -> Option<String> {
+///         (port == 22).then(|| "ssh".to_owned())
+///     }
+/// }
+///
+/// let line = "pass proto tcp from any to any port = 22";
+/// assert_eq!(name_ports(line, &Ssh), "pass proto tcp from any to any port = ssh");
+/// ```
 #[must_use]
 pub fn name_ports(line: &str, sources: &dyn Sources) -> String {
     let mut named = String::with_capacity(line.len());

@@ -36,6 +36,15 @@ pub(crate) struct Form<'a> {
 }
 
 /// A rule as `pfctl -s rules` shows it; the rules of an inline anchor are left out.
+///
+/// ```
+/// use pfapi::ruleset::{Action, Rule};
+///
+/// let mut rule = Rule::new(Action::Pass);
+/// rule.quick = true;
+/// rule.proto = Some(6);
+/// assert_eq!(pfconf::print::rule(&rule), "pass quick proto tcp all flags any");
+/// ```
 #[must_use]
 pub fn rule(rule: &Rule) -> String {
     let mut line = String::with_capacity(80);
@@ -44,6 +53,16 @@ pub fn rule(rule: &Rule) -> String {
 }
 
 /// A rule in the form of a dialect.
+///
+/// ```
+/// use pfapi::ruleset::{Action, Rule};
+/// use pfconf::{Dialect, print::rule_in};
+///
+/// let mut rule = Rule::new(Action::Pass);
+/// rule.proto = Some(17);
+/// assert_eq!(rule_in(&rule, Dialect::OpenBsd), "pass proto udp all");
+/// assert_eq!(rule_in(&rule, Dialect::FreeBsd), "pass proto udp all keep state");
+/// ```
 #[must_use]
 pub fn rule_in(rule: &Rule, dialect: Dialect) -> String {
     let mut line = String::with_capacity(80);
@@ -82,7 +101,7 @@ pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
         line.push_str(if tagged.negated { " ! tagged " } else { " tagged " });
         put_words(line, &tagged.name, form.dialect);
     }
-    if let Some(rtable) = rule.rtable {
+    if let Some(rtable) = rule.rare.rtable {
         line.push_str(" rtable ");
         put_number(line, rtable);
     }
@@ -186,7 +205,7 @@ fn head(line: &mut String, rule: &Rule, form: Form) {
         line.push_str(if interface.negated { " on ! " } else { " on " });
         put_interface(line, &interface.name, form.dialect);
     }
-    if let Some(rdomain) = rule.rdomain {
+    if let Some(rdomain) = rule.rare.rdomain {
         let not = if rdomain.negated { "! " } else { "" };
         put(line, format_args!(" on {not}rdomain {}", rdomain.id));
     }
@@ -277,25 +296,26 @@ pub(crate) fn log_words(line: &mut String, log: Log) {
 
 /// From the addresses to `max-pkt-size`.
 pub(crate) fn criteria(line: &mut String, rule: &Rule, form: Form) {
-    if rule.from == Endpoint::default() && rule.to == Endpoint::default() && rule.os.is_none() {
+    if rule.from == Endpoint::default() && rule.to == Endpoint::default() && rule.rare.os.is_none()
+    {
         line.push_str(" all");
     } else {
         line.push_str(" from ");
         endpoint(line, &rule.from, rule.af, form);
-        if let Some(os) = &rule.os {
+        if let Some(os) = &rule.rare.os {
             put(line, format_args!(" os \"{os}\""));
         }
         line.push_str(" to ");
         endpoint(line, &rule.to, rule.af, form);
     }
-    if let Some(interface) = &rule.received_on {
+    if let Some(interface) = &rule.rare.received_on {
         line.push_str(if interface.negated { " !received-on " } else { " received-on " });
         put_interface(line, &interface.name, form.dialect);
     }
-    if let Some(user) = rule.user {
+    if let Some(user) = rule.rare.user {
         put(line, format_args!(" user {user}"));
     }
-    if let Some(group) = rule.group {
+    if let Some(group) = rule.rare.group {
         put(line, format_args!(" group {group}"));
     }
     if let Some(flags) = rule.flags.filter(|flags| flags.want != 0 || flags.mask != 0) {
@@ -320,7 +340,7 @@ pub(crate) fn criteria(line: &mut String, rule: &Rule, form: Form) {
     if let Some(prio) = rule.prio {
         put(line, format_args!(" prio {prio}"));
     }
-    if let Some(rate) = rule.max_pkt_rate {
+    if let Some(rate) = rule.rare.max_pkt_rate {
         put(line, format_args!(" max-pkt-rate {rate}"));
     }
     if let Some(size) = rule.freebsd.max_pkt_size {
@@ -377,7 +397,7 @@ fn state(line: &mut String, rule: &Rule) {
 /// Probability, and the options of the state.
 pub(crate) fn state_options(line: &mut String, rule: &Rule, dialect: Dialect) {
     let options = &rule.state_options;
-    if let Some(share) = rule.probability {
+    if let Some(share) = rule.rare.probability {
         let percent = format!("{:.6}", f64::from(share) * 100.0 / 4_294_967_296.0);
         let percent = percent.trim_end_matches('0').trim_end_matches('.');
         put(line, format_args!(" probability {percent}%"));
@@ -419,7 +439,7 @@ pub(crate) fn state_options(line: &mut String, rule: &Rule, dialect: Dialect) {
 
 /// Diversion, translation and routing.
 fn redirection(line: &mut String, rule: &Rule, form: Form) {
-    match rule.divert {
+    match rule.rare.divert {
         None => {}
         Some(Divert::To { addr, port }) => {
             put(line, format_args!(" divert-to {addr} port {port}"));

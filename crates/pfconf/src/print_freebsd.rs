@@ -207,11 +207,11 @@ fn names(line: &mut String, rule: &Rule) {
         line.push_str(if tagged.negated { " ! tagged " } else { " tagged " });
         put_words(line, &tagged.name, FREEBSD);
     }
-    if let Some(rtable) = rule.rtable {
+    if let Some(rtable) = rule.rare.rtable {
         line.push_str(" rtable ");
         put_number(line, rtable);
     }
-    match rule.divert {
+    match rule.rare.divert {
         None => {}
         Some(Divert::To { port, .. } | Divert::Packet { port }) => {
             line.push_str(" divert-to ");

@@ -9,6 +9,39 @@ use crate::fingerprint::Fingerprints;
 use crate::names;
 
 /// Files and names that a ruleset may refer to.
+///
+/// ```
+/// use std::io;
+/// use std::net::IpAddr;
+///
+/// use pfconf::{BuiltinSources, Sources};
+///
+/// /// One table file, and the names of ports that everybody knows.
+/// struct Files;
+///
+/// impl Sources for Files {
+///     fn read(&self, path: &str) -> io::Result<String> {
+///         match path {
+///             "/etc/bad" => Ok("192.0.2.0/24\n".to_owned()),
+///             _ => Err(io::ErrorKind::NotFound.into()),
+///         }
+///     }
+///
+///     fn lookup_host(&self, _: &str) -> Vec<IpAddr> {
+///         Vec::new()
+///     }
+///
+///     fn service(&self, name: &str, proto: Option<&str>) -> Option<u16> {
+///         BuiltinSources.service(name, proto)
+///     }
+///
+///     fn protocol(&self, name: &str) -> Option<u8> {
+///         BuiltinSources.protocol(name)
+///     }
+/// }
+///
+/// assert_eq!(Files.service("https", Some("tcp")), Some(443));
+/// ```
 pub trait Sources {
     /// Text of a file named in `table <x> file "..."`, `include` or `load anchor`.
     ///

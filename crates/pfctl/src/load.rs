@@ -227,7 +227,7 @@ pub fn transact(client: &mut Client, ruleset: CheckedRuleset, target: Target) ->
         other => return Err(Error::from_answer(other, "begin")),
     };
     let mut parts = ruleset.into_parts();
-    let names_systems = |rule: &Rule| rule.os.is_some();
+    let names_systems = |rule: &Rule| rule.rare.os.is_some();
     let asks = parts.rulesets.iter().flat_map(|(_, rules)| rules).any(names_systems);
     if !asks && (!target.anchor.is_empty() || !target.parts.has(Part::Filter)) {
         // The database belongs to the main rules, unless these must have it.

@@ -10,7 +10,8 @@ use pfapi::facts::{InterfaceAddress, InterfaceFacts};
 use pfapi::reason::Reason;
 use pfapi::ruleset::{
     Action, AddrMatch, BlockAnswer, DynamicAddr, DynamicPart, Endpoint, Id, IdMatch,
-    InterfaceMatch, Options, Rate, RdomainMatch, Reassemble, Rule, StatePolicy, TagMatch,
+    InterfaceMatch, Options, RareWords, Rate, RdomainMatch, Reassemble, Rule, StatePolicy,
+    TagMatch,
 };
 use pfapi::units::{Direction, IfIndex};
 use pfengine::{Batch, Owner, Packet, Routes, Sockets, Verdict, Way};
@@ -21,6 +22,13 @@ const BLOCKED: Verdict = Verdict::Drop(Reason::Match);
 fn only(rule: Rule) -> Rig {
     let block = Rule::new(Action::Block(BlockAnswer::Drop));
     Rig::new(Options::default(), vec![block, rule])
+}
+
+/// A rule that passes everything but for what few rules say.
+fn rare(say: impl FnOnce(&mut RareWords)) -> Rule {
+    let mut rule = pass();
+    say(&mut rule.rare);
+    rule
 }
 
 fn pass() -> Rule {
@@ -83,12 +91,12 @@ fn tos_is_compared_without_the_ecn_bits() {
 #[test]
 fn probability_passes_its_share() {
     // Half of all packets.
-    let mut rig = only(Rule { probability: Some(u32::MAX / 2), ..pass() });
+    let mut rig = only(rare(|rare| rare.probability = Some(u32::MAX / 2)));
     let passed = (0..4_000).filter(|_| passes(&mut rig, &datagram())).count();
     assert!((1_850..2_150).contains(&passed), "{passed}");
-    let mut rig = only(Rule { probability: Some(u32::MAX), ..pass() });
+    let mut rig = only(rare(|rare| rare.probability = Some(u32::MAX)));
     assert!((0..200).all(|_| passes(&mut rig, &datagram())));
-    let mut rig = only(Rule { probability: Some(1), ..pass() });
+    let mut rig = only(rare(|rare| rare.probability = Some(1)));
     assert!((0..200).all(|_| !passes(&mut rig, &datagram())));
 }
 
@@ -109,14 +117,15 @@ fn a_once_rule_is_used_up_by_its_first_match() {
 #[test]
 fn max_pkt_rate_lets_so_many_packets_match() {
     let rate = Rate { limit: 3, seconds: 10 };
-    let mut rig = only(Rule { max_pkt_rate: Some(rate), ..pass() });
+    let mut rig = only(rare(|rare| rare.max_pkt_rate = Some(rate)));
     for expected in [true, true, true, false, false] {
         assert_eq!(passes(&mut rig, &datagram()), expected);
     }
     rig.now = rig.now.plus_secs(10);
     assert!(passes(&mut rig, &datagram()));
     // Packets of a state count too, in the direction of the state alone.
-    let mut rig = only(Rule { max_pkt_rate: Some(rate), state: StatePolicy::Keep, ..pass() });
+    let mut rig =
+        only(Rule { state: StatePolicy::Keep, ..rare(|rare| rare.max_pkt_rate = Some(rate)) });
     let answer = ip(V4.turned(), proto::UDP, &udp(V4.turned(), 53, 1_000, b"answer"));
     for expected in [Verdict::Pass, Verdict::Pass, Verdict::Pass, BLOCKED] {
         assert_eq!(rig.send(Direction::In, &datagram()).verdict, expected);
@@ -151,8 +160,7 @@ fn tags_go_with_the_packet_and_with_its_state() {
 fn received_on_looks_at_the_way_in() {
     let rule = |negated, name: &str| Rule {
         direction: Some(Direction::Out),
-        received_on: Some(Box::new(InterfaceMatch { negated, ..on(name) })),
-        ..pass()
+        ..rare(|rare| rare.received_on = Some(InterfaceMatch { negated, ..on(name) }))
     };
     let inbound = Rule { direction: Some(Direction::In), ..pass() };
     for (negated, name, forwarded, own) in [
@@ -275,8 +283,8 @@ impl Sockets for OneSocket {
 
 #[test]
 fn users_and_groups_own_local_sockets() {
-    let user = |user| Rule { user: Some(user), proto: Some(proto::UDP), ..pass() };
-    let group = |group| Rule { group: Some(group), proto: Some(proto::UDP), ..pass() };
+    let user = |user| Rule { proto: Some(proto::UDP), ..rare(|rare| rare.user = Some(user)) };
+    let group = |group| Rule { proto: Some(proto::UDP), ..rare(|rare| rare.group = Some(group)) };
     let number = |id| IdMatch::Equal(Id::Number(id));
     let known = datagram();
     let unknown = ip(V4, proto::UDP, &udp(V4, 1_000, 54, b"query"));
@@ -404,7 +412,7 @@ fn interfaces_and_groups_can_be_negated() {
 
 #[test]
 fn there_is_one_routing_domain() {
-    let rdomain = |negated| Rule { rdomain: Some(RdomainMatch { negated, id: 0 }), ..pass() };
+    let rdomain = |negated| rare(|rare| rare.rdomain = Some(RdomainMatch { negated, id: 0 }));
     assert!(passes(&mut only(rdomain(false)), &datagram()));
     assert!(!passes(&mut only(rdomain(true)), &datagram()));
 }

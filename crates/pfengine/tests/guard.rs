@@ -26,9 +26,9 @@ fn tcp_rule(action: Action) -> Rule {
 fn rules_with_memory() -> Vec<Rule> {
     let table = || AddrMatch::Table("known".to_owned());
     let mut rate = tcp_rule(Action::Match);
-    rate.max_pkt_rate = Some(Rate { limit: 3, seconds: 60 });
+    rate.rare.max_pkt_rate = Some(Rate { limit: 3, seconds: 60 });
     let mut chance = tcp_rule(Action::Block(BlockAnswer::Drop));
-    chance.probability = Some(u32::MAX / 2);
+    chance.rare.probability = Some(u32::MAX / 2);
     let mut listed = tcp_rule(Action::Match);
     listed.from = Endpoint { addr: table(), ..Endpoint::default() };
     let mut turned = tcp_rule(Action::Match);

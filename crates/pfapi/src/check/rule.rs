@@ -50,13 +50,14 @@ fn check_fields(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     let is = |number: u8| rule.proto == Some(number);
     let has_ports = is(proto::TCP) || is(proto::UDP);
     let ports = rule.from.port.is_some() || rule.to.port.is_some();
-    if rule.os.is_some() && !is(proto::TCP) {
+    if rule.rare.os.is_some() && !is(proto::TCP) {
         report(Mistake::OsWithoutTcp);
     }
     if !has_ports && ports {
         report(Mistake::PortWithoutProto);
     }
-    for (given, word) in [(rule.user.is_some(), "user"), (rule.group.is_some(), "group")] {
+    for (given, word) in [(rule.rare.user.is_some(), "user"), (rule.rare.group.is_some(), "group")]
+    {
         if given && !has_ports {
             report(Mistake::OwnerWithoutProto(word));
         }
@@ -160,7 +161,7 @@ fn check_state(rule: &Rule, report: &mut impl FnMut(Mistake)) {
 fn check_action(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     match rule.action {
         Action::Match => {
-            if rule.divert.is_some() {
+            if rule.rare.divert.is_some() {
                 report(Mistake::DivertOnMatch);
             }
             if rule.route.is_some() {
@@ -188,15 +189,15 @@ fn check_bounds(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     number("prio", rule.prio.map(u32::from), 7);
     let set = rule.set.prio.map(|(prio, fast)| u32::from(prio.max(fast)));
     number("set prio", set, 7);
-    number("rtable", rule.rtable, RTABLE_MAX);
-    number("rdomain", rule.rdomain.map(|domain| domain.id), RTABLE_MAX);
-    if let Some(Divert::To { port: 0, .. } | Divert::Packet { port: 0 }) = rule.divert {
+    number("rtable", rule.rare.rtable, RTABLE_MAX);
+    number("rdomain", rule.rare.rdomain.map(|domain| domain.id), RTABLE_MAX);
+    if let Some(Divert::To { port: 0, .. } | Divert::Packet { port: 0 }) = rule.rare.divert {
         report(Mistake::Number { what: "divert port", value: 0 });
     }
 }
 
 fn check_names(rule: &Rule, report: &mut impl FnMut(Mistake)) {
-    for interface in rule.interface.iter().chain(rule.received_on.as_deref()) {
+    for interface in rule.interface.iter().chain(rule.rare.received_on.as_ref()) {
         check_name("interface name", &interface.name, INTERFACE_NAME_MAX, report);
     }
     if let Some(label) = &rule.label {

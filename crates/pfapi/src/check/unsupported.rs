@@ -7,7 +7,9 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Options, Pool, PoolPorts, Rule, RuleKind};
+use crate::ruleset::{
+    AddrMatch, Divert, FreeBsdWords, Options, Pool, PoolPorts, RareWords, Rule, RuleKind,
+};
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -104,29 +106,23 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     let Rule {
         kind,
         freebsd,
+        rare,
         action: _,
         anchor: _,
         direction: _,
         log: _,
         quick: _,
         interface: _,
-        rdomain,
         af: _,
         proto,
         from,
-        os: _,
         to,
-        received_on: _,
-        user: _,
-        group: _,
         flags: _,
         icmp: _,
         tos: _,
         prio: _,
-        max_pkt_rate: _,
         set,
         state: _,
-        probability: _,
         state_options: _,
         fragment: _,
         scrub: _,
@@ -135,13 +131,22 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         once: _,
         tag: _,
         tagged: _,
-        rtable,
-        divert,
         af_to: _,
         nat: _,
         rdr: _,
         route: _,
     } = rule;
+    let RareWords {
+        rdomain,
+        os: _,
+        received_on: _,
+        user: _,
+        group: _,
+        max_pkt_rate: _,
+        probability: _,
+        rtable,
+        divert,
+    } = &**rare;
     for addr in [&from.addr, &to.addr] {
         match addr {
             AddrMatch::Any
@@ -257,7 +262,7 @@ mod tests {
         let plain = Rule::new(Action::Pass);
         let mut logged = plain.clone();
         logged.log = Some(crate::ruleset::Log::default());
-        logged.rtable = Some(1);
+        logged.rare.rtable = Some(1);
         let rules = vec![plain, logged];
         let checked = check(Draft::<()> { rules, ..Draft::default() }).unwrap();
         let texts: Vec<String> = unsupported(&checked).iter().map(ToString::to_string).collect();

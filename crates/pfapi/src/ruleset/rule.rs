@@ -21,6 +21,9 @@ pub struct Rule {
     /// What only FreeBSD's rules can say.
     #[serde(default, skip_serializing_if = "Rare::is_usual")]
     pub freebsd: Rare<FreeBsdWords>,
+    /// What few rules say.
+    #[serde(default, skip_serializing_if = "Rare::is_usual")]
+    pub rare: Rare<RareWords>,
     /// What happens to a packet that this rule decides; `Pass` for anchors and for rules that do
     /// not filter.
     pub action: Action,
@@ -36,29 +39,14 @@ pub struct Rule {
     pub quick: bool,
     /// `on`.
     pub interface: Option<InterfaceMatch>,
-    /// `on rdomain`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rdomain: Option<RdomainMatch>,
     /// Address family; `None` is both.
     pub af: Option<Af>,
     /// IP protocol number; `None` is any.
     pub proto: Option<u8>,
     /// Source.
     pub from: Endpoint,
-    /// `os`: fingerprint of the sender's system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub os: Option<String>,
     /// Destination.
     pub to: Endpoint,
-    /// `received-on`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub received_on: Option<Box<InterfaceMatch>>,
-    /// `user`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<IdMatch>,
-    /// `group`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<IdMatch>,
     /// TCP flags; `None` is `flags any`.
     pub flags: Option<TcpFlagsMatch>,
     /// ICMP type and code.
@@ -69,17 +57,11 @@ pub struct Rule {
     /// `prio`: priority of the packet, 0 to 7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prio: Option<u8>,
-    /// `max-pkt-rate`; the limit is never zero.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_pkt_rate: Option<Rate>,
     /// `set`: what is written onto the packet.
     #[serde(default, skip_serializing_if = "Rare::is_usual")]
     pub set: Rare<SetActions>,
     /// What a passed packet leaves behind.
     pub state: StatePolicy,
-    /// `probability` as a share of 2^32 - 1; never zero.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probability: Option<u32>,
     /// What stands in the brackets behind `keep state`.
     #[serde(default, skip_serializing_if = "Rare::is_usual")]
     pub state_options: Rare<StateOptions>,
@@ -103,12 +85,6 @@ pub struct Rule {
     /// `tagged`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tagged: Option<Box<TagMatch>>,
-    /// `rtable`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rtable: Option<u32>,
-    /// `divert-*`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub divert: Option<Divert>,
     /// `af-to`: the family that packets get; the addresses are those of `nat` and `rdr`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub af_to: Option<Af>,
@@ -144,6 +120,56 @@ pub enum RuleKind {
     /// `pass`, `block`, `match`
     #[default]
     Filter,
+}
+
+/// What few rules say, in either dialect: it takes room only where it is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RareWords {
+    /// `on rdomain`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdomain: Option<RdomainMatch>,
+    /// `os`: fingerprint of the sender's system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+    /// `received-on`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_on: Option<InterfaceMatch>,
+    /// `user`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<IdMatch>,
+    /// `group`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<IdMatch>,
+    /// `max-pkt-rate`; the limit is never zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_pkt_rate: Option<Rate>,
+    /// `probability` as a share of 2^32 - 1; never zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<u32>,
+    /// `rtable`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtable: Option<u32>,
+    /// `divert-*`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub divert: Option<Divert>,
+}
+
+impl Usual for RareWords {
+    fn usual() -> &'static Self {
+        static USUAL: RareWords = RareWords {
+            rdomain: None,
+            os: None,
+            received_on: None,
+            user: None,
+            group: None,
+            max_pkt_rate: None,
+            probability: None,
+            rtable: None,
+            divert: None,
+        };
+        &USUAL
+    }
 }
 
 /// What only FreeBSD's rules can say.
@@ -337,29 +363,23 @@ impl Rule {
         Self {
             kind: RuleKind::Filter,
             freebsd: Rare::usual(),
+            rare: Rare::usual(),
             action,
             anchor: None,
             direction: None,
             log: None,
             quick: false,
             interface: None,
-            rdomain: None,
             af: None,
             proto: None,
             from: Endpoint::default(),
-            os: None,
             to: Endpoint::default(),
-            received_on: None,
-            user: None,
-            group: None,
             flags: None,
             icmp: None,
             tos: None,
             prio: None,
-            max_pkt_rate: None,
             set: Rare::usual(),
             state: if action == Action::Pass { StatePolicy::Keep } else { StatePolicy::None },
-            probability: None,
             state_options: Rare::usual(),
             fragment: false,
             scrub: Scrub::default(),
@@ -368,8 +388,6 @@ impl Rule {
             once: false,
             tag: None,
             tagged: None,
-            rtable: None,
-            divert: None,
             af_to: None,
             nat: None,
             rdr: None,

@@ -10,8 +10,9 @@ use pfapi::addr::Af;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
     Action, BlockAnswer, Divert, Dummynet, Endpoint, Flush, FreeBsdWords, IcmpMatch, IdMatch,
-    InterfaceMatch, LimiterUse, Log, Pool, Rate, RdomainMatch, Route, Rule, RuleKind, Scrub,
-    SetActions, SourceTrack, StateOptions, StatePolicy, SyncookieMode, TagMatch, TcpFlagsMatch,
+    InterfaceMatch, LimiterUse, Log, Pool, RareWords, Rate, RdomainMatch, Route, Rule, RuleKind,
+    Scrub, SetActions, SourceTrack, StateOptions, StatePolicy, SyncookieMode, TagMatch,
+    TcpFlagsMatch,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -180,29 +181,23 @@ impl<'r> Fields<'r> {
         let Rule {
             kind: list,
             freebsd,
+            rare,
             action,
             anchor,
             direction,
             log,
             quick,
             interface,
-            rdomain,
             af,
             proto,
             from: Endpoint { negated: not_from, addr: from, port: from_port },
-            os,
             to: Endpoint { negated: not_to, addr: to, port: to_port },
-            received_on,
-            user,
-            group,
             flags,
             icmp,
             tos,
             prio,
-            max_pkt_rate,
             set,
             state,
-            probability,
             state_options,
             fragment,
             // The values of `min-ttl`, `max-mss` and `set tos` are of class NEVER, as a rule that
@@ -223,13 +218,22 @@ impl<'r> Fields<'r> {
             once,
             tag,
             tagged,
-            rtable,
-            divert,
             af_to,
             nat,
             rdr,
             route,
         } = rule;
+        let RareWords {
+            rdomain,
+            os,
+            received_on,
+            user,
+            group,
+            max_pkt_rate,
+            probability,
+            rtable,
+            divert,
+        } = &**rare;
         let SetActions { prio: set_prio, queue, tos: set_tos, delay } = &**set;
         let StateOptions {
             max,
@@ -271,7 +275,7 @@ impl<'r> Fields<'r> {
                 counts_by_rule: *source_track == Some(SourceTrack::Rule),
             },
             unlisted: Unlisted {
-                received_on: received_on.as_deref(),
+                received_on: received_on.as_ref(),
                 max_pkt_rate: *max_pkt_rate,
                 prio: *prio,
                 set_prio: *set_prio,

@@ -70,18 +70,26 @@ pub(super) fn combine(rules: &mut Vec<Rule>, tables: &mut AutoTables) {
 /// Which rules become one.
 fn unions(rules: &[Rule], tables: &mut AutoTables) -> Vec<Union> {
     let rules = grouped(rules);
-    let mut groups: HashMap<Key, Group> = HashMap::new();
-    let mut keys = Vec::with_capacity(rules.len());
+    let mut numbers: HashMap<Key, usize> = HashMap::new();
+    let mut groups: Vec<Group> = Vec::new();
+    // The groups of each rule, by number: keys are large.
+    let mut keys: Vec<[Option<(Side, u32)>; 2]> = Vec::with_capacity(rules.len());
     for (at, &(number, scope)) in rules.iter().enumerate() {
         // Without the address that may differ; for what is no network there is no such group.
         let to = scope.to.is_net().then_some((Side::To, number, Scope { to: Addr::ANY, ..scope }));
         let from =
             scope.from.is_net().then_some((Side::From, number, Scope { from: Addr::ANY, ..scope }));
-        for key in [to, from].into_iter().flatten() {
-            groups.entry(key).or_default().members.push(at);
-        }
-        keys.push([to, from]);
+        keys.push([to, from].map(|key| {
+            let key = key?;
+            let group = *numbers.entry(key).or_insert_with(|| {
+                groups.push(Group::default());
+                groups.len() - 1
+            });
+            groups[group].members.push(at);
+            Some((key.0, u32::try_from(group).ok()?))
+        }));
     }
+    drop(numbers);
     let mut gathered = vec![false; rules.len()];
     let mut unions = Vec::new();
     for (at, keys) in keys.into_iter().enumerate() {
@@ -89,7 +97,7 @@ fn unions(rules: &[Rule], tables: &mut AutoTables) -> Vec<Union> {
             continue;
         }
         let mut next = keys.into_iter().flatten().filter_map(|key| {
-            let group = groups.get_mut(&key)?;
+            let group = groups.get_mut(key.1 as usize)?;
             while let Some(&member) = group.members.get(group.passed)
                 && (member <= at || gathered[member])
             {
@@ -103,7 +111,7 @@ fn unions(rules: &[Rule], tables: &mut AutoTables) -> Vec<Union> {
         };
         drop(next);
         let Some((_, key)) = nearest else { continue };
-        let Some(group) = groups.get(&key) else { continue };
+        let Some(group) = groups.get(key.1 as usize) else { continue };
         let others = group.members[group.passed..].iter().copied().filter(|&at| !gathered[at]);
         let members: Vec<usize> = std::iter::once(at).chain(others).collect();
         for &member in &members {

@@ -1,6 +1,6 @@
 //! The steps of the optimizer one after the other.
 
-use pfapi::ruleset::Rule;
+use pfapi::ruleset::{Action, Rule};
 
 use super::class::Fields;
 use super::profile::{Counted, Profile};
@@ -55,35 +55,87 @@ impl<'a> Optimizer<'a> {
     }
 
     /// Optimizes a ruleset; the first one is the main ruleset. `tables` gets automatic tables.
-    pub(crate) fn ruleset(&mut self, rules: Vec<Rule>, tables: &mut AutoTables) -> Vec<Rule> {
+    pub(crate) fn ruleset(&mut self, mut rules: Vec<Rule>, tables: &mut AutoTables) -> Vec<Rule> {
         if self.level == Level::None {
             return rules;
         }
         let blocks = superblocks(&rules, self.host);
         let profile = self.running.take().map(|running| Profile::new(running, self.host));
         let aligned = profile.as_ref().map_or(0, |profile| profile.aligned(&rules, &blocks));
-        let mut optimized = Vec::with_capacity(rules.len());
-        let mut rules = rules.into_iter();
-        for (number, range) in blocks.into_iter().enumerate() {
-            let mut block: Vec<Rule> = rules.by_ref().take(range.len()).collect();
-            if block.len() > 1 {
-                covered::remove(&mut block);
-                combine::combine(&mut block, tables);
-                let quick = block.first().is_some_and(|rule| Fields::of(rule).is_quick());
-                let order = match &profile {
-                    Some(profile) if quick && number < aligned => profile.order(&block, number),
-                    _ => reorder::order(&block, self.host.dialect),
-                };
-                block = arranged(block, &order);
+        let order = |block: &[Rule], number: usize| {
+            let quick = block.first().is_some_and(|rule| Fields::of(rule).is_quick());
+            match &profile {
+                Some(profile) if quick && number < aligned => profile.order(block, number),
+                _ => reorder::order(block, self.host.dialect),
             }
-            optimized.append(&mut block);
+        };
+        let mut optimize = |block: &mut Vec<Rule>, number: usize| {
+            covered::remove(block);
+            combine::combine(block, tables);
+            let order = order(block, number);
+            arrange(block, order);
+        };
+        if let [_] = blocks.as_slice() {
+            if rules.len() > 1 {
+                optimize(&mut rules, 0);
+            }
+            return rules;
         }
-        optimized
+        // Blocks do not grow, so what is left of them fits where they were: no second list.
+        let mut written = 0;
+        for (number, range) in blocks.into_iter().enumerate() {
+            if range.len() == 1 {
+                rules.swap(written, range.start);
+                written += 1;
+                continue;
+            }
+            let taken = rules[range].iter_mut();
+            let mut block: Vec<Rule> =
+                taken.map(|rule| std::mem::replace(rule, Rule::new(Action::Pass))).collect();
+            optimize(&mut block, number);
+            for rule in block {
+                rules[written] = rule;
+                written += 1;
+            }
+        }
+        rules.truncate(written);
+        rules
     }
 }
 
-/// The rules in this order, which names each of them once.
-fn arranged(rules: Vec<Rule>, order: &[usize]) -> Vec<Rule> {
-    let mut rules: Vec<Option<Rule>> = rules.into_iter().map(Some).collect();
-    order.iter().filter_map(|&at| rules[at].take()).collect()
+/// Puts rules into this order, which names each of them once.
+fn arrange(rules: &mut [Rule], mut order: Vec<usize>) {
+    for start in 0..order.len() {
+        // Each cycle of the order is turned by one place.
+        let mut at = start;
+        while order[at] != start {
+            let next = std::mem::replace(&mut order[at], at);
+            rules.swap(at, next);
+            at = next;
+        }
+        order[at] = at;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_come_into_the_order_that_is_asked_for() {
+        let rules = |numbers: &[u32]| -> Vec<Rule> {
+            let numbered = numbers.iter().map(|number| {
+                let mut rule = Rule::new(Action::Pass);
+                rule.label = Some(number.to_string());
+                rule
+            });
+            numbered.collect()
+        };
+        for order in [vec![], vec![0], vec![1, 0], vec![2, 0, 1], vec![3, 1, 0, 2, 4]] {
+            let mut arranged = rules(&[0, 1, 2, 3, 4][..order.len()]);
+            arrange(&mut arranged, order.clone());
+            let wanted: Vec<u32> = order.iter().map(|&at| u32::try_from(at).unwrap()).collect();
+            assert_eq!(arranged, rules(&wanted), "{order:?}");
+        }
+    }
 }

@@ -59,7 +59,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         (rule.from.addr, rule.from.port, rule.from.negated) = (from, from_port, not_from);
         (rule.to.addr, rule.to.port, rule.to.negated) = (to, to_port, not_to);
         rule.interface = interface.filter(|_| rdomain.is_none());
-        (rule.direction, rule.rdomain) = (direction, rdomain);
+        (rule.direction, rule.rare.rdomain) = (direction, rdomain);
         let has_net = |addr: &AddrMatch| matches!(addr, AddrMatch::Net(_));
         let needs_af = has_net(&rule.from.addr) || has_net(&rule.to.addr);
         rule.af = (af || needs_af).then_some(Af::Inet);
@@ -91,9 +91,9 @@ fn includes(wide: &Rule, narrow: &Rule) -> bool {
     let name = |rule: &Rule| rule.interface.as_ref().map(|on| on.name.clone());
     let not = |rule: &Rule| {
         rule.interface.as_ref().is_some_and(|on| on.negated)
-            || rule.rdomain.is_some_and(|on| on.negated)
+            || rule.rare.rdomain.is_some_and(|on| on.negated)
     };
-    let rdomain = |rule: &Rule| rule.rdomain.map(|on| on.id);
+    let rdomain = |rule: &Rule| rule.rare.rdomain.map(|on| on.id);
     open(name(wide), name(narrow))
         && not(wide) == not(narrow)
         && rdomain(wide) == rdomain(narrow)
@@ -234,7 +234,7 @@ fn skip_value(rule: &Rule, field: usize) -> String {
     match field {
         0 => rule.interface.as_ref().map_or_else(String::new, |on| format!("{on:?}")),
         1 => rule.direction.map_or_else(String::new, |direction| format!("{direction:?}")),
-        2 => rule.rdomain.map_or_else(String::new, |on| format!("{on:?}")),
+        2 => rule.rare.rdomain.map_or_else(String::new, |on| format!("{on:?}")),
         3 => rule.af.map_or_else(String::new, |af| af.to_string()),
         4 => rule.proto.map_or_else(String::new, |proto| proto.to_string()),
         5 => addr(&rule.from),
@@ -346,12 +346,12 @@ fn superblocks_end_where_something_else_happens() {
         |rule| rule.log = Some(pfapi::ruleset::Log::default()),
         |rule| rule.tag = Some("t".to_owned()),
         |rule| rule.once = true,
-        |rule| rule.rtable = Some(1),
+        |rule| rule.rare.rtable = Some(1),
         |rule| rule.fragment = true,
         |rule| rule.state_options.sloppy = true,
         |rule| rule.set.prio = Some((1, 1)),
         |rule| rule.scrub.no_df = true,
-        |rule| rule.max_pkt_rate = Some(pfapi::ruleset::Rate { limit: 1, seconds: 1 }),
+        |rule| rule.rare.max_pkt_rate = Some(pfapi::ruleset::Rate { limit: 1, seconds: 1 }),
         |rule| {
             rule.interface = Some(InterfaceMatch { negated: false, name: "egress".to_owned() });
         },
@@ -369,7 +369,7 @@ fn superblocks_end_where_something_else_happens() {
     }
     let alone: &[fn(&mut Rule)] = &[
         |rule| rule.label = Some("l".to_owned()),
-        |rule| rule.probability = Some(7),
+        |rule| rule.rare.probability = Some(7),
         |rule| rule.state_options.max = Some(7),
         |rule| rule.state_options.source_track = Some(pfapi::ruleset::SourceTrack::Rule),
         |rule| {

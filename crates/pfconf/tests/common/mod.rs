@@ -57,6 +57,7 @@ impl Sources for TestSources {
             "/dev/null" => Ok(String::new()),
             "/etc/pf.included" => Ok("more = \"82\"\npass proto udp to port $more".into()),
             "/etc/pf.rules" => Ok("pass out quick\nblock label \"$nr\"\n".into()),
+            "/etc/pf.frames" => Ok("ether block\npass\n".into()),
             "/etc/pf.wrong" => Ok("pass in\nblock foo\npass out\n".into()),
             "/etc/pf.blocked" => {
                 Ok("# known offenders\n192.0.2.0/24 !192.0.2.9 ; but not this one\n2001:db8::/32\n"

@@ -85,6 +85,13 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
             compiled.ruleset = None;
         }
     }
+    let people = matches!(flags.format, OutputForm::Text | OutputForm::Ruleset);
+    if people {
+        for mistake in &compiled.fingerprint_mistakes {
+            session.console.note(printable(mistake));
+        }
+        load::show(&compiled, &input, style(session), session.console);
+    }
     if flags.format != OutputForm::Text {
         let listing = (flags.verbosity > 0).then_some(&compiled.listing);
         let (compiled, input) = (&compiled, &input);
@@ -92,10 +99,6 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         outcome.write(flags.format, session.console.out)?;
         return Ok(if compiled.ruleset.is_some() { Exit::Success } else { Exit::Failure });
     }
-    for mistake in &compiled.fingerprint_mistakes {
-        session.console.note(printable(mistake));
-    }
-    load::show(&compiled, &input, style(session), session.console);
     if flags.verbosity > 1 {
         for name in &compiled.unused {
             session.console.note(format_args!("warning: macro '{name}' not used"));

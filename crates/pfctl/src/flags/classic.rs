@@ -90,6 +90,8 @@ pub enum OutputForm {
     Sarif,
     /// Workflow commands of GitHub to standard output.
     GitHub,
+    /// Messages to standard error, the checked ruleset as JSON to standard output.
+    Ruleset,
 }
 
 /// Whether names are looked up.
@@ -348,8 +350,10 @@ fn output_form(word: &str) -> Result<OutputForm, FlagError> {
         "json" => Ok(OutputForm::Json),
         "sarif" => Ok(OutputForm::Sarif),
         "github" => Ok(OutputForm::GitHub),
+        "ruleset" => Ok(OutputForm::Ruleset),
         _ => {
-            let text = format!("Unknown output form '{word}': it is text, json, sarif or github");
+            let text =
+                format!("Unknown output form '{word}': it is text, json, sarif, github or ruleset");
             Err(FlagError::Explained(text))
         }
     }
@@ -482,7 +486,10 @@ mod tests {
             ("-e word", "unknown command line argument: word ..."),
             ("-F all -i tun0", "don't specify an interface with -Fall"),
             ("--errors loud -e", "Unknown error form 'loud': it is classic or pretty"),
-            ("--format xml -n", "Unknown output form 'xml': it is text, json, sarif or github"),
+            (
+                "--format xml -n",
+                "Unknown output form 'xml': it is text, json, sarif, github or ruleset",
+            ),
             (
                 "--dialect plan9 -n",
                 "Unknown dialect 'plan9': it is auto, openbsd, freebsd or macos",

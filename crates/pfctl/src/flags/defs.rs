@@ -220,7 +220,11 @@ pub const FLAGS: &[Flag] = &[
     long("env", Some("folder"), "With -n: the machine of this folder instead of this one"),
     long("errors", Some("form"), "Form of messages about the rules: classic or pretty"),
     long("explain", Some("code"), "Explain the messages with a code such as PF0011"),
-    long("format", Some("form"), "With -n: what a check writes: text, json, sarif or github"),
+    long(
+        "format",
+        Some("form"),
+        "With -n: what a check writes: text, json, sarif, github or ruleset",
+    ),
     long("help", None, "Show this help"),
     long("strict", None, "Refuse rules that give warnings"),
     long("version", None, "Show the version"),

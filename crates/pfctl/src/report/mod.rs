@@ -1,10 +1,11 @@
-//! The outcome of a check for programs: `--format json`, `sarif`, `github`.
+//! The outcome of a check for programs: `--format json`, `sarif`, `github`, `ruleset`.
 //!
-//! All of them leave out the messages that only follow from another one.
+//! The first three leave out the messages that only follow from another one.
 
 mod github;
 mod json;
 mod place;
+mod ruleset;
 mod sarif;
 
 use std::io::{self, Write};
@@ -41,6 +42,10 @@ impl<'a> Outcome<'a> {
             OutputForm::Json => json::write(out, self),
             OutputForm::Sarif => sarif::write(out, self),
             OutputForm::GitHub => github::write(out, self),
+            OutputForm::Ruleset => match &self.compiled.ruleset {
+                Some(ruleset) => ruleset::write(out, ruleset),
+                None => Ok(()),
+            },
         }
     }
 }

@@ -10,7 +10,7 @@ mod tables;
 pub use tables::TableName;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -34,6 +34,7 @@ use crate::source::SourceNodes;
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
 use crate::stats::{LimitCounters, Stats, Totals};
+use crate::syncookie::servers::Servers;
 use crate::syncookie::{Master as CookieSecret, Syncookies};
 use crate::table::{Table, Tables};
 use crate::worker::Worker;
@@ -200,6 +201,10 @@ pub struct Engine {
     pub(crate) store: Store,
     pub(crate) sources: SourceNodes,
     pub(crate) syncookies: Syncookies,
+    /// What servers are known to support.
+    pub(crate) servers: Servers,
+    /// Octets of early data that states keep until their servers are there.
+    pub(crate) early: Arc<AtomicUsize>,
     pub(crate) fragments: Fragments,
     pub(crate) limit_counters: LimitCounters,
     /// One load or table change at a time; also the clock marks that only the control side needs.
@@ -250,6 +255,8 @@ impl Engine {
             store: Store::new(limits.get(Limit::States), HashSecret(rng.key()), first_id),
             sources: SourceNodes::new(limits.get(Limit::SrcNodes)),
             syncookies: Syncookies::new(rng.seed()),
+            servers: Servers::new(rng.key()),
+            early: Arc::default(),
             fragments: Fragments::new(limits.get(Limit::Frags)),
             limit_counters: LimitCounters::default(),
             control: Mutex::new(Control {

@@ -323,7 +323,7 @@ impl<'a> Filter<'a> {
     }
 
     /// Likewise from the segment that the server has sent.
-    pub(super) fn learn_from(&self, destination: &Destination, tcp: &TcpDesc) {
+    pub(super) fn learn_answer(&self, destination: &Destination, tcp: &TcpDesc) {
         if tcp.has(RST) {
             self.learn_port(destination, Answer::Closed);
         } else if tcp.has(SYN) {

@@ -13,6 +13,7 @@ mod handshake;
 mod known;
 mod limits;
 mod log;
+mod splice;
 
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};

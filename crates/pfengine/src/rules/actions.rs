@@ -46,7 +46,7 @@ impl Actions {
             prio: rule.set.prio,
             tos: rule.set.tos,
             delay_ms: rule.set.delay,
-            rtable: rule.rtable.and_then(|id| u8::try_from(id).ok()),
+            rtable: rule.rare.rtable.and_then(|id| u8::try_from(id).ok()),
             min_ttl: rule.scrub.min_ttl,
             max_mss: rule.scrub.max_mss,
             no_df: rule.scrub.no_df,

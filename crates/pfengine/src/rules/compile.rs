@@ -146,7 +146,8 @@ impl CompiledRule {
             InterfaceSet::of(names.facts, |interface| is_named(interface, name) != *negated)
         });
         // There is one routing domain, number 0, and every packet is in it.
-        let other_domain = rule.rdomain.is_some_and(|domain| domain.negated == (domain.id == 0));
+        let other_domain =
+            rule.rare.rdomain.is_some_and(|domain| domain.negated == (domain.id == 0));
         let interfaces = if other_domain { Some(InterfaceSet::default()) } else { interfaces };
         Self {
             interfaces,
@@ -169,22 +170,22 @@ impl Rest {
     /// The rare conditions of a rule; `None` when it has none.
     fn new(rule: &Rule, names: &Names<'_>) -> Option<Self> {
         let rest = Self {
-            os: rule.os.as_ref().map(|name| names.fingerprints.wanted(name)),
-            user: rule.user,
-            group: rule.group,
+            os: rule.rare.os.as_ref().map(|name| names.fingerprints.wanted(name)),
+            user: rule.rare.user,
+            group: rule.rare.group,
             fragment: rule.fragment,
             tos: rule.tos,
-            probability: rule.probability,
+            probability: rule.rare.probability,
             tagged: rule.tagged.as_ref().map(|tagged| CompiledTag {
                 negated: tagged.negated,
                 tag: names.tags.get(&tagged.name),
             }),
-            received_on: rule.received_on.as_ref().map(|from| CompiledReceived {
+            received_on: rule.rare.received_on.as_ref().map(|from| CompiledReceived {
                 negated: from.negated,
                 interfaces: InterfaceSet::of(names.facts, |own| is_named(own, &from.name)),
             }),
             prio: rule.prio,
-            max_pkt_rate: rule.max_pkt_rate,
+            max_pkt_rate: rule.rare.max_pkt_rate,
         };
         let Self {
             os: None,

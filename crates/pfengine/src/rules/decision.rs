@@ -43,7 +43,7 @@ impl Decision {
             sloppy: rule.state_options.sloppy,
             modulated: rule.state == StatePolicy::Modulate,
             allow_opts: rule.allow_opts,
-            max_pkt_rate: rule.max_pkt_rate,
+            max_pkt_rate: rule.rare.max_pkt_rate,
             anchor: found.anchor.map(Arc::clone),
             matches: matches.iter().map(|&step| Arc::clone(rules.rule(step))).collect(),
         }

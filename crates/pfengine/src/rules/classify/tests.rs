@@ -162,7 +162,7 @@ impl Draw {
         rule.kind = kind;
         rule.direction = self.some(2, |draw| draw.of(&[Direction::In, Direction::Out]));
         rule.interface = self.some(5, Self::interface);
-        rule.received_on = self.some(20, |draw| Box::new(draw.interface()));
+        rule.rare.received_on = self.some(20, Self::interface);
         rule.af = self.some(3, Self::af);
         rule.proto = self.some(2, |draw| draw.of(&[1, 6, 6, 6, 17, 17, 47, 58]));
         rule.from = self.endpoint(true);
@@ -170,7 +170,7 @@ impl Draw {
         if matches!(rule.proto, Some(6 | 17)) {
             rule.from.port = self.some(6, Self::port_match);
             rule.to.port = self.some(2, Self::port_match);
-            rule.user = self.some(30, |draw| {
+            rule.rare.user = self.some(30, |draw| {
                 let id = draw.of(&[Id::Unknown, Id::Number(7)]);
                 if draw.once_in(2) { IdMatch::Equal(id) } else { IdMatch::NotEqual(id) }
             });
@@ -182,8 +182,8 @@ impl Draw {
         rule.tos = self.some(40, |draw| u8::try_from(4 * (draw.below(2) + 1)).expect("small"));
         rule.prio = self.some(40, |draw| u8::try_from(draw.below(8)).expect("small"));
         rule.fragment = self.once_in(60);
-        rule.probability = self.some(30, |draw| draw.0.next_u32().max(1));
-        rule.max_pkt_rate =
+        rule.rare.probability = self.some(30, |draw| draw.0.next_u32().max(1));
+        rule.rare.max_pkt_rate =
             self.some(40, |draw| Rate { limit: 1 + u32::from(draw.below(40)), seconds: 10 });
         rule.tagged = self.some(12, |draw| {
             Box::new(TagMatch { negated: draw.once_in(3), name: draw.of(&TAGS).to_owned() })
