@@ -1,7 +1,7 @@
 //! What a ruleset and SYN cookies do to each other that its author may not expect, and which of its
 //! words pf does not have.
 //!
-//! Source of what `classic` does: docs/notes/0009-when-cookies-are-used.md.
+//! Source of what `classic` does: docs/notes/0011-when-cookies-are-used.md.
 
 use pfapi::check::CheckedRuleset;
 use pfapi::ruleset::{Action, Rule, RuleKind, StatePolicy, SyncookieMode, Syncookies, proto};

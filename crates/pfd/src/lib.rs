@@ -13,6 +13,7 @@ pub mod io;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod outlet;
 pub mod pflog;
 pub mod ports;
 pub mod privdrop;

@@ -195,7 +195,8 @@ fn dialect(session: &mut Session<'_, '_>, file: &str, text: &str) -> Dialect {
 
 /// `--strict`: a warning is as bad as an error.
 fn is_refused(compiled: &Compiled, flags: &Classic) -> bool {
-    flags.strict && compiled.diagnostics.iter().any(|found| found.severity() == Severity::Warning)
+    let mut warnings = compiled.diagnostics.iter().chain(&compiled.remarks);
+    flags.strict && warnings.any(|found| found.severity() == Severity::Warning)
 }
 
 /// What rules refer to.

@@ -9,7 +9,7 @@
 //! A flood of SYNs to unknown ports must not become a flood of real SYNs, so the number of
 //! questions in a second has two bounds: one for each network of clients, beyond which its SYNs
 //! wait, which makes a port scan slower but not wrong; and one for all, beyond which unknown ports
-//! get cookies, as forged sources are without number (docs/notes/0009).
+//! get cookies, as forged sources are without number (docs/notes/0011).
 //!
 //! 65,536 entries in buckets of four; a question or an answer replaces the oldest of its bucket.
 //! Entries are single words, so there are no locks and no halves.
