@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use pfapi::units::{Direction, Uptime};
-use pfengine::{Batch, Gso, Offload, Output, Packet, Verdict, Worker};
+use pfengine::{Batch, Gso, Output, Packet, Verdict, Worker};
 
 use crate::io::IoLoop;
 use crate::log;
@@ -214,7 +214,7 @@ impl Forwarder {
                 continue;
             };
             packet.fill(small.data());
-            packet.meta.offload = Offload::default();
+            packet.meta.offload = small.offload();
             packet.meta.start();
             if !filtered {
                 self.send_unfiltered(packet, ports);

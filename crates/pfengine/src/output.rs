@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::packet::{Offload, Packet};
 use crate::wire::build::TcpSegment;
 
 /// Something the caller must do, drained by [`crate::Worker::poll_output`].
@@ -10,7 +11,7 @@ pub enum Output {
     /// Send a packet that the filter made, routed by its destination.
     Send {
         /// The packet.
-        packet: SmallPacket,
+        packet: Octets,
         /// Whether it must pass the outbound rules first, as a packet of this host.
         filtered: bool,
     },
@@ -36,6 +37,46 @@ impl fmt::Display for Event {
     }
 }
 
+/// A packet of any length by value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Octets {
+    /// One that the filter has made.
+    Short(SmallPacket),
+    /// One of a client, kept until its server was there.
+    Long(Box<[u8]>, Offload),
+}
+
+impl Octets {
+    /// Takes a copy.
+    pub(crate) fn of(packet: &Packet) -> Self {
+        Self::Long(packet.data().into(), packet.meta.offload)
+    }
+
+    /// The octets, from the IP header on.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        match self {
+            Self::Short(packet) => packet.data(),
+            Self::Long(octets, _) => octets,
+        }
+    }
+
+    /// What the device that sends the packet must do to it.
+    #[must_use]
+    pub fn offload(&self) -> Offload {
+        match self {
+            Self::Short(_) => Offload::default(),
+            Self::Long(_, offload) => *offload,
+        }
+    }
+}
+
+impl From<SmallPacket> for Octets {
+    fn from(packet: SmallPacket) -> Self {
+        Self::Short(packet)
+    }
+}
+
 /// A short packet by value: every packet that the filter makes besides answers in place fits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SmallPacket {
@@ -44,8 +85,8 @@ pub struct SmallPacket {
 }
 
 impl SmallPacket {
-    /// Octets that fit: an ICMPv6 error that quotes a SYN with an MSS option.
-    pub const CAPACITY: usize = 112;
+    /// Octets that fit: an ICMPv6 error that quotes a SYN with every option.
+    pub const CAPACITY: usize = 128;
 
     /// Takes a copy; `None` when `octets` is longer than [`Self::CAPACITY`].
     #[must_use]
@@ -83,8 +124,8 @@ mod tests {
 
     #[test]
     fn only_short_packets_fit() {
-        assert_eq!(SmallPacket::new(&[7; 112]).unwrap().data(), [7; 112]);
-        assert!(SmallPacket::new(&[7; 113]).is_none());
+        assert_eq!(SmallPacket::new(&[7; 128]).unwrap().data(), [7; 128]);
+        assert!(SmallPacket::new(&[7; 129]).is_none());
         assert!(SmallPacket::new(&[7; 300]).is_none());
     }
 }

@@ -4,21 +4,18 @@
 //! collected, as in pf. Source: OpenBSD sys/net/pf.c `pf_purge_expired_states`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use pfapi::reason::TableCounter;
 use pfapi::timeout::Timeout;
-use pfapi::units::{Direction, Uptime};
+use pfapi::units::Uptime;
 
 use crate::engine::{Engine, Snapshot};
 use crate::fault::{self, Fault};
 use crate::output::{Output, SmallPacket};
+use crate::relay;
 use crate::source::Cursor;
-use crate::state::entry::{Body, State};
+use crate::state::entry::State;
 use crate::state::expire::Population;
-use crate::state::key::Side;
-use crate::wire::build::flags::{ACK, RST};
-use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
 use crate::worker::Parts;
 
 /// Time between two shares, in nanoseconds; short, so that shares are small.
@@ -80,7 +77,7 @@ impl Purge {
             self.cursor += 1;
             if let Some(state) = ended {
                 removed += 1;
-                finish(engine, &state, parts);
+                finish(&state, parts);
             }
         }
         if removed > 0 && !fault::is(Fault::RemovalsUncounted) {
@@ -90,33 +87,10 @@ impl Purge {
 }
 
 /// What the end of a state brings: its rule's count, and an RST to a client that waited in vain.
-fn finish(engine: &Engine, state: &State, parts: &mut Parts) {
+fn finish(state: &State, parts: &mut Parts) {
     state.retire();
-    let Body::Tcp(tcp) = &state.body else { return };
-    if !tcp.is_waiting_for_server() {
-        return;
+    if let Some(segment) = relay::refusal(state, parts.rng.next_u16()) {
+        let packet = SmallPacket::of_segment(&segment).into();
+        parts.outputs.push_back(Output::Send { packet, filtered: false });
     }
-    let numbers = tcp.proxy_abort(engine.classic.load(Ordering::Relaxed));
-    // The proxy only works on inbound states, where the far side is the client.
-    debug_assert_eq!(state.direction, Direction::In);
-    let key = state.key(Side::Wire);
-    let (client, server) = (key.addr[0], key.addr[1]);
-    let segment = TcpSegment {
-        src: server.to_ip(key.af),
-        dst: client.to_ip(key.af),
-        sport: key.port[1],
-        dport: key.port[0],
-        seq: numbers.seq.0,
-        ack: numbers.ack.0,
-        flags: RST | ACK,
-        window: numbers.window,
-        mss: None,
-        ttl: TTL_DEFAULT,
-        tos: TOS_LOW_DELAY,
-        dont_fragment: true,
-        id: parts.rng.next_u16(),
-    };
-    parts
-        .outputs
-        .push_back(Output::Send { packet: SmallPacket::of_segment(&segment), filtered: false });
 }

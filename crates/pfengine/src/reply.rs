@@ -20,6 +20,7 @@ use crate::wire::build::{
 use crate::wire::bytes::{array, be16, be32, put};
 use crate::wire::checksum::{Sum, packet_is_intact};
 use crate::wire::ip::{Fragment, IPV4_HEADER, IPV6_HEADER, Layout};
+use crate::wire::tcp_options::SynOptions;
 
 /// Octets of an ICMP header.
 const ICMP_HEADER: usize = 8;
@@ -152,7 +153,7 @@ pub fn tcp_reset(packet: &mut Packet, ttl: u8) -> bool {
         ack: tcp.seq.wrapping_add(occupied),
         flags: flags::RST | flags::ACK,
         window: 0,
-        mss: None,
+        options: SynOptions::default(),
         ttl: if tcp.src.is_ipv4() { ttl } else { TTL_DEFAULT },
         tos: TOS_LOW_DELAY,
         dont_fragment: true,
@@ -161,27 +162,41 @@ pub fn tcp_reset(packet: &mut Packet, ttl: u8) -> bool {
     place_segment(packet, &answer)
 }
 
-/// Turns a SYN into the SYN|ACK that carries a cookie.
+/// A SYN|ACK that the filter sends in the name of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynAck {
+    /// Sequence number: a cookie, say.
+    pub seq: u32,
+    /// Whether it takes ECN up.
+    pub ecn: bool,
+    /// Window, unscaled as in every SYN. While it is 0 a client holds its data back.
+    pub window: u16,
+    /// Options.
+    pub options: SynOptions,
+    /// Identification of the IPv4 header.
+    pub id: u16,
+}
+
+/// Turns a SYN into the SYN|ACK that answers it.
 ///
-/// The window is 0, so that a client holds its data back until the server has answered; the only
-/// option is the MSS; data in the SYN is ignored. `ttl` is usually 64, `id` random (IPv4 only).
-/// Source: OpenBSD sys/net/pf_syncookies.c `pf_syncookie_send`.
-pub fn syn_ack(packet: &mut Packet, cookie: u32, mss: u16, ttl: u8, id: u16) -> bool {
+/// Data in the SYN is ignored. Source: OpenBSD sys/net/pf_syncookies.c `pf_syncookie_send`.
+pub fn syn_ack(packet: &mut Packet, answer: &SynAck) -> bool {
     let Some(tcp) = TcpFields::of(packet) else { return false };
     if !tcp.can_answer() {
         return false;
     }
+    let SynAck { seq, ecn, window, options, id } = *answer;
     let answer = TcpSegment {
         src: tcp.dst,
         dst: tcp.src,
         sport: tcp.dport,
         dport: tcp.sport,
-        seq: cookie,
+        seq,
         ack: tcp.seq.wrapping_add(1),
-        flags: flags::SYN | flags::ACK,
-        window: 0,
-        mss: Some(mss),
-        ttl,
+        flags: flags::SYN | flags::ACK | if ecn { flags::ECE } else { 0 },
+        window,
+        options,
+        ttl: TTL_DEFAULT,
         tos: TOS_LOW_DELAY,
         dont_fragment: true,
         id,

@@ -15,6 +15,7 @@ use crate::packet::{Batch, Packet, Verdict};
 use crate::packet_desc::PacketDesc;
 use crate::pflog::{LogBuffer, LogRecord};
 use crate::purge::Purge;
+use crate::relay::{self, Relays};
 use crate::rng::Rng;
 use crate::rules::{Decisions, Scratch};
 use crate::stats::Stats;
@@ -47,6 +48,8 @@ pub(crate) struct Parts {
     pub flushes: Flushes,
     /// What rules said, for states to share.
     pub decisions: Decisions,
+    /// SYNs to servers that have not answered.
+    pub relays: Relays,
     pub icmp_budget: IcmpBudget,
     /// Packets that rules log.
     pub log: LogBuffer,
@@ -102,6 +105,7 @@ impl Worker {
                 scratch: Scratch::default(),
                 flushes: Flushes::default(),
                 decisions: Decisions::default(),
+                relays: Relays::default(),
                 icmp_budget: IcmpBudget::default(),
                 log: LogBuffer::new(),
             },
@@ -149,6 +153,7 @@ impl Worker {
             self.parts.outputs.push_back(Output::Event(Event::SyncookiesDisabled));
         }
         let snapshot = Arc::clone(self.snapshot.load());
+        relay::run(&engine, &mut self.parts, now);
         self.purge.run(&engine, &snapshot, &mut self.parts, now);
         self.sweep_fragments(&engine, &snapshot, now);
     }
@@ -172,7 +177,9 @@ impl Worker {
         let items = self.engine.store.count() + self.engine.sources.count();
         let purge = self.purge.due(items);
         let fragments = self.engine.fragments.due();
-        [self.engine.syncookies.poll_timeout(), purge, fragments].into_iter().flatten().min()
+        let relays = self.parts.relays.due();
+        let cookies = self.engine.syncookies.poll_timeout();
+        [cookies, purge, fragments, relays].into_iter().flatten().min()
     }
 
     /// The next thing the caller must do; `None` when all is done.

@@ -127,7 +127,8 @@ fn state_hits() {
         tcp.packet(V4.turned())
     };
     let mut second = Traffic::new(Direction::Out, numbers().map(answer).collect());
-    assert_eq!(second.allocations(&mut rig, is_pass), 0, "SYN|ACK");
+    // What servers support is noted in chunks that are made when first used.
+    assert!(second.allocations(&mut rig, is_pass) <= 1, "SYN|ACK");
     let mut data = segments(Direction::In, |n| Tcp {
         seq: 1_006,
         ack: 5_001,
@@ -247,7 +248,9 @@ fn flood_and_cookies() {
         ..syn(n)
     });
     let growth = third.allocations(&mut rig, is_pass);
-    assert!(growth <= 4, "{growth} allocations for slots and for what rules said");
+    // Two for each connection, which remembers what its client was told; else slots, what rules said,
+    // and the list of SYNs that may have to be repeated.
+    assert!(growth <= 2 * 64 + 12, "{growth} allocations");
     assert_eq!(third.allocations(&mut rig, is_pass), 0, "repeated ACKs");
     let wrong = |n: u16| Tcp { seq: 9, ack: 9, flags: flags::ACK, ..syn(n) };
     let mut wrong = segments(Direction::In, |n| Tcp { sport: 40_000 + n, ..wrong(n) });

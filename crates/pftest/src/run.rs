@@ -466,7 +466,9 @@ impl<'a> Play<'a> {
                 match output {
                     Output::Send { packet, filtered: false } => self.depart(packet.data()),
                     Output::Send { packet, filtered: true } => {
-                        filtered.push(buffer(packet.data()));
+                        let mut copy = buffer(packet.data());
+                        copy.meta.offload = packet.offload();
+                        filtered.push(copy);
                     }
                     Output::Event(event) => self.events.push_back(event.to_string()),
                 }

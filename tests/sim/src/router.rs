@@ -7,14 +7,16 @@ use pfapi::facts::{Facts, InterfaceAddress, InterfaceFacts};
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfengine::wire::checksum::packet_is_intact;
-use pfengine::{Batch, Engine, EngineConfig, Event, Loader, Output, Packet, Verdict, Worker};
+use pfengine::{
+    Batch, Engine, EngineConfig, Event, Loader, Offload, Output, Packet, Verdict, Worker,
+};
 
 use crate::forgery::is_forged;
 use crate::log::Log;
 use crate::model::Model;
 use crate::rng::Rng;
 use crate::rules::Policy;
-use crate::segment::{Segment, destination};
+use crate::segment::{Segment, cut, destination};
 
 /// Interface towards the clients.
 pub const CLIENTS: IfIndex = IfIndex(0);
@@ -249,7 +251,9 @@ impl Router {
                 log.packet(now, "out", packet.data());
                 assert!(is_allowed, "a packet leaves that nothing has let in: {segment:?}");
                 self.forwarded += 1;
-                depart(packet.data(), departures);
+                for cut in cut(packet.data(), packet.meta.offload) {
+                    depart(&cut, departures);
+                }
             }
             Verdict::Answer => {
                 log.packet(now, "answer", packet.data());
@@ -278,11 +282,14 @@ impl Router {
                 Output::Send { packet, filtered: true } => {
                     let mut buffer = self.buffer();
                     buffer.fill(packet.data());
+                    buffer.meta.offload = packet.offload();
                     filtered.push(buffer);
                 }
                 Output::Send { packet, filtered: false } => {
                     log.packet(now, "own", packet.data());
-                    depart(packet.data(), departures);
+                    for cut in cut(packet.data(), packet.offload()) {
+                        depart(&cut, departures);
+                    }
                 }
                 Output::Event(event) => {
                     log.note(now, event.to_string());
@@ -325,6 +332,7 @@ impl Router {
         let mut packet = self.pool.pop().unwrap_or_else(|| Packet::new(128, 2_048));
         packet.set_span(128, 0);
         packet.meta.link = None;
+        packet.meta.offload = Offload::default();
         packet
     }
 }

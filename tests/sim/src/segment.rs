@@ -4,6 +4,10 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pfengine::wire::build::{TTL_DEFAULT, TcpSegment};
+use pfengine::wire::checksum::Sum;
+use pfengine::wire::ip::Layout;
+use pfengine::wire::tcp_options::SynOptions;
+use pfengine::{Gso, Offload};
 
 /// TCP flag bits.
 pub use pfengine::wire::build::flags;
@@ -85,7 +89,7 @@ impl Segment {
             ack: self.ack,
             flags: self.flags,
             window: self.window,
-            mss: self.has(flags::SYN).then_some(1_400),
+            options: SynOptions::of_mss(self.has(flags::SYN).then_some(1_400)),
             ttl: TTL_DEFAULT,
             tos: 0,
             dont_fragment: true,
@@ -124,4 +128,48 @@ impl fmt::Display for Segment {
             self.seq, self.ack, self.window, self.payload
         )
     }
+}
+
+/// Cuts a super-packet as a device would: TCP segments of at most `gso_size` octets.
+///
+/// # Panics
+/// When the packet is none.
+#[must_use]
+pub fn cut(packet: &[u8], offload: Offload) -> Vec<Vec<u8>> {
+    let Gso::Tcp { .. } = offload.gso else { return vec![packet.to_vec()] };
+    let ends = Layout::of(packet).expect("an IP packet");
+    let l4 = ends.transport;
+    let headers = l4 + usize::from(packet[l4 + 12] >> 4) * 4;
+    let (head, payload) = packet.split_at(headers);
+    let seq = u32::from_be_bytes(packet[l4 + 4..l4 + 8].try_into().expect("four octets"));
+    assert!(payload.len() > usize::from(offload.gso_size), "nothing to cut");
+    let pieces: Vec<&[u8]> = payload.chunks(usize::from(offload.gso_size)).collect();
+    let mut at = seq;
+    let mut cuts = Vec::new();
+    for (number, piece) in pieces.iter().enumerate() {
+        let mut cut = [head, piece].concat();
+        let total = u16::try_from(cut.len()).expect("a short segment");
+        if ends.src.is_ipv4() {
+            cut[2..4].copy_from_slice(&total.to_be_bytes());
+            cut[10..12].fill(0);
+            let sum = Sum::of(&cut[..l4]).checksum();
+            cut[10..12].copy_from_slice(&sum.to_be_bytes());
+        } else {
+            cut[4..6].copy_from_slice(&(total - 40).to_be_bytes());
+        }
+        cut[l4 + 4..l4 + 8].copy_from_slice(&at.to_be_bytes());
+        at = at.wrapping_add(u32::try_from(piece.len()).expect("a short segment"));
+        if number + 1 < pieces.len() {
+            cut[l4 + 13] &= !(flags::FIN | flags::PSH);
+        }
+        if number > 0 {
+            cut[l4 + 13] &= !flags::CWR;
+        }
+        cut[l4 + 16..l4 + 18].fill(0);
+        let len = u32::try_from(cut.len() - l4).expect("a short segment");
+        let sum = Sum::pseudo(ends.src, ends.dst, 6, len).plus(Sum::of(&cut[l4..])).checksum();
+        cut[l4 + 16..l4 + 18].copy_from_slice(&sum.to_be_bytes());
+        cuts.push(cut);
+    }
+    cuts
 }

@@ -10,7 +10,7 @@ mod tables;
 pub use tables::TableName;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -34,6 +34,7 @@ use crate::source::SourceNodes;
 use crate::state::key::HashSecret;
 use crate::state::store::Store;
 use crate::stats::{LimitCounters, Stats, Totals};
+use crate::syncookie::servers::Servers;
 use crate::syncookie::{Master as CookieSecret, Syncookies};
 use crate::table::{Table, Tables};
 use crate::worker::Worker;
@@ -200,6 +201,10 @@ pub struct Engine {
     pub(crate) store: Store,
     pub(crate) sources: SourceNodes,
     pub(crate) syncookies: Syncookies,
+    /// What servers are known to support.
+    pub(crate) servers: Servers,
+    /// Octets of early data that states keep until their servers are there.
+    pub(crate) early: Arc<AtomicUsize>,
     pub(crate) fragments: Fragments,
     pub(crate) limit_counters: LimitCounters,
     /// One load or table change at a time; also the clock marks that only the control side needs.
@@ -210,6 +215,8 @@ pub struct Engine {
     /// Whether `classic` syncookies are set, for the packet path.
     pub(crate) classic: AtomicBool,
     rng: Mutex<Rng>,
+    /// Entries of all tables in force.
+    table_entries: Arc<AtomicU64>,
     /// Whether every rule is asked, without indexes.
     pub(crate) plainly: AtomicBool,
     pub(crate) routes: OnceLock<Box<dyn Routes>>,
@@ -250,6 +257,8 @@ impl Engine {
             store: Store::new(limits.get(Limit::States), HashSecret(rng.key()), first_id),
             sources: SourceNodes::new(limits.get(Limit::SrcNodes)),
             syncookies: Syncookies::new(rng.seed()),
+            servers: Servers::new(rng.key()),
+            early: Arc::default(),
             fragments: Fragments::new(limits.get(Limit::Frags)),
             limit_counters: LimitCounters::default(),
             control: Mutex::new(Control {
@@ -265,6 +274,7 @@ impl Engine {
             control_removals: AtomicU64::new(0),
             classic: AtomicBool::new(false),
             rng: Mutex::new(rng),
+            table_entries: Arc::default(),
             plainly: AtomicBool::new(false),
             routes: OnceLock::new(),
             sockets: OnceLock::new(),
@@ -504,14 +514,14 @@ impl Engine {
         self.store.set_limit(requested);
         self.sources.set_limit(options.limits.get(Limit::SrcNodes));
         self.fragments.with(|cache| cache.set_limit(options.limits.get(Limit::Frags)));
-        self.snapshot.store(Arc::new(Snapshot {
+        self.change(&control, |old| Snapshot {
             rules,
             timeouts: options.timeouts,
             limits: options.limits,
             reassemble: options.reassemble.unwrap_or(old.reassemble),
             enabled: old.enabled,
             facts: Arc::clone(&old.facts),
-        }));
+        });
         if let Some(setting) = options.syncookies {
             self.configure_syncookies(setting, now);
         }
@@ -547,8 +557,18 @@ impl Engine {
 
     /// Replaces parts of the snapshot; the caller holds the control lock.
     fn change(&self, _control: &Control, change: impl FnOnce(&Snapshot) -> Snapshot) {
-        let changed = change(&self.snapshot.load());
-        self.snapshot.store(Arc::new(changed));
+        let old = self.snapshot.load_full();
+        let changed = Arc::new(change(&old));
+        for (_, table) in changed.rules.tables.iter() {
+            table.join(&self.table_entries);
+        }
+        self.snapshot.store(Arc::clone(&changed));
+        let kept: BTreeSet<_> = changed.rules.tables.iter().map(|(_, t)| Arc::as_ptr(t)).collect();
+        for (_, table) in old.rules.tables.iter() {
+            if !kept.contains(&Arc::as_ptr(table)) {
+                table.leave();
+            }
+        }
     }
 
     /// Enables or disables filtering; false when that was so already.
@@ -587,6 +607,11 @@ impl Engine {
             ("states", self.store.count(), states),
             ("half-open connections", gauges.connections.load(Ordering::Relaxed), connections),
             ("half-open states of pf", gauges.pf_states.load(Ordering::Relaxed), pf_states),
+            (
+                "table entries",
+                self.table_entries.load(Ordering::Relaxed),
+                self.snapshot.load().rules.tables.entries() as u64,
+            ),
         ];
         for (what, gauge, recount) in checks {
             if gauge != recount {

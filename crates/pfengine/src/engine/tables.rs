@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pfapi::control::{AddressReport, TableReport};
 use pfapi::limit::Limit;
@@ -121,7 +122,9 @@ impl Engine {
         let limits = &snapshot.limits;
         let tables = &snapshot.rules.tables;
         let fits = |count: usize, limit| count as u64 <= u64::from(limits.get(limit));
-        if !fits(tables.entries() + entries.len(), Limit::TableEntries) {
+        let held =
+            usize::try_from(self.table_entries.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        if !fits(held.saturating_add(entries.len()), Limit::TableEntries) {
             return Err(TableError::Limit);
         }
         if let Some(table) = tables.get(path, name) {
@@ -177,13 +180,19 @@ impl Engine {
         let snapshot = self.snapshot.load();
         let tables = &snapshot.rules.tables;
         let Some((_, table)) = tables.resolve(path, name) else { return false };
-        if tables.entries() as u64 >= u64::from(snapshot.limits.get(Limit::TableEntries)) {
+        // A place for the entry, until the table itself has counted it.
+        let limit = u64::from(snapshot.limits.get(Limit::TableEntries));
+        let room = |count| (count < limit).then_some(count + 1);
+        let total = &self.table_entries;
+        if total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
             return false;
         }
         if !table.is_defined() {
             table.define(now);
         }
-        !table.add(&[entry], now).is_empty()
+        let is_new = !table.add(&[entry], now).is_empty();
+        total.fetch_sub(1, Ordering::Relaxed);
+        is_new
     }
 
     /// Deletes entries; gives those that were there.

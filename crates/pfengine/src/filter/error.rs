@@ -2,16 +2,19 @@
 //!
 //! Source: OpenBSD sys/net/pf.c `pf_test_state_icmp`.
 
+use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
 
-use super::{Filter, Place};
+use super::{Filter, Place, replace};
 use crate::nat;
 use crate::packet::{Packet, Verdict};
-use crate::packet_desc::PacketDesc;
+use crate::packet_desc::{PacketDesc, Transport};
 use crate::quoted::{Quoted, QuotedTransport};
+use crate::relay;
 use crate::seq::SeqNum;
-use crate::state::entry::Body;
+use crate::state::entry::{Body, State};
 use crate::state::key::Key;
+use crate::state::store::Held;
 
 impl Filter<'_> {
     /// Finds the state of the packet that an ICMP error quotes. `None` when there is none: rules
@@ -58,6 +61,9 @@ impl Filter<'_> {
             }
             seq = Some(known.0);
         }
+        if ends_the_wait(desc, &state) {
+            return self.refuse(packet, state).map(Some);
+        }
         if desc.has_options {
             self.log_known(packet, desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
@@ -74,4 +80,31 @@ impl Filter<'_> {
         }
         Ok(Some(Verdict::Pass))
     }
+
+    /// Turns an error about the SYN to a server into the RST that the waiting client understands.
+    fn refuse(&mut self, packet: &mut Packet, mut state: Held<'_>) -> Result<Verdict, Reason> {
+        let segment = relay::refusal(&state, self.parts.rng.next_u16());
+        if let Body::Tcp(body) = &mut state.body {
+            body.close();
+            state.timeout = body.timeout();
+            state.last_used = self.now;
+        }
+        state.update_half_open(&self.engine.store.half_open);
+        self.parts.stats.reason(Reason::Synproxy);
+        replace(packet, &segment.ok_or(Reason::Synproxy)?)?;
+        Ok(Verdict::Answer)
+    }
+}
+
+/// Whether an error says that the server of a client that has shaken hands with the filter cannot be
+/// reached. All that say so count, as they would for a client in its handshake (RFC 5461 section 4).
+fn ends_the_wait(desc: &PacketDesc, state: &State) -> bool {
+    let waits = matches!(&state.body, Body::Tcp(body) if body.is_waiting_for_server());
+    let Transport::Icmp { icmp_type, code, .. } = desc.transport else { return false };
+    let unreachable = match desc.af {
+        // Code 4 asks for smaller packets.
+        Af::Inet => icmp_type == 3 && code != 4,
+        Af::Inet6 => icmp_type == 1,
+    };
+    waits && unreachable && state.splice().is_some()
 }

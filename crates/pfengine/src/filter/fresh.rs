@@ -10,7 +10,7 @@ use pfapi::ruleset::{Action, BlockAnswer, StatePolicy};
 use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
-use super::{Filter, Flow, carry_out, wscale_offer};
+use super::{Filter, Flow, carry_out, tcp_options_of};
 use crate::fault::{self, Fault};
 use crate::nat::{Asked, PoolOf, Shares, Translator};
 use crate::normalize::timestamps::{Connection, End, Timestamps};
@@ -25,8 +25,9 @@ use crate::state::icmp;
 use crate::state::key::Keys;
 use crate::state::store::InsertError;
 use crate::state::tcp::{TcpState, Translation};
+use crate::syncookie::servers::Requested;
 use crate::wire::build::TTL_DEFAULT;
-use crate::wire::build::flags::{ACK, RST, SYN};
+use crate::wire::build::flags::{ACK, CWR, ECE, RST, SYN};
 
 impl Filter<'_> {
     /// Lets the rules decide; a state that was made is in `packet.meta.link`.
@@ -65,7 +66,7 @@ impl Filter<'_> {
         match rule.rule.action {
             Action::Block(answer) => {
                 Self::count_stateless(&found, place.direction, &flow.desc);
-                if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(64) {
+                if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(8) {
                     return Ok(Verdict::Pass);
                 }
                 if flow.desc.transport == Transport::Fragment {
@@ -91,8 +92,14 @@ impl Filter<'_> {
                     let route = self.choose_route(&flow.desc, rule, &mut shares)?;
                     let timestamps = self.begin_timestamps(packet, &flow.desc, &found)?;
                     let mut state = self.new_state(packet, &flow.desc, &found, &keys);
-                    let rare = Rare { source, route, shares, timestamps, posted: Live::default() };
-                    state.rare = Rare::new(rare);
+                    state.rare = Rare::new(Rare {
+                        source,
+                        route,
+                        shares,
+                        splice: None,
+                        timestamps,
+                        posted: Live::default(),
+                    });
                     let modulation = self.modulate(rule.rule.state, flow, &mut state);
                     self.insert(packet, state, [wire.1, stack.1], flow.desc.total)?;
                     carry_out(packet, &flow.desc, &found.actions, &mut self.parts.rng);
@@ -140,7 +147,8 @@ impl Filter<'_> {
             && !flow.from_cookie;
         let made = packet.meta.link.filter(|_| proxied);
         match made.and_then(|link| self.engine.store.follow(link)) {
-            Some(state) => self.offer_proxy(packet, &flow.desc, &tcp, state),
+            Some(state) if self.classic => self.offer_proxy(packet, &flow.desc, &tcp, state),
+            Some(state) => self.offer_splice(packet, flow, &tcp, state),
             None => Ok(Verdict::Pass),
         }
     }
@@ -193,8 +201,13 @@ impl Filter<'_> {
     ) -> State {
         let body = match desc.transport {
             Transport::Tcp(tcp) => {
-                let wscale = wscale_offer(packet, desc.l4, &tcp);
-                (Body::Tcp(TcpState::new(&tcp, wscale)), Timeout::TcpFirst)
+                let mut body = TcpState::new(&tcp, None);
+                if tcp.has(SYN) {
+                    let options = tcp_options_of(packet, desc.l4, &tcp);
+                    body = TcpState::new(&tcp, options.wscale);
+                    body.requested = Requested::new(&options, tcp.has(ECE | CWR));
+                }
+                (Body::Tcp(body), Timeout::TcpFirst)
             }
             Transport::Udp { .. } => (Body::Datagram(DatagramState::new(true)), Timeout::UdpFirst),
             Transport::Icmp { .. } => (Body::Icmp, Timeout::IcmpFirst),

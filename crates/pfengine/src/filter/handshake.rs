@@ -2,22 +2,26 @@
 //!
 //! Source: OpenBSD sys/net/pf.c `pf_test` (case TCP), `pf_synproxy`.
 
+use core::num::NonZeroU16;
+
 use pfapi::addr::Af;
 use pfapi::reason::Reason;
-use pfapi::units::{Direction, IfIndex};
+use pfapi::units::Direction;
 
+use super::splice::early_window;
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
-use crate::environment::Way;
 use crate::output::{Output, SmallPacket};
 use crate::packet::{Packet, StateRef, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
-use crate::reply;
+use crate::reply::{self, SynAck};
 use crate::seq::SeqNum;
 use crate::state::entry::{Body, State};
 use crate::state::key::Keys;
 use crate::state::proxy::{Numbers, ProxyStep};
+use crate::state::splice::{Splice, Syn};
 use crate::state::store::Held;
-use crate::syncookie::{Decoded, Tuple, announced_mss};
+use crate::syncookie::layout::Cookie;
+use crate::syncookie::{Baked, Content, Decoded, Tuple, announced_mss};
 use crate::wire::build::flags::{ACK, RST, SYN};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
 use crate::wire::tcp_options::SynOptions;
@@ -26,12 +30,10 @@ use crate::wire::tcp_options::SynOptions;
 ///
 /// Source: OpenBSD sys/netinet/tcp_subr.c `tcp_mssdflt`.
 const PROXY_MSS_DEFAULT: u16 = 512;
-/// Least MSS that the filter announces. Source: OpenBSD sys/net/pf.c `pf_calc_mss`.
-const PROXY_MSS_MIN: u16 = 64;
 
 impl<'a> Filter<'a> {
-    /// Answers the SYN of a `synproxy state` rule in the place of its server: the client shakes
-    /// hands with the filter first. Source: OpenBSD sys/net/pf.c `pf_create_state`.
+    /// `classic`: answers the SYN of a `synproxy state` rule in the place of its server: the client
+    /// shakes hands with the filter first. Source: OpenBSD sys/net/pf.c `pf_create_state`.
     pub(super) fn offer_proxy(
         &mut self,
         packet: &mut Packet,
@@ -41,34 +43,15 @@ impl<'a> Filter<'a> {
     ) -> Result<Verdict, Reason> {
         let isn = self.parts.rng.next_u32();
         let offer = tcp_options_of(packet, desc.l4, tcp).mss.unwrap_or(PROXY_MSS_DEFAULT);
-        let mss = self.path_mss(packet.meta.interface, desc, offer);
+        let mss = self.path_mss(packet.meta.interface, desc.af, desc.dst, offer);
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         body.offer_proxy(SeqNum(isn), mss);
         state.update_half_open(&self.engine.store.half_open);
         drop(state);
         self.parts.stats.reason(ProxyStep::REASON);
         let id = self.parts.rng.next_u16();
-        let answered = reply::syn_ack(packet, isn, mss, TTL_DEFAULT, id);
+        let answered = reply::syn_ack(packet, &classic_answer(isn, mss, id));
         if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
-    }
-
-    /// What fits through the interface of the client and the one towards the server.
-    fn path_mss(&self, near: IfIndex, desc: &PacketDesc, offer: u16) -> u16 {
-        let headers = match desc.af {
-            Af::Inet => 40,
-            Af::Inet6 => 60,
-        };
-        let routes = self.engine.routes.get();
-        let far = routes.and_then(|routes| match routes.way_to(desc.dst.to_ip(desc.af)) {
-            Way::Interface(interface) => Some(interface),
-            Way::Here | Way::None => None,
-        });
-        let fits = |interface: IfIndex| {
-            let facts = self.snapshot.facts.interfaces.get(usize::from(interface.0))?;
-            u16::try_from(facts.mtu.saturating_sub(headers)).ok()
-        };
-        let limits = [Some(near), far].into_iter().flatten().filter_map(fits);
-        limits.map(|limit| limit.max(PROXY_MSS_DEFAULT)).fold(offer, u16::min).max(PROXY_MSS_MIN)
     }
 
     /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie. Nothing is
@@ -98,14 +81,23 @@ impl<'a> Filter<'a> {
         if !self.classic && self.find(packet, flow).is_some_and(|state| !is_over(&state)) {
             return None;
         }
-        let options = tcp_options_of(packet, desc.l4, tcp);
-        let mss = announced_mss(options.mss);
-        // What the SYN|ACK does not offer must not be remembered: it has the MSS option alone.
-        let offered = SynOptions { sack_permitted: false, timestamps: None, ..options };
+        let offered = tcp_options_of(packet, desc.l4, tcp);
+        let known = self.engine.servers.get(desc.dst.to_ip(desc.af), tcp.dport, self.now);
+        let wish = Self::wish(desc, tcp, &offered, known.as_ref());
         let tuple = tuple(desc, tcp);
-        let cookie = self.engine.syncookies.make_cookie(&tuple, tcp.seq, &offered, self.now);
+        let cookie = self.engine.syncookies.make_cookie(&tuple, tcp.seq, &offered, &wish, self.now);
         let id = self.parts.rng.next_u16();
-        let answered = reply::syn_ack(packet, cookie, mss, TTL_DEFAULT, id);
+        let answer = match cookie {
+            Baked::Classic(seq) => classic_answer(seq, announced_mss(offered.mss), id),
+            Baked::Terms(Cookie { seq, stamp, terms }) => {
+                let near = packet.meta.interface;
+                let mss = self.server_mss(near, desc.af, desc.dst, known.as_ref());
+                let client_stamp = offered.timestamps.map_or(0, |(tsval, _)| tsval);
+                let options = Splice::announcement(terms, stamp, mss, client_stamp);
+                SynAck { seq, ecn: terms.ecn, window: early_window(mss), options, id }
+            }
+        };
+        let answered = reply::syn_ack(packet, &answer);
         Some(if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) })
     }
 
@@ -125,20 +117,38 @@ impl<'a> Filter<'a> {
         tcp: &TcpDesc,
     ) -> Option<Result<Verdict, Reason>> {
         let tuple = tuple(&flow.desc, tcp);
-        let valid = self.engine.syncookies.validate(&tuple, tcp.seq, tcp.ack, self.now)?;
-        match self.submit_syn(packet, &tuple, &valid) {
+        let options = tcp_options_of(packet, flow.desc.l4, tcp);
+        let echo = options.timestamps.map(|(_, tsecr)| tsecr);
+        let numbers = (tcp.seq, tcp.ack);
+        let valid = self.engine.syncookies.validate(&tuple, numbers, echo, self.now)?;
+        let splice = match valid.content {
+            Content::Classic(_) => None,
+            Content::Terms { terms, stamp } => {
+                let mut splice = Splice::new(SeqNum(valid.cookie), terms, stamp);
+                splice.hear(tcp, options.timestamps.map(|(tsval, _)| tsval), flow.desc.tos);
+                Some(splice)
+            }
+        };
+        match self.submit_syn(packet, &tuple, &valid, splice.as_ref()) {
             Recreated::Made(state) => {
                 let mut held = self.engine.store.follow(state)?;
                 let Body::Tcp(body) = &mut held.body else { return None };
-                // pf loses the MSS of the client on its way to the server.
-                let mss = (!self.classic).then_some(valid.mss);
-                body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie), mss);
+                let is_spliced = splice.is_some();
+                if let Some(splice) = splice {
+                    body.begin_splice();
+                    held.set_splice(splice);
+                } else {
+                    body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie));
+                }
                 held.update_half_open(&self.engine.store.half_open);
                 packet.meta.link = Some(state);
                 let held = match self.complete_handshake(held) {
                     Ok(held) => held,
                     Err(reason) => return Some(Err(reason)),
                 };
+                if is_spliced {
+                    self.parts.relays.begin(state, self.now);
+                }
                 Some(self.proxy(packet, flow, tcp, held, true))
             }
             Recreated::Stateless => Some(Err(Reason::Synproxy)),
@@ -148,8 +158,14 @@ impl<'a> Filter<'a> {
     }
 
     /// Re-creates the SYN and sends it through all stages, marked so that it gets no cookie.
-    fn submit_syn(&mut self, packet: &Packet, tuple: &Tuple, valid: &Decoded) -> Recreated {
-        let segment = TcpSegment {
+    fn submit_syn(
+        &mut self,
+        packet: &Packet,
+        tuple: &Tuple,
+        valid: &Decoded,
+        splice: Option<&Splice>,
+    ) -> Recreated {
+        let bare = TcpSegment {
             src: tuple.src,
             dst: tuple.dst,
             sport: tuple.sport,
@@ -157,13 +173,24 @@ impl<'a> Filter<'a> {
             seq: valid.client_isn,
             ack: 0,
             flags: SYN,
-            // pf's window is the decoded window scale, which nobody reads.
-            window: u16::from(valid.wscale.unwrap_or(0)),
-            mss: Some(valid.mss),
+            window: 0,
+            options: SynOptions::default(),
             ttl: TTL_DEFAULT,
             tos: TOS_LOW_DELAY,
             dont_fragment: true,
             id: self.parts.rng.next_u16(),
+        };
+        let segment = match (valid.content, splice) {
+            (Content::Classic(code), _) => {
+                // pf's window is the decoded window scale, which nobody reads.
+                let window = u16::from(code.wscale().unwrap_or(0));
+                TcpSegment { window, options: SynOptions::of_mss(Some(code.mss())), ..bare }
+            }
+            (_, Some(splice)) => {
+                let Syn { window, flags, options, .. } = splice.offered_syn();
+                TcpSegment { window, flags, options, tos: splice.tos, ..bare }
+            }
+            (_, None) => bare,
         };
         // The scratch packet leaves the worker for the time of its own decision.
         let mut syn = core::mem::replace(&mut self.parts.syn, Packet::new(0, 0));
@@ -182,6 +209,7 @@ impl<'a> Filter<'a> {
             Ok(Verdict::Pass) => syn.meta.link.map_or(Recreated::Stateless, Recreated::Made),
             Ok(Verdict::Answer) => {
                 if let Some(packet) = SmallPacket::new(syn.data()) {
+                    let packet = packet.into();
                     self.parts.outputs.push_back(Output::Send { packet, filtered: false });
                 }
                 Recreated::Blocked
@@ -204,9 +232,12 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
         forward: bool,
     ) -> Result<Verdict, Reason> {
+        if state.splice().is_some() {
+            return self.pass_unjoined(packet, flow, tcp, state, forward);
+        }
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         let waited = !body.is_waiting_for_server();
-        let step = body.proxy(tcp, forward, self.classic);
+        let step = body.proxy(tcp, forward);
         let (completed, mss) = (waited && body.is_waiting_for_server(), body.proxy_mss);
         let max_mss = state.actions().max_mss;
         state.update_half_open(&self.engine.store.half_open);
@@ -222,14 +253,15 @@ impl<'a> Filter<'a> {
             ProxyStep::Offer { seq } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let id = self.parts.rng.next_u16();
-                let mss = mss.unwrap_or(PROXY_MSS_DEFAULT);
-                let answered = reply::syn_ack(packet, seq.0, mss, TTL_DEFAULT, id);
+                let mss = mss.map_or(PROXY_MSS_DEFAULT, NonZeroU16::get);
+                let answered = reply::syn_ack(packet, &classic_answer(seq.0, mss, id));
                 if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
             }
             ProxyStep::Connect { seq, mss } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let mss = mss.map(|mss| if max_mss == 0 { mss } else { mss.min(max_mss) });
-                let segment = TcpSegment { seq: seq.0, flags: SYN, mss, ..onward };
+                let options = SynOptions::of_mss(mss);
+                let segment = TcpSegment { seq: seq.0, flags: SYN, options, ..onward };
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);
                 packet.meta.unfiltered = keys.changes_family();
@@ -238,20 +270,20 @@ impl<'a> Filter<'a> {
             }
             ProxyStep::Join { to_server, to_client } => {
                 self.parts.stats.reason(ProxyStep::REASON);
-                let packet_to_server = SmallPacket::of_segment(&numbered(back, to_server, ACK));
+                let segment = numbered(back, to_server, ACK);
+                let packet_to_server = SmallPacket::of_segment(&segment).into();
                 let filtered = !keys.changes_family();
                 self.parts.outputs.push_back(Output::Send { packet: packet_to_server, filtered });
                 replace(packet, &numbered(onward, to_client, ACK))?;
                 Ok(Verdict::Answer)
             }
-            ProxyStep::Refuse { seq, ack } => {
-                self.parts.stats.reason(ProxyStep::REASON);
-                let numbers = Numbers { seq, ack, window: 0 };
-                replace(packet, &numbered(onward, numbers, RST | ACK))?;
-                Ok(Verdict::Answer)
-            }
         }
     }
+}
+
+/// The SYN|ACK of `classic`: the MSS option alone, and a closed window.
+const fn classic_answer(seq: u32, mss: u16, id: u16) -> SynAck {
+    SynAck { seq, ecn: false, window: 0, options: SynOptions::of_mss(Some(mss)), id }
 }
 
 /// Whether both ends of a connection have closed.
@@ -272,7 +304,7 @@ enum Recreated {
 }
 
 /// The same segment the other way round.
-const fn turned(segment: TcpSegment) -> TcpSegment {
+pub(super) const fn turned(segment: TcpSegment) -> TcpSegment {
     TcpSegment {
         src: segment.dst,
         dst: segment.src,
@@ -284,7 +316,7 @@ const fn turned(segment: TcpSegment) -> TcpSegment {
 
 /// A segment that goes on in the direction of the packet at hand, with the addresses of the other
 /// side of its state.
-fn across(segment: TcpSegment, keys: &Keys, direction: Direction, af: Af) -> TcpSegment {
+pub(super) fn across(segment: TcpSegment, keys: &Keys, direction: Direction, af: Af) -> TcpSegment {
     if !keys.is_translated() {
         return segment;
     }
@@ -299,7 +331,7 @@ fn across(segment: TcpSegment, keys: &Keys, direction: Direction, af: Af) -> Tcp
     }
 }
 
-const fn numbered(segment: TcpSegment, numbers: Numbers, flags: u8) -> TcpSegment {
+pub(super) const fn numbered(segment: TcpSegment, numbers: Numbers, flags: u8) -> TcpSegment {
     TcpSegment { seq: numbers.seq.0, ack: numbers.ack.0, window: numbers.window, flags, ..segment }
 }
 

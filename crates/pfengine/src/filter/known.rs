@@ -4,6 +4,7 @@ use pfapi::reason::{Reason, TableCounter};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
+use super::splice::{add_stamps, is_syn_ack};
 use super::{Filter, Flow, carry_out, replace, wscale_offer};
 use crate::nat::{self, FieldKind, Rewrite};
 use crate::normalize::timestamps::{Connection, End};
@@ -17,6 +18,7 @@ use crate::state::store::Held;
 use crate::state::tcp::{Level, Segment, TcpState, Tracked};
 use crate::wire::build::flags::{ACK, RST};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
+use crate::wire::tcp_options::SynOptions;
 
 impl<'a> Filter<'a> {
     /// A packet of UDP, an ICMP query, or a protocol without ports.
@@ -64,6 +66,7 @@ impl<'a> Filter<'a> {
         let before = is_stamped.then_some(*body);
         let tracked = if sloppy { body.track_sloppy(&segment) } else { body.track(&segment) };
         let completed = body.is_established();
+        let answers = !forward && is_syn_ack(tcp);
         state.update_half_open(&self.engine.store.half_open);
         if completed && state.source().is_some_and(|source| !source.is_connected()) {
             state = self.complete_handshake(state)?;
@@ -77,8 +80,16 @@ impl<'a> Filter<'a> {
                     state.timeout = timeout;
                     state.last_used = self.now;
                 }
+                if answers {
+                    self.learn_from(packet, flow, tcp, &state);
+                }
+                let stamps = self.harmonize(packet, &flow.desc, tcp, &mut state, forward);
                 rewrite::translate(packet, flow.desc.l4, tcp, accepted.translation);
-                self.let_by(packet, flow, state, forward)
+                let verdict = self.let_by(packet, flow, state, forward)?;
+                if let Some(stamps) = stamps {
+                    add_stamps(packet, stamps);
+                }
+                Ok(verdict)
             }
             Tracked::Drop(reason) => Err(reason),
             Tracked::Reset => {
@@ -235,7 +246,7 @@ impl<'a> Filter<'a> {
             ack: 0,
             flags: 0,
             window: 0,
-            mss: None,
+            options: SynOptions::default(),
             ttl: TTL_DEFAULT,
             tos: TOS_LOW_DELAY,
             dont_fragment: true,

@@ -12,6 +12,7 @@ mod handshake;
 mod known;
 mod limits;
 mod log;
+mod splice;
 
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::{Direction, IfIndex, Uptime};

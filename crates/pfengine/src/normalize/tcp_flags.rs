@@ -61,6 +61,7 @@ mod tests {
     use crate::packet_desc::{PacketDesc, Transport};
     use crate::wire::build::TcpSegment;
     use crate::wire::checksum::packet_is_intact;
+    use crate::wire::tcp_options::SynOptions;
 
     fn packet(flags: u8) -> Packet {
         let mut octets = [0; 64];
@@ -73,7 +74,7 @@ mod tests {
             ack: 4,
             flags,
             window: 5,
-            mss: None,
+            options: SynOptions::default(),
             ttl: 64,
             tos: 0,
             dont_fragment: true,

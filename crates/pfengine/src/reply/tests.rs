@@ -183,11 +183,16 @@ fn local_stack_that_leaves_its_checksum_open_gets_a_reset() {
     assert_complete(&packet);
 }
 
+/// A SYN|ACK with the MSS option alone, as in `classic`.
+fn cookie(seq: u32, id: u16) -> SynAck {
+    SynAck { seq, ecn: false, window: 0, options: SynOptions::of_mss(Some(1460)), id }
+}
+
 #[test]
 fn cookie_answer_has_window_zero_and_only_the_mss() {
     for (ends, len) in [(V4, 44), (V6, 64)] {
         let mut packet = buffer(&tcp(ends, flags::SYN, 0x1122_3344, 0, b"early data"));
-        assert!(syn_ack(&mut packet, 0x4da6_f1b1, 1460, 64, 0xbeef));
+        assert!(syn_ack(&mut packet, &cookie(0x4da6_f1b1, 0xbeef)));
         assert_complete(&packet);
         let data = packet.data();
         assert_eq!(data.len(), len);
@@ -209,7 +214,7 @@ fn answer_that_is_longer_takes_room_behind_or_in_front() {
     for (headroom, capacity, fits) in [(0, 44, true), (4, 40, true), (3, 40, false)] {
         let mut packet = Packet::new(headroom, capacity);
         packet.fill(&syn);
-        assert_eq!(syn_ack(&mut packet, 1, 1460, 64, 1), fits, "{headroom} {capacity}");
+        assert_eq!(syn_ack(&mut packet, &cookie(1, 1)), fits, "{headroom} {capacity}");
         assert_eq!(packet.len(), if fits { 44 } else { 40 });
     }
 }
@@ -466,7 +471,7 @@ proptest! {
         }
         let answered = match call {
             0 => tcp_reset(&mut packet, 64),
-            1 => syn_ack(&mut packet, 1, 1460, 64, 1),
+            1 => syn_ack(&mut packet, &cookie(1, 1)),
             2 => icmp_error(&mut packet, IcmpError::PortUnreachable, ROUTER4),
             3 => icmp_error(&mut packet, IcmpError::TooBig { mtu: 1280 }, ROUTER6),
             _ => echo_reply(&mut packet),

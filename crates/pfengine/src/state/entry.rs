@@ -12,6 +12,7 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 
 use super::expire::{Expiry, Population};
 use super::key::{Form, Key, Keys, Side};
+use super::splice::Splice;
 use super::tcp::{Level, TcpState};
 use crate::fault::{self, Fault};
 use crate::nat::Shares;
@@ -77,6 +78,8 @@ pub struct Rare {
     /// Its parts in the loads of the addresses that it holds: they count for as long as the state
     /// lives.
     pub shares: Shares,
+    /// What a connection needs whose ends have shaken hands with the filter.
+    pub splice: Option<Box<Splice>>,
     /// `scrub (reassemble tcp)`.
     pub timestamps: Option<Timestamps>,
     /// What of its counts the tables of its rules have already.
@@ -86,8 +89,12 @@ pub struct Rare {
 impl Rare {
     /// A box for these parts; `None` when there is nothing to keep.
     pub fn new(rare: Self) -> Option<Box<Self>> {
-        let Self { source, route, shares, timestamps, posted: _ } = &rare;
-        let idle = source.is_none() && route.is_none() && shares.is_empty() && timestamps.is_none();
+        let Self { source, route, shares, splice, timestamps, posted: _ } = &rare;
+        let idle = source.is_none()
+            && route.is_none()
+            && shares.is_empty()
+            && splice.is_none()
+            && timestamps.is_none();
         (!idle).then(|| Box::new(rare))
     }
 }
@@ -292,6 +299,19 @@ impl State {
     /// Another way for the packets of the state.
     pub fn route(&self) -> Option<StateRoute> {
         self.rare.as_ref().and_then(|rare| rare.route)
+    }
+
+    /// What is known of a connection whose ends have shaken hands with the filter.
+    pub fn splice(&self) -> Option<&Splice> {
+        self.rare.as_ref().and_then(|rare| rare.splice.as_deref())
+    }
+
+    /// Makes the connection one whose ends have shaken hands with the filter. Numbers and timestamps
+    /// on both sides are the filter's business from then on, so `reassemble tcp` ends.
+    pub fn set_splice(&mut self, splice: Splice) {
+        let rare = self.rare.get_or_insert_default();
+        rare.timestamps = None;
+        rare.splice = Some(Box::new(splice));
     }
 
     /// Its part in the source node of its initiator.

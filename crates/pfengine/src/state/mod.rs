@@ -6,5 +6,6 @@ pub mod icmp;
 pub mod index;
 pub mod key;
 pub mod proxy;
+pub mod splice;
 pub mod store;
 pub mod tcp;

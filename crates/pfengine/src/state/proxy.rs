@@ -1,11 +1,13 @@
-//! From a validated SYN cookie, or the client's handshake with `synproxy state`, to an established
-//! connection with the server.
+//! `classic`: from a validated SYN cookie, or the client's handshake with `synproxy state`, to an
+//! established connection with the server, as pf does it. The default way is in `splice`.
 //!
 //! The client believes it is connected; the filter now opens the connection to the server in its
 //! place, with the cookie as initial sequence number, and joins both by translating sequence
 //! numbers from then on. Names as in RFC 4987 and the notes on syncookies: C is the client's
 //! initial sequence number, I the cookie, S the server's. Source: OpenBSD sys/net/pf.c
 //! `pf_synproxy`.
+
+use core::num::NonZeroU16;
 
 use pfapi::reason::Reason;
 
@@ -49,13 +51,6 @@ pub enum ProxyStep {
         /// ACK to the client, in the name of the server.
         to_client: Numbers,
     },
-    /// The server refused: its RST goes on with the numbers that the client expects.
-    Refuse {
-        /// Sequence number of the RST.
-        seq: SeqNum,
-        /// Acknowledgement number of the RST.
-        ack: SeqNum,
-    },
 }
 
 impl ProxyStep {
@@ -65,12 +60,22 @@ impl ProxyStep {
 
 impl TcpState {
     /// Puts the state that the re-created SYN has made into the proxy phase.
-    pub const fn begin_proxy(&mut self, client_isn: SeqNum, cookie: SeqNum, mss: Option<u16>) {
+    pub const fn begin_proxy(&mut self, client_isn: SeqNum, cookie: SeqNum) {
         self.src.seqlo = client_isn;
         self.src.seqhi = Some(cookie);
         self.dst.seqhi = Some(cookie);
         self.src.level = Level::ProxyDst;
-        self.proxy_mss = mss;
+    }
+
+    /// Puts the state that the re-created SYN has made where the server is asked next.
+    pub const fn begin_splice(&mut self) {
+        self.src.level = Level::ProxyDst;
+    }
+
+    /// Puts the state of a SYN where the client is asked first, with a SYN|ACK that announces `mss`.
+    pub const fn offer_splice(&mut self, mss: u16) {
+        self.src.level = Level::ProxySrc;
+        self.proxy_mss = NonZeroU16::new(mss);
     }
 
     /// Puts the state of a SYN into the proxy phase of `synproxy state`: the client gets a SYN|ACK
@@ -79,7 +84,7 @@ impl TcpState {
         self.src.seqhi = Some(isn);
         self.dst.seqhi = Some(isn);
         self.src.level = Level::ProxySrc;
-        self.proxy_mss = Some(mss);
+        self.proxy_mss = NonZeroU16::new(mss);
     }
 
     /// Whether the filter shakes hands in the place of one end.
@@ -99,29 +104,22 @@ impl TcpState {
 
     /// Numbers of the RST that tells the client that its connection came to nothing.
     ///
-    /// pf sends one less than the client expects, so strict clients ignore it; `classic` does so.
-    pub fn proxy_abort(&self, classic: bool) -> Numbers {
+    /// pf sends one less than the client expects, so strict clients ignore it.
+    pub fn proxy_abort(&self) -> Numbers {
         let (cookie, client_next) = self.proxy_numbers();
-        Numbers { seq: cookie.advance(u32::from(!classic)), ack: client_next, window: 0 }
+        Numbers { seq: cookie, ack: client_next, window: 0 }
     }
 
     /// Moves the proxy phase on by one segment.
-    ///
-    /// `classic` is pf's behaviour; otherwise a zero-window probe of the client counts as its ACK
-    /// too, so that it makes the filter repeat a lost SYN, and an RST of the server ends the wait.
-    pub fn proxy(&mut self, tcp: &TcpDesc, forward: bool, classic: bool) -> ProxyStep {
+    pub fn proxy(&mut self, tcp: &TcpDesc, forward: bool) -> ProxyStep {
         if self.src.level == Level::ProxySrc {
-            return self.proxy_handshake(tcp, forward, classic);
+            return self.proxy_handshake(tcp, forward);
         }
-        if forward {
-            self.proxy_from_client(tcp, classic)
-        } else {
-            self.proxy_from_server(tcp, classic)
-        }
+        if forward { self.proxy_from_client(tcp) } else { self.proxy_from_server(tcp) }
     }
 
     /// `synproxy state` before the client's ACK. Source: OpenBSD sys/net/pf.c `pf_synproxy`.
-    fn proxy_handshake(&mut self, tcp: &TcpDesc, forward: bool, classic: bool) -> ProxyStep {
+    fn proxy_handshake(&mut self, tcp: &TcpDesc, forward: bool) -> ProxyStep {
         let (isn, client_next) = self.proxy_numbers();
         let flags = tcp.flags & (SYN | ACK | RST | FIN);
         if forward && flags == SYN && SeqNum(tcp.seq) == self.src.seqlo {
@@ -133,37 +131,25 @@ impl TcpState {
             return ProxyStep::Drop;
         }
         self.src.level = Level::ProxyDst;
-        self.proxy_from_client(tcp, classic)
+        self.proxy_from_client(tcp)
     }
 
-    fn proxy_from_client(&mut self, tcp: &TcpDesc, classic: bool) -> ProxyStep {
+    fn proxy_from_client(&mut self, tcp: &TcpDesc) -> ProxyStep {
         let (cookie, client_next) = self.proxy_numbers();
-        let seq = SeqNum(tcp.seq);
-        let seq_fits = seq == client_next || !classic && seq == self.src.seqlo;
-        let fits =
-            tcp.flags & (SYN | ACK) == ACK && SeqNum(tcp.ack) == cookie.advance(1) && seq_fits;
+        let fits = tcp.flags & (SYN | ACK) == ACK
+            && SeqNum(tcp.ack) == cookie.advance(1)
+            && SeqNum(tcp.seq) == client_next;
         if !fits {
             return ProxyStep::Drop;
         }
-        if tcp.has(RST) && !classic {
-            self.close();
-            return ProxyStep::Drop;
-        }
         self.src.max_win = u32::from(tcp.window).max(1);
-        ProxyStep::Connect { seq: cookie, mss: self.proxy_mss }
+        ProxyStep::Connect { seq: cookie, mss: self.proxy_mss.map(NonZeroU16::get) }
     }
 
-    fn proxy_from_server(&mut self, tcp: &TcpDesc, classic: bool) -> ProxyStep {
+    fn proxy_from_server(&mut self, tcp: &TcpDesc) -> ProxyStep {
         let (cookie, client_next) = self.proxy_numbers();
         let joined = cookie.advance(1);
-        if SeqNum(tcp.ack) != joined || !tcp.has(ACK) {
-            return ProxyStep::Drop;
-        }
-        if tcp.has(RST) && !classic {
-            self.close();
-            return ProxyStep::Refuse { seq: joined, ack: client_next };
-        }
-        if !tcp.has(SYN) {
+        if SeqNum(tcp.ack) != joined || !tcp.has(SYN | ACK) {
             return ProxyStep::Drop;
         }
         let server_isn = SeqNum(tcp.seq);
@@ -188,7 +174,8 @@ impl TcpState {
         ProxyStep::Join { to_server, to_client }
     }
 
-    const fn close(&mut self) {
+    /// Ends the connection on both sides.
+    pub const fn close(&mut self) {
         self.src.level = Level::TimeWait;
         self.dst.level = Level::TimeWait;
     }
@@ -209,7 +196,8 @@ mod tests {
 
     fn proxying() -> TcpState {
         let mut state = TcpState::new(&tcp(CLIENT, 0, SYN, 8), None);
-        state.begin_proxy(SeqNum(CLIENT), SeqNum(COOKIE), Some(1460));
+        state.begin_proxy(SeqNum(CLIENT), SeqNum(COOKIE));
+        state.proxy_mss = NonZeroU16::new(1460);
         state
     }
 
@@ -218,12 +206,12 @@ mod tests {
         let mut state = proxying();
         let ack = tcp(CLIENT + 1, COOKIE + 1, ACK, 502);
         assert_eq!(
-            state.proxy(&ack, true, false),
+            state.proxy(&ack, true),
             ProxyStep::Connect { seq: SeqNum(COOKIE), mss: Some(1460) }
         );
         let answer = tcp(SERVER, COOKIE + 1, SYN | ACK, 64_240);
         assert_eq!(
-            state.proxy(&answer, false, false),
+            state.proxy(&answer, false),
             ProxyStep::Join {
                 to_server: Numbers {
                     seq: SeqNum(0x4da6_f1b2),
@@ -246,8 +234,8 @@ mod tests {
     #[test]
     fn first_segments_may_fill_the_windows() {
         let mut state = proxying();
-        let _ = state.proxy(&tcp(CLIENT + 1, COOKIE + 1, ACK, 500), true, false);
-        let _ = state.proxy(&tcp(SERVER, COOKIE + 1, SYN | ACK, 600), false, false);
+        let _ = state.proxy(&tcp(CLIENT + 1, COOKIE + 1, ACK, 500), true);
+        let _ = state.proxy(&tcp(SERVER, COOKIE + 1, SYN | ACK, 600), false);
         let fills = |seq, ack, payload| TcpDesc { payload, ..tcp(seq, ack, ACK, 500) };
         for (segment, forward) in [
             (fills(CLIENT + 1, COOKIE + 1, 600), true),
@@ -269,30 +257,19 @@ mod tests {
             (tcp(SERVER, 0, SYN, 1), false),
         ] {
             let mut state = proxying();
-            assert_eq!(state.proxy(&segment, forward, false), ProxyStep::Drop, "{segment:?}");
+            assert_eq!(state.proxy(&segment, forward), ProxyStep::Drop, "{segment:?}");
             assert!(state.is_proxying());
         }
     }
 
     #[test]
-    fn refusal_reaches_the_client_but_not_in_classic() {
-        let refusal = tcp(0, COOKIE + 1, RST | ACK, 0);
-        let mut state = proxying();
-        assert_eq!(
-            state.proxy(&refusal, false, false),
-            ProxyStep::Refuse { seq: SeqNum(COOKIE + 1), ack: SeqNum(CLIENT + 1) }
-        );
-        assert!(!state.is_proxying());
-        let mut state = proxying();
-        assert_eq!(state.proxy(&refusal, false, true), ProxyStep::Drop);
-        assert!(state.is_proxying());
-    }
-
-    #[test]
-    fn zero_window_probe_repeats_the_syn_but_not_in_classic() {
-        let probe = tcp(CLIENT, COOKIE + 1, ACK, 502);
-        let connect = ProxyStep::Connect { seq: SeqNum(COOKIE), mss: Some(1460) };
-        assert_eq!(proxying().proxy(&probe, true, false), connect);
-        assert_eq!(proxying().proxy(&probe, true, true), ProxyStep::Drop);
+    fn refusals_and_probes_are_used_up() {
+        for (segment, forward) in
+            [(tcp(0, COOKIE + 1, RST | ACK, 0), false), (tcp(CLIENT, COOKIE + 1, ACK, 502), true)]
+        {
+            let mut state = proxying();
+            assert_eq!(state.proxy(&segment, forward), ProxyStep::Drop);
+            assert!(state.is_proxying());
+        }
     }
 }

@@ -7,6 +7,8 @@
 //! never go back. Sources: OpenBSD sys/net/pf.c `pf_create_state`, `pf_tcp_track_full`;
 //! Guido van Rooij, "Real stateful TCP packet filtering in IP Filter" (2001).
 
+use core::num::NonZeroU16;
+
 use pfapi::control::PeerReport;
 use pfapi::reason::Reason;
 use pfapi::timeout::Timeout;
@@ -14,6 +16,7 @@ use pfapi::timeout::Timeout;
 use crate::fault::{self, Fault};
 use crate::packet_desc::TcpDesc;
 use crate::seq::SeqNum;
+use crate::syncookie::servers::Requested;
 use crate::wire::build::flags::{ACK, FIN, RST, SYN};
 
 /// Octets by which an acknowledgement may lie off: a full unscaled window and a packet.
@@ -118,8 +121,11 @@ pub struct TcpState {
     pub src: Peer,
     /// The other end.
     pub dst: Peer,
-    /// MSS of the client, for the SYN to the server of a connection that began with a cookie.
-    pub proxy_mss: Option<u16>,
+    /// MSS that `synproxy state` announces to the client; in `classic` also the one of the SYN to the
+    /// server.
+    pub proxy_mss: Option<NonZeroU16>,
+    /// What the first packet asked for, when it was a SYN.
+    pub requested: Requested,
 }
 
 /// What the filter must do with an accepted segment.
@@ -194,7 +200,7 @@ impl TcpState {
             wscale,
             seqdiff: 0,
         };
-        Self { src, dst: Peer::default(), proxy_mss: None }
+        Self { src, dst: Peer::default(), proxy_mss: None, requested: Requested::default() }
     }
 
     /// Whether the third packet of the handshake has not come and neither end has closed.
@@ -293,7 +299,12 @@ impl TcpState {
             self.src.raise(Level::TimeWait);
             self.dst.raise(Level::TimeWait);
         }
-        let translation = Translation::default();
+        // Only a connection behind a SYN cookie has differences here.
+        let (sender, receiver) = self.peers(segment.forward);
+        let translation = Translation {
+            seq: sender.seqdiff,
+            ack: if tcp.has(ACK) { receiver.seqdiff } else { 0 },
+        };
         Tracked::Accept(Accepted { timeout: Some(self.timeout()), translation })
     }
 

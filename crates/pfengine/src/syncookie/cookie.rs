@@ -1,4 +1,5 @@
-//! The 32 bits of a SYN cookie: 24 authenticated bits and one octet that says what the SYN offered.
+//! pf's SYN cookie, which `classic` sends: 24 authenticated bits and one octet that says what the SYN
+//! offered.
 //!
 //! ```text
 //! bit 31                         8 7                0
@@ -88,36 +89,20 @@ impl Parity {
     }
 }
 
-/// How the offered window scale becomes a table index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WscaleCoding {
-    /// As the BSDs do it: a flag bit is compared along, so that an option gives index 7 and no
-    /// option gives index 1. SACK is never remembered.
-    AsCoded,
-    /// As it was meant: 0 without the option, else the next smaller shift count of the table.
-    Intended,
-}
-
 /// The octet of a cookie that says what the SYN offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code(u8);
 
 impl Code {
-    /// The code for what a SYN offered.
+    /// The code for what a SYN offered, as the BSDs make it: in the look-up of the window scale a
+    /// flag bit is compared along, so that an option gives index 7 and none gives index 1. SACK is
+    /// never remembered.
     #[must_use]
-    pub fn new(offered: &SynOptions, parity: Parity, coding: WscaleCoding) -> Self {
+    pub fn new(offered: &SynOptions, parity: Parity) -> Self {
         let mss = floor_index(&MSS_TABLE, announced_mss(offered.mss));
-        let (wscale, sack) = match (coding, offered.wscale) {
-            (WscaleCoding::AsCoded, shift) => {
-                let flagged = shift.map_or(0, |shift| shift | WSCALE_FLAG);
-                (floor_index(&WSCALE_TABLE, flagged), false)
-            }
-            (WscaleCoding::Intended, None) => (0, offered.sack_permitted),
-            (WscaleCoding::Intended, Some(shift)) => {
-                (floor_index(&WSCALE_TABLE, shift), offered.sack_permitted)
-            }
-        };
-        Self(mss << 5 | wscale << 2 | u8::from(sack) << 1 | u8::from(parity == Parity::Odd))
+        let flagged = offered.wscale.map_or(0, |shift| shift | WSCALE_FLAG);
+        let wscale = floor_index(&WSCALE_TABLE, flagged);
+        Self(mss << 5 | wscale << 2 | u8::from(parity == Parity::Odd))
     }
 
     /// The code in a cookie that nothing has authenticated yet.
@@ -146,30 +131,13 @@ impl Code {
         MSS_TABLE[(self.0 >> 5) as usize]
     }
 
-    /// The client's shift count, rounded down; `None` when it offered none.
-    ///
-    /// Of codes made [`WscaleCoding::AsCoded`] it says only whether there was an option: 8 when
-    /// there was, 0 when not.
+    /// What pf puts into the window of the re-created SYN: of the codes that it makes, 8 when the
+    /// client has offered a window scale and 0 when not.
     #[must_use]
     pub const fn wscale(self) -> Option<u8> {
         match self.0 >> 2 & 7 {
             0 => None,
             index => Some(WSCALE_TABLE[index as usize]),
-        }
-    }
-
-    /// Whether the client permits SACK.
-    #[must_use]
-    pub const fn sack_permitted(self) -> bool {
-        self.0 & 2 != 0
-    }
-
-    /// Whether [`Code::new`] can give this code: all 256 as intended, 32 as the BSDs do it.
-    #[must_use]
-    pub const fn is_producible(self, coding: WscaleCoding) -> bool {
-        match coding {
-            WscaleCoding::AsCoded => matches!(self.0 >> 2 & 7, 1 | 7) && !self.sack_permitted(),
-            WscaleCoding::Intended => true,
         }
     }
 }
@@ -259,6 +227,7 @@ mod tests {
         wscale: Option<u8>,
         parity: Parity,
         as_coded: Row,
+        /// A code that pf never makes but takes: the one that its tables intend.
         intended: Row,
         /// MAC input of the row as coded.
         input: &'static str,
@@ -368,8 +337,8 @@ mod tests {
             Tuple { src: src.parse().unwrap(), dst: dst.parse().unwrap(), sport, dport }
         }
 
-        fn rows(&self) -> [(WscaleCoding, &Row); 2] {
-            [(WscaleCoding::AsCoded, &self.as_coded), (WscaleCoding::Intended, &self.intended)]
+        fn rows(&self) -> [&Row; 2] {
+            [&self.as_coded, &self.intended]
         }
     }
 
@@ -390,15 +359,19 @@ mod tests {
         for vector in &VECTORS {
             let offered = offer(Some(vector.mss), vector.wscale, false);
             let (name, tuple, key) = (vector.name, vector.tuple(), &KEYS[vector.parity.index()]);
-            for (coding, &Row(mss, wscale, octet, hash, mac32, cookie)) in vector.rows() {
-                let code = Code::new(&offered, vector.parity, coding);
-                assert_eq!(code.octet(), octet, "{name} {coding:?} code");
+            assert_eq!(
+                Code::new(&offered, vector.parity).octet(),
+                vector.as_coded.2,
+                "{name} code"
+            );
+            for &Row(mss, wscale, octet, hash, mac32, cookie) in vector.rows() {
+                let code = Code(octet);
                 assert_eq!((octet >> 5, octet >> 2 & 7), (mss, wscale), "{name} indices");
                 let (input, len) = mac_input(&tuple, vector.isn, code);
                 let hasher = SipHasher24::new_with_key(key);
-                assert_eq!(hasher.hash(&input[..len]), hash, "{name} {coding:?} hash");
-                assert_eq!(mac(key, &tuple, vector.isn, code), mac32, "{name} {coding:?} MAC");
-                assert_eq!(make(key, &tuple, vector.isn, code), cookie, "{name} {coding:?}");
+                assert_eq!(hasher.hash(&input[..len]), hash, "{name} {octet:02x} hash");
+                assert_eq!(mac(key, &tuple, vector.isn, code), mac32, "{name} {octet:02x} MAC");
+                assert_eq!(make(key, &tuple, vector.isn, code), cookie, "{name} {octet:02x}");
             }
         }
     }
@@ -416,14 +389,13 @@ mod tests {
     fn vectors_back() {
         for vector in &VECTORS {
             let (tuple, key) = (vector.tuple(), &KEYS[vector.parity.index()]);
-            for (coding, &Row(mss, wscale, octet, .., cookie)) in vector.rows() {
+            for &Row(mss, wscale, octet, .., cookie) in vector.rows() {
                 let code = decode(key, &tuple, vector.isn, cookie).unwrap();
-                assert_eq!(code.octet(), octet, "{} {coding:?}", vector.name);
+                assert_eq!(code.octet(), octet, "{}", vector.name);
                 assert_eq!(code.parity(), vector.parity);
                 assert_eq!(code.mss(), MSS_TABLE[usize::from(mss)]);
                 let shift = (wscale != 0).then_some(WSCALE_TABLE[usize::from(wscale)]);
                 assert_eq!(code.wscale(), shift);
-                assert!(!code.sack_permitted() && code.is_producible(coding));
             }
         }
     }
@@ -443,56 +415,42 @@ mod tests {
     fn mss_below_512_or_absent_counts_as_512() {
         for mss in [None, Some(0), Some(511), Some(512)] {
             assert_eq!(announced_mss(mss), 512);
-            assert_eq!(Code::new(&offer(mss, None, false), Parity::Even, Intended).mss(), 216);
+            assert_eq!(Code::new(&offer(mss, None, false), Parity::Even).mss(), 216);
         }
         assert_eq!(announced_mss(Some(8960)), 8960);
     }
-
-    use WscaleCoding::{AsCoded, Intended};
 
     #[test]
     fn mss_is_rounded_down() {
         for (mss, expected) in
             [(535, 216), (536, 536), (1199, 536), (1200, 1200), (1459, 1452), (1460, 1460)]
         {
-            let code = Code::new(&offer(Some(mss), None, false), Parity::Odd, Intended);
+            let code = Code::new(&offer(Some(mss), None, false), Parity::Odd);
             assert_eq!(code.mss(), expected, "MSS {mss}");
         }
     }
 
     #[test]
-    fn intended_shift_is_rounded_down_and_the_coded_one_is_lost() {
-        for (shift, expected) in [(0, 0), (1, 1), (2, 2), (3, 2), (5, 4), (6, 6), (7, 7), (14, 8)] {
-            let offered = offer(None, Some(shift), false);
-            assert_eq!(Code::new(&offered, Parity::Even, Intended).wscale(), Some(expected));
-            assert_eq!(Code::new(&offered, Parity::Even, AsCoded).wscale(), Some(8));
+    fn scale_and_sack_are_lost() {
+        for shift in 0..=14 {
+            let code = Code::new(&offer(None, Some(shift), true), Parity::Even);
+            assert_eq!((code.wscale(), code.octet() & 2), (Some(8), 0));
         }
-        let offered = offer(None, None, true);
-        assert_eq!(Code::new(&offered, Parity::Even, Intended).wscale(), None);
-        assert!(Code::new(&offered, Parity::Even, Intended).sack_permitted());
-        assert_eq!(Code::new(&offered, Parity::Even, AsCoded).wscale(), Some(0));
-        assert!(!Code::new(&offered, Parity::Even, AsCoded).sack_permitted());
+        assert_eq!(Code::new(&offer(None, None, true), Parity::Even).wscale(), Some(0));
     }
 
     #[test]
-    fn producible_codes_are_those_that_new_gives() {
-        for (coding, expected) in [(AsCoded, 32), (Intended, 256)] {
-            let mut made = [false; 256];
-            for mss in MSS_TABLE {
-                for wscale in (0..=14).map(Some).chain([None]) {
-                    for sack in [false, true] {
-                        for parity in [Parity::Even, Parity::Odd] {
-                            let code = Code::new(&offer(Some(mss), wscale, sack), parity, coding);
-                            made[usize::from(code.octet())] = true;
-                        }
-                    }
+    fn pf_makes_32_codes() {
+        let mut made = [false; 256];
+        for mss in MSS_TABLE {
+            for wscale in (0..=14).map(Some).chain([None]) {
+                for parity in [Parity::Even, Parity::Odd] {
+                    let code = Code::new(&offer(Some(mss), wscale, true), parity);
+                    made[usize::from(code.octet())] = true;
                 }
             }
-            assert_eq!(made.iter().filter(|&&is_made| is_made).count(), expected);
-            for octet in 0..=255 {
-                assert_eq!(Code(octet).is_producible(coding), made[usize::from(octet)]);
-            }
         }
+        assert_eq!(made.iter().filter(|&&is_made| is_made).count(), 32);
     }
 
     fn tuples() -> impl Strategy<Value = Tuple> {

@@ -3,9 +3,11 @@
 pub mod cookie;
 mod flight;
 pub mod keys;
+pub mod layout;
 pub mod mode;
 mod ring;
+pub mod servers;
 
 pub use cookie::{Tuple, announced_mss};
 pub use keys::Master;
-pub use mode::{Decoded, Syncookies};
+pub use mode::{Baked, Content, Decoded, Syncookies};

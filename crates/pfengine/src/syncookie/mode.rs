@@ -11,8 +11,8 @@
 //! * *classic*, exactly pf: the 15 s rotation decides whether adaptive mode ends (half-open
 //!   connections and cookies in flight below the low mark); a cookie is only valid while some
 //!   cookie of its key is in flight; the window scale is coded as in the BSDs.
-//! * *default*: keys by epochs of the wall clock (`keys`), the window scale and SACK as they were
-//!   meant, the count of cookies in flight only for display, and an off-switch that looks every 5 s
+//! * *default*: keys by epochs of the wall clock (`keys`), cookies that carry what the client offers
+//!   (`layout`), the count of cookies in flight only for display, and an off-switch that looks every 5 s
 //!   and wants two quiet looks in a row. A look is quiet when half-open connections and the cookies
 //!   that were sent since the last look and did not come back are below the low mark.
 //!
@@ -31,9 +31,10 @@ use arc_swap::ArcSwap;
 use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 
-use super::cookie::{self, Code, Parity, Tuple, WscaleCoding};
+use super::cookie::{self, Code, Parity, Tuple};
 use super::flight::Flight;
 use super::keys::{EPOCH_S, EpochKeys, Master};
+use super::layout::{self, Cookie, Terms, Wish};
 use super::ring::{KeySource, ROTATION_S, Ring, Slot};
 use crate::rng::Rng;
 use crate::wire::tcp_options::SynOptions;
@@ -99,16 +100,34 @@ pub struct Events {
     pub deactivated: bool,
 }
 
+/// A cookie, and what its SYN|ACK may announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baked {
+    /// The sequence number of pf's layout; the SYN|ACK announces an MSS alone.
+    Classic(u32),
+    /// A cookie with terms.
+    Terms(Cookie),
+}
+
 /// What a valid cookie says of the SYN that it answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// pf's code.
+    Classic(Code),
+    /// The terms on which client and filter have shaken hands.
+    Terms {
+        /// The terms.
+        terms: Terms,
+        /// Timestamp value of the SYN|ACK, when timestamps are in use.
+        stamp: Option<u32>,
+    },
+}
+
+/// A valid cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// The client's MSS, rounded down.
-    pub mss: u16,
-    /// The client's shift count, rounded down; `None` when it offered none. Of classic cookies
-    /// only 8 (offered) and 0 (not offered); pf puts it into the window of the re-created SYN.
-    pub wscale: Option<u8>,
-    /// Whether the client permits SACK; never of classic cookies.
-    pub sack: bool,
+    /// What it says.
+    pub content: Content,
     /// The client's initial sequence number.
     pub client_isn: u32,
     /// The cookie: the filter's initial sequence number.
@@ -233,27 +252,34 @@ impl Syncookies {
 
     /// A cookie for a SYN, counted as sent.
     ///
-    /// `isn` is the sequence number of the SYN, `offered` what its options say. Works in every
-    /// mode: a rule may ask for cookies of its own.
-    pub fn make_cookie(&self, tuple: &Tuple, isn: u32, offered: &SynOptions, now: Uptime) -> u32 {
+    /// `isn` is the sequence number of the SYN, `offered` what its options say, `wish` what of it the
+    /// filter would take up. Works in every mode: a rule may ask for cookies of its own.
+    pub fn make_cookie(
+        &self,
+        tuple: &Tuple,
+        isn: u32,
+        offered: &SynOptions,
+        wish: &Wish,
+        now: Uptime,
+    ) -> Baked {
         self.sent.fetch_add(1, Ordering::Relaxed);
         // A plain store would take the line from all other threads for every SYN.
         if self.last_sent_s.load(Ordering::Relaxed) != now.as_secs() {
             self.last_sent_s.store(now.as_secs(), Ordering::Relaxed);
         }
         if self.classic.load(Ordering::Acquire) {
-            return self.make_classic(tuple, isn, offered, now);
+            return Baked::Classic(self.make_classic(tuple, isn, offered, now));
         }
         let (epoch, key) = self.epochs.current(now);
         self.flight.count_sent(epoch);
-        cookie::make(&key, tuple, isn, Code::new(offered, epoch.parity(), WscaleCoding::Intended))
+        Baked::Terms(layout::make(&key, epoch.parity(), tuple, isn, wish))
     }
 
     fn make_classic(&self, tuple: &Tuple, isn: u32, offered: &SynOptions, now: Uptime) -> u32 {
         loop {
             let ring = self.ring.load();
             if let Some(slot) = ring.current().filter(|slot| self.is_usable(slot, now)) {
-                let code = Code::new(offered, slot.parity, WscaleCoding::AsCoded);
+                let code = Code::new(offered, slot.parity);
                 slot.count_sent();
                 return cookie::make(&slot.key, tuple, isn, code);
             }
@@ -284,23 +310,29 @@ impl Syncookies {
     /// `tuple` is the packet's own, `seq` and `ack` its numbers. To be asked for inbound packets
     /// with ACK and without SYN and RST that belong to no state, or to one that is over.
     ///
+    /// `echo` is the timestamp that the packet sends back.
+    ///
     /// # Security
     /// A cookie is accepted again while its key lives (up to 30 s); the state of the connection
-    /// usually catches that. Blind guesses: see [`cookie::decode`].
-    pub fn validate(&self, tuple: &Tuple, seq: u32, ack: u32, now: Uptime) -> Option<Decoded> {
+    /// usually catches that. Blind guesses: see [`layout::open`].
+    pub fn validate(
+        &self,
+        tuple: &Tuple,
+        (seq, ack): (u32, u32),
+        echo: Option<u32>,
+        now: Uptime,
+    ) -> Option<Decoded> {
         let client_isn = seq.wrapping_sub(1);
         let cookie = ack.wrapping_sub(1);
-        let code = self
-            .validate_classic(tuple, client_isn, cookie, now)
-            .or_else(|| self.validate_by_epoch(tuple, client_isn, cookie, now))?;
+        let classic = self.validate_classic(tuple, client_isn, cookie, now);
+        let content = if let Some(code) = classic {
+            Content::Classic(code)
+        } else {
+            let terms = self.validate_by_epoch(tuple, (client_isn, cookie), echo, now)?;
+            Content::Terms { terms, stamp: echo }
+        };
         self.validated.fetch_add(1, Ordering::Relaxed);
-        Some(Decoded {
-            mss: code.mss(),
-            wscale: code.wscale(),
-            sack: code.sack_permitted(),
-            client_isn,
-            cookie,
-        })
+        Some(Decoded { content, client_isn, cookie })
     }
 
     /// A cookie of `classic`; there are no keys unless it is or was set.
@@ -316,17 +348,22 @@ impl Syncookies {
         Some(code)
     }
 
-    fn validate_by_epoch(&self, tuple: &Tuple, isn: u32, cookie: u32, now: Uptime) -> Option<Code> {
+    fn validate_by_epoch(
+        &self,
+        tuple: &Tuple,
+        (isn, cookie): (u32, u32),
+        echo: Option<u32>,
+        now: Uptime,
+    ) -> Option<Terms> {
         if !self.expects_cookies(now) {
             return None;
         }
-        let bits = u64::from(Code::of_cookie(cookie).parity() == Parity::Odd);
-        let (epoch, code) = self.epochs.find(now, (bits, 1), |epoch, key| {
-            let code = cookie::decode(key, tuple, isn, cookie)?;
-            code.is_producible(WscaleCoding::Intended).then_some((epoch, code))
+        let bits = u64::from(layout::parity(cookie) == Parity::Odd);
+        let (epoch, terms) = self.epochs.find(now, (bits, 1), |epoch, key| {
+            Some((epoch, layout::open(key, tuple, isn, cookie, echo)?))
         })?;
         self.flight.count_returned(epoch);
-        Some(code)
+        Some(terms)
     }
 
     /// Whether a cookie may come back at all: one was sent here in the last 30 s, or others share

@@ -48,6 +48,11 @@ pub struct Table {
     /// The table that a load has put in this one's place: what states of old rules count goes
     /// there.
     successor: ArcSwapOption<Self>,
+    /// Entries of all tables in force, this one's among them while it is. Changes only while
+    /// `contents` is locked.
+    total: ArcSwapOption<AtomicU64>,
+    /// What of `total` is this table's.
+    told: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,6 +177,8 @@ impl Table {
             no_match: AtomicU64::new(0),
             traffic: Arc::default(),
             successor: ArcSwapOption::empty(),
+            total: ArcSwapOption::empty(),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -239,8 +246,35 @@ impl Table {
         self.list.store(Some(Arc::new(list)));
     }
 
-    /// Brings the list up to date after a change.
+    /// Counts the entries among those of all tables in force, from now on and once.
+    pub fn join(&self, total: &Arc<AtomicU64>) {
+        let contents = self.write();
+        if self.total.load().is_none() {
+            self.total.store(Some(Arc::clone(total)));
+            self.tell(&contents);
+        }
+    }
+
+    /// Counts them no longer.
+    pub fn leave(&self) {
+        let _contents = self.write();
+        if let Some(total) = self.total.swap(None) {
+            total.fetch_sub(self.told.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn tell(&self, contents: &Contents) {
+        if let Some(total) = &*self.total.load() {
+            let now = contents.len() as u64;
+            let before = self.told.swap(now, Ordering::Relaxed);
+            // A difference below zero wraps, and so does the sum.
+            total.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// Brings the list and the count of entries up to date after a change.
     fn changed(&self, contents: &Contents) {
+        self.tell(contents);
         if self.list.load().is_some() {
             self.enlist(contents);
         }
@@ -476,6 +510,27 @@ mod tests {
     fn hit(table: &Table, addr: &str) -> bool {
         let addr: IpAddr = addr.parse().unwrap();
         table.lookup(Af::of(addr), Addr::from(addr))
+    }
+
+    #[test]
+    fn the_total_follows_every_change() {
+        let total = Arc::new(AtomicU64::new(0));
+        let count = || total.load(Ordering::Relaxed);
+        let tables = ["a", "b"].map(|name| Table::created(name, Uptime::ZERO));
+        tables[0].add(&[entry("10.0.0.0/8"), entry("10.0.0.1")], Uptime::ZERO);
+        assert_eq!(count(), 0, "not in force");
+        tables[0].join(&total);
+        tables[1].join(&total);
+        tables[0].join(&total);
+        assert_eq!(count(), 2);
+        tables[1].add(&[entry("::1"), entry("::1"), entry("::2")], Uptime::ZERO);
+        tables[0].delete(&[entry("10.0.0.1"), entry("10.0.0.2")]);
+        assert_eq!(count(), 3);
+        tables[1].leave();
+        tables[1].add(&[entry("::3")], Uptime::ZERO);
+        assert_eq!(count(), 1);
+        tables[1].join(&total);
+        assert_eq!(count(), 4);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use pfapi::ruleset::proto;
 
 use super::checksum::Sum;
 use super::ip::{IPV4_HEADER, IPV6_HEADER};
+use super::tcp_options::{SynOptions, kind};
 
 /// Bits of the TCP flags octet.
 pub mod flags {
@@ -32,7 +33,9 @@ pub mod flags {
 /// Octets of a TCP header without options.
 pub const TCP_HEADER: usize = 20;
 /// Octets of the longest packet that [`TcpSegment::write`] makes.
-pub const TCP_SEGMENT_MAX: usize = IPV6_HEADER + TCP_HEADER + 4;
+pub const TCP_SEGMENT_MAX: usize = IPV6_HEADER + TCP_HEADER + OPTIONS_MAX;
+/// Octets of all options that a segment can have: MSS, SACK permitted with timestamps, window scale.
+const OPTIONS_MAX: usize = 4 + 12 + 4;
 /// TOS of the packets that pf makes: low delay. Source: OpenBSD `pf_build_tcp`.
 pub const TOS_LOW_DELAY: u8 = 0x10;
 /// Default time to live and hop limit. Source: RFC 1700; OpenBSD `ip_defttl`.
@@ -64,8 +67,8 @@ pub struct TcpSegment {
     pub flags: u8,
     /// Window field, as it goes on the wire.
     pub window: u16,
-    /// MSS option; the only option there is.
-    pub mss: Option<u16>,
+    /// Options, those of a SYN or the timestamps of any segment.
+    pub options: SynOptions,
     /// Time to live or hop limit.
     pub ttl: u8,
     /// IPv4 type of service; IPv6 packets have class 0.
@@ -91,7 +94,15 @@ impl TcpSegment {
     }
 
     const fn segment_len(&self) -> usize {
-        if self.mss.is_some() { TCP_HEADER + 4 } else { TCP_HEADER }
+        let options = &self.options;
+        let mss = if options.mss.is_some() { 4 } else { 0 };
+        let timestamps = match (options.timestamps, options.sack_permitted) {
+            (Some(_), _) => 12,
+            (None, true) => 4,
+            (None, false) => 0,
+        };
+        let wscale = if options.wscale.is_some() { 4 } else { 0 };
+        TCP_HEADER + mss + timestamps + wscale
     }
 
     /// Writes the whole IP packet with its checksums to the front of `out`; its length, or 0
@@ -140,18 +151,46 @@ impl TcpSegment {
         segment[2..4].copy_from_slice(&self.dport.to_be_bytes());
         segment[4..8].copy_from_slice(&self.seq.to_be_bytes());
         segment[8..12].copy_from_slice(&self.ack.to_be_bytes());
-        segment[12] = if self.mss.is_some() { 6 << 4 } else { 5 << 4 };
+        #[expect(clippy::cast_possible_truncation, reason = "at most 40 octets are 10 words")]
+        let words = (len / 4) as u8;
+        segment[12] = words << 4;
         segment[13] = self.flags;
         segment[14..16].copy_from_slice(&self.window.to_be_bytes());
         // Checksum and urgent pointer.
         segment[16..20].fill(0);
-        if let Some(mss) = self.mss {
-            segment[20..22].copy_from_slice(&[2, 4]);
-            segment[22..24].copy_from_slice(&mss.to_be_bytes());
-        }
-        let pseudo = if self.mss.is_some() { 24 } else { 20 };
-        let sum = Sum::pseudo(self.src, self.dst, proto::TCP, pseudo).plus(Sum::of(segment));
+        write_options(&self.options, &mut segment[TCP_HEADER..]);
+        let pseudo = Sum::pseudo(self.src, self.dst, proto::TCP, u32::from(words) * 4);
+        let sum = pseudo.plus(Sum::of(segment));
         segment[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+    }
+}
+
+/// Writes options in words of four octets, in the order of common stacks; `out` is as long as they.
+fn write_options(options: &SynOptions, out: &mut [u8]) {
+    const NOP: u8 = 1;
+    let mut at = 0;
+    let mut append = |octets: &[u8]| {
+        out[at..at + octets.len()].copy_from_slice(octets);
+        at += octets.len();
+    };
+    if let Some(mss) = options.mss {
+        append(&[kind::MSS, 4]);
+        append(&mss.to_be_bytes());
+    }
+    if options.sack_permitted && options.timestamps.is_some() {
+        append(&[kind::SACK_PERMITTED, 2]);
+    } else if options.sack_permitted {
+        append(&[NOP, NOP, kind::SACK_PERMITTED, 2]);
+    } else if options.timestamps.is_some() {
+        append(&[NOP, NOP]);
+    }
+    if let Some((tsval, tsecr)) = options.timestamps {
+        append(&[kind::TIMESTAMPS, 10]);
+        append(&tsval.to_be_bytes());
+        append(&tsecr.to_be_bytes());
+    }
+    if let Some(shift) = options.wscale {
+        append(&[NOP, kind::WSCALE, 3, shift]);
     }
 }
 
@@ -215,6 +254,7 @@ mod tests {
     use super::*;
     use crate::wire::checksum::{ipv4_header_is_intact, packet_is_intact};
     use crate::wire::ip::Layout;
+    use crate::wire::tcp_options::scan;
     use proptest::prelude::*;
 
     fn segment(src: IpAddr, dst: IpAddr) -> TcpSegment {
@@ -227,7 +267,7 @@ mod tests {
             ack: 0x1122_3345,
             flags: flags::SYN | flags::ACK,
             window: 0,
-            mss: Some(1460),
+            options: SynOptions::of_mss(Some(1460)),
             ttl: 64,
             tos: TOS_LOW_DELAY,
             dont_fragment: true,
@@ -251,7 +291,8 @@ mod tests {
     #[test]
     fn ipv6_packet_has_class_and_flow_zero() {
         let mut out = [0; 64];
-        let segment = TcpSegment { mss: None, ..segment([1_u16; 8].into(), [2_u16; 8].into()) };
+        let bare = segment([1_u16; 8].into(), [2_u16; 8].into());
+        let segment = TcpSegment { options: SynOptions::default(), ..bare };
         assert_eq!(segment.write(&mut out), 60);
         assert_eq!(out[..8], [0x60, 0, 0, 0, 0, 20, 6, 64]);
         assert_eq!(out[52], 5 << 4);
@@ -275,16 +316,23 @@ mod tests {
                 any::<([u8; 4], [u8; 4])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
                 any::<([u8; 16], [u8; 16])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
             ],
-            numbers: (u16, u16, u32, u32, u8, u16), mss: Option<u16>, id: u16,
+            numbers: (u16, u16, u32, u32, u8, u16), id: u16,
+            offered: (Option<u16>, Option<u8>, bool, Option<(u32, u32)>),
         ) {
             let (sport, dport, seq, ack, flags, window) = numbers;
             let base = segment(ends.0, ends.1);
-            let segment = TcpSegment { sport, dport, seq, ack, flags, window, mss, id, ..base };
+            let (mss, wscale, sack_permitted, timestamps) = offered;
+            let wscale = wscale.map(|shift| shift % 15);
+            let options = SynOptions { mss, wscale, sack_permitted, timestamps };
+            let segment = TcpSegment { sport, dport, seq, ack, flags, window, options, id, ..base };
             let mut out = [0; TCP_SEGMENT_MAX];
             let len = segment.write(&mut out);
             let layout = Layout::of(&out[..len]).unwrap();
             prop_assert_eq!((layout.src, layout.dst, layout.end), (ends.0, ends.1, len));
             prop_assert!(packet_is_intact(&out[..len]));
+            let header = &out[layout.transport..len];
+            prop_assert_eq!(usize::from(header[12] >> 4) * 4, header.len());
+            prop_assert_eq!(scan(&header[TCP_HEADER..]), options);
         }
     }
 }

@@ -145,6 +145,14 @@ pub struct SynOptions {
     pub timestamps: Option<(u32, u32)>,
 }
 
+impl SynOptions {
+    /// No option, or the MSS alone.
+    #[must_use]
+    pub const fn of_mss(mss: Option<u16>) -> Self {
+        Self { mss, wscale: None, sack_permitted: false, timestamps: None }
+    }
+}
+
 /// Reads the options of a SYN from the octets between the fixed TCP header and the payload.
 #[must_use]
 pub fn scan(octets: &[u8]) -> SynOptions {

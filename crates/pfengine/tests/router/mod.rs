@@ -12,8 +12,9 @@ use pfapi::reason::Reason;
 use pfapi::ruleset::{Draft, Options, Rule};
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfengine::wire::build::TcpSegment;
-use pfengine::wire::checksum::packet_is_intact;
+use pfengine::wire::checksum::{Sum, packet_is_intact};
 use pfengine::wire::ip::Layout;
+use pfengine::wire::tcp_options::SynOptions;
 use pfengine::{Batch, Engine, EngineConfig, Loader, Output, Packet, Verdict, Worker};
 
 pub const CLIENT: &str = "198.51.100.10";
@@ -30,6 +31,8 @@ pub enum Seen {
     Out(IfIndex, Vec<u8>),
     /// Nothing, for this reason.
     Dropped(Reason),
+    /// Nothing yet.
+    Held,
 }
 
 pub struct Router {
@@ -114,7 +117,7 @@ impl Router {
             Verdict::Pass => self.pass_out(packet),
             Verdict::Answer => out(route(packet.data()), &packet),
             Verdict::Drop(reason) => Seen::Dropped(reason),
-            Verdict::Held => panic!("nothing here is kept"),
+            Verdict::Held => Seen::Held,
         };
         self.engine.check_invariants().unwrap();
         seen
@@ -164,12 +167,65 @@ pub fn tcp(from: (&str, u16), to: (&str, u16), flags: u8, seq: u32, ack: u32) ->
         ack,
         flags,
         window: 8_000,
-        mss: None,
+        options: SynOptions::default(),
         ttl: 64,
         tos: 0,
         dont_fragment: true,
         id: 7,
     }
+}
+
+/// A segment with data.
+pub fn with_payload(segment: &TcpSegment, payload: &[u8]) -> Vec<u8> {
+    let mut packet = octets(segment);
+    let l4 = packet.len() - 20;
+    packet.extend(payload);
+    let len = u32::try_from(packet.len() - l4).unwrap();
+    let total = u16::try_from(packet.len()).unwrap();
+    packet[2..4].copy_from_slice(&total.to_be_bytes());
+    packet[10..12].fill(0);
+    let sum = Sum::of(&packet[..l4]).checksum();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet[l4 + 16..l4 + 18].fill(0);
+    let pseudo = Sum::pseudo(segment.src, segment.dst, 6, len);
+    let sum = pseudo.plus(Sum::of(&packet[l4..])).checksum();
+    packet[l4 + 16..l4 + 18].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// An ICMP error from the destination of `quoted` to its source.
+pub fn icmp_error(icmp_type: u8, code: u8, quoted: &[u8]) -> Vec<u8> {
+    let ends = Layout::of(quoted).unwrap();
+    let mut message = vec![icmp_type, code, 0, 0, 0, 0, 0, 0];
+    message.extend(quoted);
+    let len = u16::try_from(message.len()).unwrap();
+    let mut packet = match (ends.dst, ends.src) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let sum = Sum::of(&message).checksum();
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            let mut header = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 1, 0, 0];
+            header[2..4].copy_from_slice(&(len + 20).to_be_bytes());
+            header.extend(src.octets());
+            header.extend(dst.octets());
+            let sum = Sum::of(&header).checksum();
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            header
+        }
+        (src, dst) => {
+            let pseudo = Sum::pseudo(src, dst, 58, u32::from(len));
+            let sum = pseudo.plus(Sum::of(&message)).checksum();
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            let mut header = vec![0x60, 0, 0, 0, 0, 0, 58, 64];
+            header[4..6].copy_from_slice(&len.to_be_bytes());
+            for addr in [src, dst] {
+                let IpAddr::V6(addr) = addr else { panic!("one family") };
+                header.extend(addr.octets());
+            }
+            header
+        }
+    };
+    packet.extend(message);
+    packet
 }
 
 pub fn octets(segment: &TcpSegment) -> Vec<u8> {

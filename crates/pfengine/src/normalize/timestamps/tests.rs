@@ -3,6 +3,7 @@ use crate::packet_desc::Transport;
 use crate::wire::build::TcpSegment;
 use crate::wire::build::flags::{ACK, PSH};
 use crate::wire::checksum::{Sum, packet_is_intact};
+use crate::wire::tcp_options::SynOptions;
 
 const START: Uptime = Uptime::from_secs(1_000);
 
@@ -37,7 +38,7 @@ fn packet(sent: Sent) -> Packet {
         ack: 4,
         flags: sent.flags,
         window: 5,
-        mss: None,
+        options: SynOptions::default(),
         ttl: sent.ttl,
         tos: 0,
         dont_fragment: true,

@@ -93,15 +93,18 @@ impl RuleIndex {
     pub fn new(steps: &[Step], budget: &mut Budget) -> Self {
         let rules = steps.len();
         let mut classes = Vec::with_capacity(KINDS.len() * 4);
+        // Gathered once: the steps themselves lie far apart.
+        let asked: Vec<_> =
+            steps.iter().map(|step| (step.kind, step.test.direction, step.test.af)).collect();
         for kind in KINDS {
             for direction in [Direction::In, Direction::Out] {
                 for af in [Af::Inet, Af::Inet6] {
                     debug_assert_eq!(Some(classes.len()), class(kind, direction, af));
                     classes.push(Dense::of(rules, |rule| {
-                        let test = &steps[rule].test;
-                        steps[rule].kind == kind
-                            && test.direction.is_none_or(|wanted| wanted == direction)
-                            && test.af.is_none_or(|wanted| wanted == af)
+                        let (of_kind, wanted, family) = asked[rule];
+                        of_kind == kind
+                            && wanted.is_none_or(|wanted| wanted == direction)
+                            && family.is_none_or(|wanted| wanted == af)
                     }));
                 }
             }
@@ -182,16 +185,16 @@ fn ends<V: spans::Value>(
 }
 
 fn proto_sets(steps: &[Step]) -> (Vec<u8>, Vec<Dense>) {
+    let wanted: Vec<Option<u8>> = steps.iter().map(|step| step.test.proto).collect();
     let set = |proto: Option<u8>| {
-        Dense::of(steps.len(), |rule| {
-            let wanted = steps[rule].test.proto;
-            wanted.is_none() || wanted == proto
-        })
+        Dense::of(wanted.len(), |rule| wanted[rule].is_none() || wanted[rule] == proto)
     };
+    let mut named = [false; 256];
+    wanted.iter().flatten().for_each(|&proto| named[usize::from(proto)] = true);
     let mut sets = vec![set(None)];
     let mut protos = vec![0; 256];
     for proto in 0..=u8::MAX {
-        if steps.iter().any(|step| step.test.proto == Some(proto)) {
+        if named[usize::from(proto)] {
             // When every protocol is named, the first set is for none and one too many.
             protos[usize::from(proto)] = u8::try_from(sets.len()).unwrap_or(0);
             sets.push(set(Some(proto)));

@@ -9,7 +9,8 @@ use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 use proptest::prelude::*;
 
-use super::{Code, Decoded, Events, Master, Syncookies, Tuple, WscaleCoding};
+use super::{Baked, Content, Decoded, Events, Master, Syncookies, Terms, Tuple, Wish};
+use crate::syncookie::layout::{OWN_SHIFT, Shifts};
 use crate::wire::tcp_options::SynOptions;
 
 const OFFERED: SynOptions =
@@ -43,14 +44,27 @@ fn client(number: u16) -> Tuple {
     }
 }
 
+/// A cookie for everything that client `number` offers.
+fn make(cookies: &Syncookies, number: u16, isn: u32, offered: &SynOptions, now: Uptime) -> Baked {
+    let wish = Wish::everything(client(number).src, offered);
+    cookies.make_cookie(&client(number), isn, offered, &wish, now)
+}
+
+const fn seq(baked: Baked) -> u32 {
+    match baked {
+        Baked::Classic(seq) => seq,
+        Baked::Terms(cookie) => cookie.seq,
+    }
+}
+
 /// Answers a SYN of client `number`, whose sequence number is 1000.
 fn send(cookies: &Syncookies, number: u16, now: Uptime) -> u32 {
-    cookies.make_cookie(&client(number), 1000, &OFFERED, now)
+    seq(make(cookies, number, 1000, &OFFERED, now))
 }
 
 /// The ACK that returns `cookie`.
 fn ack(cookies: &Syncookies, number: u16, cookie: u32, now: Uptime) -> Option<Decoded> {
-    cookies.validate(&client(number), 1001, cookie.wrapping_add(1), now)
+    cookies.validate(&client(number), (1001, cookie.wrapping_add(1)), None, now)
 }
 
 fn is_active(cookies: &Syncookies) -> bool {
@@ -81,7 +95,10 @@ fn always_answers_at_once_and_a_reload_does_not_rotate() {
 fn cookie_says_what_the_syn_offered() {
     let cookies = cookies(SyncookieMode::Always, false);
     let cookie = send(&cookies, 1, at(0));
-    let expected = Decoded { mss: 1460, wscale: Some(7), sack: true, client_isn: 1000, cookie };
+    let shifts = Some(Shifts { client: 7, announced: OWN_SHIFT });
+    let terms = Terms { mss: 1460, shifts, sack: true, ecn: false };
+    let content = Content::Terms { terms, stamp: None };
+    let expected = Decoded { content, client_isn: 1000, cookie };
     assert_eq!(ack(&cookies, 1, cookie, at(1)), Some(expected));
     assert_eq!(ack(&cookies, 2, cookie, at(1)), None, "another client");
     let status = cookies.status(at(0));
@@ -89,18 +106,35 @@ fn cookie_says_what_the_syn_offered() {
 }
 
 #[test]
+fn cookie_of_a_client_with_timestamps_needs_its_stamp() {
+    let cookies = cookies(SyncookieMode::Always, false);
+    let offered = SynOptions { timestamps: Some((5, 0)), mss: Some(1370), ..OFFERED };
+    let Baked::Terms(made) = make(&cookies, 1, 1000, &offered, at(0)) else {
+        panic!("a cookie with terms")
+    };
+    assert_eq!((made.terms.mss, made.stamp.is_some()), (1368, true));
+    let validate =
+        |echo| cookies.validate(&client(1), (1001, made.seq.wrapping_add(1)), echo, at(1));
+    assert_eq!(validate(None), None);
+    assert_eq!(validate(made.stamp.map(|stamp| stamp ^ 1)), None);
+    let content = Content::Terms { terms: made.terms, stamp: made.stamp };
+    assert_eq!(validate(made.stamp), Some(Decoded { content, client_isn: 1000, cookie: made.seq }));
+}
+
+#[test]
 fn classic_cookie_forgets_scale_and_sack() {
     let cookies = cookies(SyncookieMode::Always, true);
     let cookie = send(&cookies, 1, at(0));
-    let expected = Decoded { mss: 1460, wscale: Some(8), sack: false, client_isn: 1000, cookie };
-    assert_eq!(ack(&cookies, 1, cookie, at(1)), Some(expected));
+    let decoded = ack(&cookies, 1, cookie, at(1)).unwrap();
+    let Content::Classic(code) = decoded.content else { panic!("a code of pf") };
+    assert_eq!((code.mss(), code.wscale()), (1460, Some(8)));
 }
 
 #[test]
 fn sequence_numbers_wrap() {
     let cookies = cookies(SyncookieMode::Always, false);
-    let cookie = cookies.make_cookie(&client(1), u32::MAX, &OFFERED, at(0));
-    let decoded = cookies.validate(&client(1), 0, cookie.wrapping_add(1), at(0)).unwrap();
+    let cookie = seq(make(&cookies, 1, u32::MAX, &OFFERED, at(0)));
+    let decoded = cookies.validate(&client(1), (0, cookie.wrapping_add(1)), None, at(0)).unwrap();
     assert_eq!(decoded.client_isn, u32::MAX);
 }
 
@@ -351,9 +385,9 @@ fn change_of_behaviour_changes_the_next_cookie_and_keeps_the_last_ones() {
     let old = send(&cookies, 1, at(10));
     cookies.configure(setting(SyncookieMode::Always, false), at(20));
     let new = send(&cookies, 1, at(20));
-    assert_eq!(ack(&cookies, 1, old, at(30)).unwrap().wscale, Some(8));
-    assert_eq!(ack(&cookies, 1, new, at(30)).unwrap().wscale, Some(7));
-    assert!(Code::of_cookie(old).is_producible(WscaleCoding::AsCoded));
+    let content = |cookie| ack(&cookies, 1, cookie, at(30)).unwrap().content;
+    assert!(matches!(content(old), Content::Classic(_)));
+    assert!(matches!(content(new), Content::Terms { .. }));
 }
 
 #[test]
@@ -389,11 +423,13 @@ fn random_acks_are_not_accepted() {
     let mut number = 1_u32;
     let accepted = (0..1 << 17)
         .filter(|_| {
-            // Marsaglia's xorshift: the same guesses in every run; 2^-7 of them are expected.
+            // Marsaglia's xorshift: the same guesses in every run; 2^-10 of them are expected.
             number ^= number << 13;
             number ^= number >> 17;
             number ^= number << 5;
-            cookies.validate(&client(1), number, number.rotate_left(16), at(1)).is_some()
+            let numbers = (number, number.rotate_left(16));
+            cookies.validate(&client(1), numbers, None, at(1)).is_some()
+                || cookies.validate(&client(1), numbers, Some(number ^ 0x5555), at(1)).is_some()
         })
         .count();
     assert_eq!(accepted, 0);

@@ -1,0 +1,316 @@
+//! Connections whose client has shaken hands with the filter: behind a SYN cookie, and with
+//! `synproxy state`.
+//!
+//! What a segment means is decided in [`Splice`]; here it is carried out. `classic` goes pf's way, in
+//! `handshake`. Source: docs/notes/0010.
+
+use core::num::NonZeroU16;
+
+use pfapi::addr::Af;
+use pfapi::reason::Reason;
+use pfapi::units::{Direction, IfIndex};
+
+use super::handshake::{across, numbered, turned};
+use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
+use crate::addr::Addr;
+use crate::environment::Way;
+use crate::harmonize::{self, Edits, Stamps};
+use crate::output::{Octets, Output, SmallPacket};
+use crate::packet::{Packet, Verdict};
+use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
+use crate::relay;
+use crate::reply::{self, SynAck};
+use crate::seq::SeqNum;
+use crate::state::entry::{Body, State};
+use crate::state::splice::{Early, REASON, Splice, Step};
+use crate::state::store::Held;
+use crate::syncookie::layout::{OWN_SHIFT, Shifts, Wish};
+use crate::syncookie::servers::{Known, Support};
+use crate::wire::build::TcpSegment;
+use crate::wire::build::flags::{ACK, CWR, ECE, RST, SYN};
+use crate::wire::tcp_options::SynOptions;
+
+/// Room in front of early data, for options and another family's header.
+const HEADROOM: usize = 64;
+/// Octets of early data that a client may send at least, if two segments are not more.
+const EARLY_WINDOW: u16 = 8_192;
+/// Least MSS that is read out of the size of a link.
+const LINK_MSS_MIN: u16 = 512;
+/// Least MSS that the filter announces. Source: OpenBSD sys/net/pf.c `pf_calc_mss`.
+const MSS_MIN: u16 = 64;
+
+impl<'a> Filter<'a> {
+    /// What of the offer of a SYN the filter takes up in the name of a server.
+    pub(super) fn wish(
+        desc: &PacketDesc,
+        tcp: &TcpDesc,
+        offered: &SynOptions,
+        server: Option<&Known>,
+    ) -> Wish {
+        let mut wish = Wish::everything(desc.src.to_ip(desc.af), offered);
+        let Some(server) = server else { return wish };
+        wish.terms.shifts =
+            wish.terms.shifts.filter(|_| server.wscale != Support::No).map(|shifts| Shifts {
+                announced: if server.wscale == Support::Yes { server.shift } else { OWN_SHIFT },
+                ..shifts
+            });
+        wish.terms.sack &= server.sack != Support::No;
+        wish.timestamps &= server.timestamps != Support::No;
+        // Without timestamps there is no room to remember it.
+        wish.terms.ecn =
+            wish.timestamps && server.ecn == Support::Yes && tcp.flags & (ECE | CWR) == ECE | CWR;
+        wish
+    }
+
+    /// MSS that the filter announces to a client of `near` in the name of a server.
+    pub(super) fn server_mss(
+        &self,
+        near: IfIndex,
+        af: Af,
+        server: Addr,
+        known: Option<&Known>,
+    ) -> u16 {
+        match known.and_then(|known| known.mss) {
+            Some(mss) => mss.max(MSS_MIN),
+            None => self.path_mss(near, af, server, u16::MAX),
+        }
+    }
+
+    /// What fits through the interface of the client and the one towards the server, at most `most`.
+    pub(super) fn path_mss(&self, near: IfIndex, af: Af, server: Addr, most: u16) -> u16 {
+        let headers = match af {
+            Af::Inet => 40,
+            Af::Inet6 => 60,
+        };
+        let routes = self.engine.routes.get();
+        let far = routes.and_then(|routes| match routes.way_to(server.to_ip(af)) {
+            Way::Interface(interface) => Some(interface),
+            Way::Here | Way::None => None,
+        });
+        let fits = |interface: IfIndex| {
+            let facts = self.snapshot.facts.interfaces.get(usize::from(interface.0))?;
+            u16::try_from(facts.mtu.saturating_sub(headers)).ok()
+        };
+        let limits = [Some(near), far].into_iter().flatten().filter_map(fits);
+        limits.map(|limit| limit.max(LINK_MSS_MIN)).fold(most, u16::min).max(MSS_MIN)
+    }
+
+    /// Answers the SYN of a `synproxy state` rule in the place of its server; the state remembers
+    /// what was agreed on.
+    pub(super) fn offer_splice(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        tcp: &TcpDesc,
+        mut state: Held<'a>,
+    ) -> Result<Verdict, Reason> {
+        let desc = &flow.desc;
+        let offered = tcp_options_of(packet, desc.l4, tcp);
+        let keys = state.keys();
+        let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
+        let far = usize::from(direction == Direction::In);
+        let (server, family) = (key.addr[far], key.af);
+        let known = self.engine.servers.get(server.to_ip(family), key.port[far], self.now);
+        let wish = Self::wish(desc, tcp, &offered, known.as_ref());
+        let isn = SeqNum(self.parts.rng.next_u32());
+        let stamp = wish.timestamps.then(|| self.parts.rng.next_u32());
+        let mut splice = Splice::new(isn, wish.terms, stamp);
+        splice.client_stamp = offered.timestamps.map_or(0, |(tsval, _)| tsval);
+        let mut mss = self.server_mss(packet.meta.interface, family, server, known.as_ref());
+        if state.actions().max_mss != 0 {
+            mss = mss.min(state.actions().max_mss);
+        }
+        let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
+        body.offer_splice(mss);
+        state.set_splice(splice);
+        state.update_half_open(&self.engine.store.half_open);
+        self.parts.stats.reason(REASON);
+        self.send_offer(packet, &state)
+    }
+
+    /// Turns the SYN at hand into the SYN|ACK of a `synproxy state` rule.
+    fn send_offer(&mut self, packet: &mut Packet, state: &State) -> Result<Verdict, Reason> {
+        let (Body::Tcp(body), Some(splice)) = (&state.body, state.splice()) else {
+            return Err(REASON);
+        };
+        let mss = body.proxy_mss.map_or(LINK_MSS_MIN, NonZeroU16::get);
+        let options = Splice::announcement(splice.terms, splice.stamp, mss, splice.client_stamp);
+        let id = self.parts.rng.next_u16();
+        let window = early_window(mss);
+        let answer = SynAck { seq: splice.cookie.0, ecn: splice.terms.ecn, window, options, id };
+        if reply::syn_ack(packet, &answer) { Ok(Verdict::Answer) } else { Err(REASON) }
+    }
+
+    /// A segment of a connection whose ends are not joined yet.
+    pub(super) fn pass_unjoined(
+        &mut self,
+        packet: &mut Packet,
+        flow: &Flow,
+        tcp: &TcpDesc,
+        mut state: Held<'a>,
+        forward: bool,
+    ) -> Result<Verdict, Reason> {
+        let options = tcp_options_of(packet, flow.desc.l4, tcp);
+        let stamp = options.timestamps.map(|(tsval, _)| tsval);
+        let held: &mut State = &mut state;
+        let splice = held.rare.as_mut().and_then(|rare| rare.splice.as_deref_mut());
+        let (Body::Tcp(body), Some(splice)) = (&mut held.body, splice) else {
+            return Err(Reason::StateMismatch);
+        };
+        let waited = body.is_waiting_for_server();
+        let step = splice.step(body, tcp, stamp, forward);
+        if forward && step == Step::Connect {
+            splice.tos = flow.desc.tos & !3;
+        }
+        if matches!(step, Step::Connect | Step::Keep) {
+            let kept = splice.keep_early(body, tcp, || Early::of(packet, &self.engine.early));
+            if step == Step::Keep {
+                if !kept {
+                    return Err(REASON);
+                }
+                self.parts.stats.reason(REASON);
+                return Ok(Verdict::Held);
+            }
+        }
+        let early = if step == Step::Join { splice.take_early() } else { Vec::new() };
+        let meeting = (step == Step::Join).then(|| splice.join(body, tcp, &options));
+        let refusal = splice.refusal(body);
+        let completed = !waited && body.is_waiting_for_server();
+        if body.is_closed() || step == Step::Join {
+            held.timeout = body.timeout();
+            held.last_used = self.now;
+        }
+        let asked = splice.asks();
+        state.update_half_open(&self.engine.store.half_open);
+        if completed {
+            state = self.complete_handshake(state)?;
+            self.parts.relays.begin(state.reference(), self.now);
+        }
+        let back = self.answer_to(flow, tcp);
+        let onward = across(turned(back), &state.keys(), packet.meta.direction, flow.desc.af);
+        if step != Step::Drop {
+            self.parts.stats.reason(REASON);
+        }
+        match step {
+            Step::Drop | Step::Keep => return Err(REASON),
+            Step::Offer => return self.send_offer(packet, &state),
+            Step::Connect => {
+                let id = self.parts.rng.next_u16();
+                let known = relay::server_of(&state)
+                    .and_then(|(addr, port)| self.engine.servers.get(addr, port, self.now));
+                let segment = relay::syn(&state, known.as_ref(), id).ok_or(REASON)?;
+                replace(packet, &segment)?;
+                packet.meta.link = Some(state.reference());
+                packet.meta.unfiltered = state.changes_family();
+                packet.meta.next_hop = state.route().and_then(|route| route.of_packet(true));
+                return Ok(Verdict::Pass);
+            }
+            Step::Join => {
+                let Some(meeting) = meeting else { return Err(REASON) };
+                let ecn = tcp.flags & (ECE | CWR) == ECE;
+                let told = Known::of_answer(asked, &options, ecn);
+                self.learn(flow, &state, packet, told);
+                let (numbers, stamps) = meeting.to_server;
+                let to_server = TcpSegment { options: stamps, ..numbered(back, numbers, ACK) };
+                let filtered = !state.changes_family();
+                let to_server = SmallPacket::of_segment(&to_server).into();
+                self.parts.outputs.push_back(Output::Send { packet: to_server, filtered });
+                let (numbers, stamps) = meeting.to_client;
+                let to_client = TcpSegment { options: stamps, ..numbered(onward, numbers, ACK) };
+                replace(packet, &to_client)?;
+                // The state must be free: its packets are on their way to it.
+                drop(state);
+                for early in &early {
+                    self.release(early);
+                }
+            }
+            Step::Challenge => replace(packet, &numbered(back, refusal, ACK))?,
+            Step::Clear { seq } => {
+                replace(packet, &TcpSegment { seq: seq.0, flags: RST, ..back })?;
+            }
+            Step::Refuse => replace(packet, &numbered(onward, refusal, RST | ACK))?,
+        }
+        Ok(Verdict::Answer)
+    }
+
+    /// Sends a segment on that came before its connection was joined, as if it came now.
+    fn release(&mut self, early: &Early) {
+        let mut packet = Packet::new(HEADROOM, early.octets.len());
+        packet.fill(&early.octets);
+        packet.meta.interface = early.interface;
+        packet.meta.offload = early.offload;
+        let Arrival::Parsed(mut flow) = self.receive(&mut packet) else { return };
+        if let Ok(Verdict::Pass) = self.decide_flow(&mut packet, &mut flow, Origin::Real) {
+            let filtered = !packet.meta.unfiltered;
+            let packet = Octets::of(&packet);
+            self.parts.outputs.push_back(Output::Send { packet, filtered });
+        }
+    }
+
+    /// Notes what a SYN|ACK has told of its sender, as both sides of the state know it.
+    pub(super) fn learn(&self, flow: &Flow, state: &State, packet: &Packet, told: Known) {
+        let desc = &flow.desc;
+        let (sport, _) = desc.ports();
+        let servers = &self.engine.servers;
+        servers.learn(desc.src.to_ip(desc.af), sport, told, self.now);
+        if state.is_translated() {
+            let keys = state.keys();
+            let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
+            let source = usize::from(direction == Direction::Out);
+            servers.learn(key.addr[source].to_ip(key.af), key.port[source], told, self.now);
+        }
+    }
+
+    /// Notes what the SYN|ACK of an ordinary connection has told.
+    pub(super) fn learn_from(&self, packet: &Packet, flow: &Flow, tcp: &TcpDesc, state: &State) {
+        let Body::Tcp(body) = &state.body else { return };
+        let options = tcp_options_of(packet, flow.desc.l4, tcp);
+        let ecn = tcp.flags & (ECE | CWR) == ECE;
+        self.learn(flow, state, packet, Known::of_answer(body.requested, &options, ecn));
+    }
+
+    /// Changes a segment of a joined connection besides its numbers. Gives the timestamps that are
+    /// to be added when everything else is done.
+    pub(super) fn harmonize(
+        &self,
+        packet: &mut Packet,
+        desc: &PacketDesc,
+        tcp: &TcpDesc,
+        state: &mut State,
+        forward: bool,
+    ) -> Option<(u32, u32)> {
+        let created = state.created;
+        let splice = state.rare.as_mut()?.splice.as_deref_mut()?;
+        let stamp = tcp_options_of(packet, desc.l4, tcp).timestamps.map(|(tsval, _)| tsval);
+        let now_ms = self.now.nanos_since(created) / 1_000_000;
+        #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
+        let edits = splice.edits(tcp, stamp, forward, now_ms as u32);
+        harmonize::apply(packet, desc, tcp, &edits);
+        match edits {
+            Edits { stamps: Stamps::Add { tsval, tsecr }, .. } if stamp.is_none() => {
+                Some((tsval, tsecr))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Adds timestamps to a segment that is otherwise done.
+pub(super) fn add_stamps(packet: &mut Packet, stamps: (u32, u32)) {
+    let Ok(desc) = PacketDesc::parse(packet.data()) else { return };
+    let Transport::Tcp(tcp) = desc.transport else { return };
+    // Without room it goes as it is: most stacks take it all the same.
+    let _ = harmonize::add_stamps(packet, &desc, &tcp, stamps);
+}
+
+/// Window of a SYN|ACK that the filter sends: room for the first four segments, which are kept until
+/// the server is there. With a closed window the client would wait for one round trip more.
+pub(super) fn early_window(mss: u16) -> u16 {
+    let two = mss.saturating_mul(2);
+    mss.saturating_mul(4).min(EARLY_WINDOW).max(two)
+}
+
+/// Whether a segment is a SYN|ACK.
+pub(super) const fn is_syn_ack(tcp: &TcpDesc) -> bool {
+    tcp.flags & (SYN | ACK | RST) == SYN | ACK
+}

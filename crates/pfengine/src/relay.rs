@@ -1,0 +1,184 @@
+//! SYNs to servers that have not answered: repeated after 1, 3 and 7 s; after 15 s the client hears
+//! that its connection came to nothing.
+//!
+//! A client that the filter has shaken hands with repeats nothing, so the filter does. Life-cycle of
+//! an entry: made when the first SYN goes to the server, gone when the wait is over. Entries of one
+//! wait are due in the order in which they were made, so a list for each wait is enough. There are at
+//! most [`WAITING_MAX`]; for more connections the client's own probes repeat the SYN.
+//!
+//! Source: RFC 6298 section 2 (one second at first, then doubled).
+
+use core::net::IpAddr;
+use std::collections::VecDeque;
+
+use pfapi::units::{Direction, Uptime};
+
+use crate::engine::Engine;
+use crate::output::{Output, SmallPacket};
+use crate::packet::StateRef;
+use crate::state::entry::{Body, State};
+use crate::state::key::Side;
+use crate::state::proxy::Numbers;
+use crate::state::splice::Onward;
+use crate::syncookie::servers::{Known, Support};
+use crate::wire::build::flags::{ACK, RST};
+use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
+use crate::wire::tcp_options::SynOptions;
+use crate::worker::Parts;
+
+/// Seconds after each SYN.
+const WAITS_S: [u64; 4] = [1, 2, 4, 8];
+/// Entries at most, of one thread: 1.5 MiB.
+pub const WAITING_MAX: usize = 65_536;
+/// Entries looked at in one call.
+const SHARE: usize = 256;
+
+/// What one thread has sent to servers.
+#[derive(Debug, Default)]
+pub struct Relays {
+    waits: [VecDeque<(Uptime, StateRef)>; WAITS_S.len()],
+}
+
+impl Relays {
+    /// Notes the first SYN of a connection.
+    pub fn begin(&mut self, state: StateRef, now: Uptime) {
+        self.push(0, state, now);
+    }
+
+    fn push(&mut self, wait: usize, state: StateRef, now: Uptime) {
+        if self.waits[wait].len() < WAITING_MAX {
+            self.waits[wait].push_back((now.plus_secs(WAITS_S[wait]), state));
+        }
+    }
+
+    /// When the next one is due.
+    pub fn due(&self) -> Option<Uptime> {
+        self.waits.iter().filter_map(|list| Some(list.front()?.0)).min()
+    }
+
+    fn pop(&mut self, now: Uptime) -> Option<(usize, StateRef)> {
+        let wait = self.waits.iter().position(|list| list.front().is_some_and(|f| f.0 <= now))?;
+        let (_, state) = self.waits[wait].pop_front()?;
+        Some((wait, state))
+    }
+}
+
+/// Does what is due, a bounded share of it.
+pub fn run(engine: &Engine, parts: &mut Parts, now: Uptime) {
+    for _ in 0..SHARE {
+        let Some((wait, reference)) = parts.relays.pop(now) else { return };
+        let Some(mut state) = engine.store.follow(reference) else { continue };
+        let waits = matches!(&state.body, Body::Tcp(body) if body.is_waiting_for_server());
+        if !waits || state.purge || state.splice().is_none() {
+            continue;
+        }
+        if wait + 1 == WAITS_S.len() {
+            if let Some(segment) = refusal(&state, parts.rng.next_u16()) {
+                send(parts, &segment, false);
+            }
+            if let Body::Tcp(body) = &mut state.body {
+                body.close();
+                state.timeout = body.timeout();
+                state.last_used = now;
+            }
+            state.update_half_open(&engine.store.half_open);
+            continue;
+        }
+        let known = server_of(&state).and_then(|(addr, port)| engine.servers.get(addr, port, now));
+        if let Some(segment) = syn(&state, known.as_ref(), parts.rng.next_u16()) {
+            send(parts, &segment, !state.changes_family());
+        }
+        drop(state);
+        parts.relays.push(wait + 1, reference, now);
+    }
+}
+
+fn send(parts: &mut Parts, segment: &TcpSegment, filtered: bool) {
+    if segment.is_between_hosts() {
+        let packet = SmallPacket::of_segment(segment).into();
+        parts.outputs.push_back(Output::Send { packet, filtered });
+    }
+}
+
+/// Address and port of the server itself.
+pub fn server_of(state: &State) -> Option<(IpAddr, u16)> {
+    let onward = onward(state)?;
+    Some((onward.dst, onward.dport))
+}
+
+/// A segment to the server of an inbound state, without numbers, flags and options.
+fn onward(state: &State) -> Option<TcpSegment> {
+    let af = state.key(Side::Wire).af;
+    let keys = state.keys();
+    let (key, direction) = keys.beyond(Direction::In, af);
+    let source = usize::from(direction == Direction::Out);
+    let tos = state.splice()?.tos;
+    Some(TcpSegment {
+        src: key.addr[source].to_ip(key.af),
+        dst: key.addr[1 - source].to_ip(key.af),
+        sport: key.port[source],
+        dport: key.port[1 - source],
+        tos,
+        ..BLANK
+    })
+}
+
+/// The SYN to the server of an inbound state; `None` when it has no splice.
+pub fn syn(state: &State, known: Option<&Known>, id: u16) -> Option<TcpSegment> {
+    let (Body::Tcp(body), Some(splice)) = (&state.body, state.splice()) else { return None };
+    let families = (state.key(Side::Wire).af, state.key(Side::Stack).af);
+    let sends_stamps = known.is_some_and(|known| known.timestamps == Support::Yes);
+    let max_mss = state.actions().max_mss;
+    let syn = splice.syn(body, Onward { max_mss, families, sends_stamps });
+    Some(TcpSegment {
+        seq: syn.seq.0,
+        flags: syn.flags,
+        window: syn.window,
+        options: syn.options,
+        id,
+        ..onward(state)?
+    })
+}
+
+/// The RST that tells the client of an inbound state that its connection came to nothing; `None`
+/// when it does not wait for one.
+pub fn refusal(state: &State, id: u16) -> Option<TcpSegment> {
+    let Body::Tcp(body) = &state.body else { return None };
+    if !body.is_waiting_for_server() {
+        return None;
+    }
+    let Numbers { seq, ack, window } = match state.splice() {
+        Some(splice) => splice.refusal(body),
+        None => body.proxy_abort(),
+    };
+    // The proxy only works on inbound states, whose first key has the client first.
+    let key = state.key(Side::Wire);
+    Some(TcpSegment {
+        src: key.addr[1].to_ip(key.af),
+        dst: key.addr[0].to_ip(key.af),
+        sport: key.port[1],
+        dport: key.port[0],
+        seq: seq.0,
+        ack: ack.0,
+        flags: RST | ACK,
+        window,
+        id,
+        ..BLANK
+    })
+}
+
+const BLANK: TcpSegment = TcpSegment {
+    src: IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
+    dst: IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
+    sport: 0,
+    dport: 0,
+    seq: 0,
+    ack: 0,
+    flags: 0,
+    window: 0,
+    options: SynOptions::of_mss(None),
+    ttl: TTL_DEFAULT,
+    tos: TOS_LOW_DELAY,
+    dont_fragment: true,
+    id: 0,
+};

@@ -1,0 +1,504 @@
+//! A connection whose two ends have shaken hands with the filter, not with each other.
+//!
+//! The client has agreed with the filter on terms, in a cookie or in the state of a `synproxy state`
+//! rule. The filter then opens the connection to the server with what the client has offered, its
+//! own initial sequence number included, and joins both by translating from then on.
+//!
+//! Names: C is the client's initial sequence number, N the one that the server sees (C, or a random
+//! one with `modulate state`), I the filter's towards the client, S the server's.
+//!
+//! Life-cycle: made with the state; [`TcpState::is_proxying`] until [`Splice::join`]; from then on
+//! [`Splice::edits`] says for every segment what must change besides its numbers. `classic` has no
+//! splice and goes pf's way (`proxy`). Source: RFC 4987 section 3.6; RFC 7323; RFC 3168; the notes on
+//! syncookies, docs/notes/0010.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pfapi::addr::Af;
+use pfapi::reason::Reason;
+use pfapi::units::IfIndex;
+
+use super::proxy::Numbers;
+use super::tcp::{Level, TcpState};
+use crate::harmonize::{Edits, Stamps};
+use crate::packet::{Offload, Packet};
+use crate::packet_desc::TcpDesc;
+use crate::seq::SeqNum;
+use crate::syncookie::layout::{Shifts, Terms};
+use crate::syncookie::servers::Requested;
+use crate::wire::build::flags::{ACK, CWR, ECE, FIN, RST, SYN};
+use crate::wire::tcp_options::SynOptions;
+
+/// Octets of a timestamp option with its padding.
+const STAMP_OCTETS: u16 = 12;
+/// Segments with data that are kept of one connection until its server is there.
+const EARLY_SEGMENTS: usize = 8;
+/// Octets of all such segments of all connections. Only clients that have shaken hands get here.
+const EARLY_OCTETS: usize = 4 << 20;
+/// Least MSS that the filter asks a server for.
+const MSS_MIN: u16 = 64;
+
+/// A segment with data that came before the server was there.
+#[derive(Debug)]
+pub struct Early {
+    /// The packet as it came.
+    pub octets: Box<[u8]>,
+    /// What its device said of it.
+    pub offload: Offload,
+    /// Where it came in.
+    pub interface: IfIndex,
+    /// Sequence number behind its data.
+    next: SeqNum,
+    _room: Room,
+}
+
+/// A part of what all early data may take; given back when dropped.
+#[derive(Debug)]
+struct Room {
+    taken: Arc<AtomicUsize>,
+    octets: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.octets, Ordering::Relaxed);
+    }
+}
+
+impl Early {
+    /// Copies a packet; `None` when `taken`, the octets of all such copies, would exceed the limit.
+    pub fn of(packet: &Packet, taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let octets = packet.len();
+        let room = Room { taken: Arc::clone(taken), octets };
+        if taken.fetch_add(octets, Ordering::Relaxed) + octets > EARLY_OCTETS {
+            return None;
+        }
+        Some(Self {
+            octets: packet.data().into(),
+            offload: packet.meta.offload,
+            interface: packet.meta.interface,
+            next: SeqNum(0),
+            _room: room,
+        })
+    }
+}
+
+/// What the filter knows of a connection that it has joined, or is about to join.
+#[derive(Debug)]
+pub struct Splice {
+    /// I, the filter's initial sequence number.
+    pub cookie: SeqNum,
+    /// What client and filter have agreed on.
+    pub terms: Terms,
+    /// Timestamp value of the SYN|ACK; `None` when timestamps are not in use.
+    pub stamp: Option<u32>,
+    /// Latest timestamp value of the client.
+    pub client_stamp: u32,
+    /// Latest window field of the client, before the two are joined.
+    window: u16,
+    /// Type of service of the client's packets, without the ECN bits.
+    pub tos: u8,
+    /// Whether a SYN was sent to the server.
+    has_asked: bool,
+    /// What the client has sent before the server was there, in order.
+    early: Vec<Early>,
+    joined: Joined,
+}
+
+/// What was found out when the server answered.
+#[derive(Clone, Copy, Debug, Default)]
+struct Joined {
+    /// Shift of the server; `None` when it does not scale windows.
+    shift: Option<u8>,
+    /// Subtracted from the server's timestamps.
+    stamp_offset: u32,
+    /// Timestamps are in use with the client alone.
+    stamps_missing: bool,
+    sack_missing: bool,
+    ecn_missing: bool,
+    /// MSS of the server.
+    mss: Option<u16>,
+}
+
+/// What the filter does with a segment that comes before the ends are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The segment is used up.
+    Drop,
+    /// Repeat the SYN|ACK to the client.
+    Offer,
+    /// Send the SYN to the server, [`Splice::syn`]; data in the segment is kept.
+    Connect,
+    /// Keep the segment, whose data comes early: [`Splice::keep_early`].
+    Keep,
+    /// The server has answered: [`Splice::join`].
+    Join,
+    /// A SYN of another connection: answered by an ACK, so that its sender can clear it away.
+    Challenge,
+    /// The server knows another connection on these ports: an RST with this number clears it away.
+    Clear {
+        /// Sequence number of the RST.
+        seq: SeqNum,
+    },
+    /// The server refused: the client gets [`Splice::refusal`].
+    Refuse,
+}
+
+/// A SYN to the server, without addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Syn {
+    /// N.
+    pub seq: SeqNum,
+    /// Window, unscaled as in every SYN.
+    pub window: u16,
+    /// SYN, and ECE and CWR to ask for ECN.
+    pub flags: u8,
+    /// Options.
+    pub options: SynOptions,
+}
+
+/// What the SYN to the server depends on besides the terms.
+#[derive(Clone, Copy, Debug)]
+pub struct Onward {
+    /// `max-mss` of the rules; 0 is none.
+    pub max_mss: u16,
+    /// Families on the client's and the server's side.
+    pub families: (Af, Af),
+    /// Whether the server is known to send timestamps.
+    pub sends_stamps: bool,
+}
+
+/// The two ACKs that join a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meeting {
+    /// To the server, in the name of the client.
+    pub to_server: (Numbers, SynOptions),
+    /// To the client, in the name of the server: opens its window.
+    pub to_client: (Numbers, SynOptions),
+}
+
+impl Splice {
+    /// For a client with these terms, which was sent I and `stamp`.
+    pub const fn new(cookie: SeqNum, terms: Terms, stamp: Option<u32>) -> Self {
+        Self {
+            cookie,
+            terms,
+            stamp,
+            client_stamp: 0,
+            window: 0,
+            tos: 0,
+            has_asked: false,
+            early: Vec::new(),
+            joined: Joined {
+                shift: None,
+                stamp_offset: 0,
+                stamps_missing: false,
+                sack_missing: false,
+                ecn_missing: false,
+                mss: None,
+            },
+        }
+    }
+
+    /// Takes note of the ACK that completes the client's handshake.
+    pub fn hear(&mut self, tcp: &TcpDesc, stamp: Option<u32>, tos: u8) {
+        self.client_stamp = stamp.unwrap_or(0);
+        self.window = tcp.window;
+        self.tos = tos & !3;
+    }
+
+    /// Keeps a segment with data that comes before the server is there; false when it is no use to
+    /// keep it. `keep` makes the copy, if there is room.
+    pub fn keep_early(
+        &mut self,
+        body: &TcpState,
+        tcp: &TcpDesc,
+        keep: impl FnOnce() -> Option<Early>,
+    ) -> bool {
+        let next = self.early.last().map_or(body.src.seqlo.advance(1), |early| early.next);
+        if tcp.payload == 0 || SeqNum(tcp.seq) != next || self.early.len() >= EARLY_SEGMENTS {
+            return false;
+        }
+        let Some(mut early) = keep() else { return false };
+        early.next = next.advance(tcp.payload);
+        self.early.push(early);
+        true
+    }
+
+    /// Hands out what was kept.
+    pub fn take_early(&mut self) -> Vec<Early> {
+        core::mem::take(&mut self.early)
+    }
+
+    /// Options of the SYN|ACK to the client: what was agreed on, and the MSS of the server.
+    pub fn announcement(
+        terms: Terms,
+        stamp: Option<u32>,
+        mss: u16,
+        client_stamp: u32,
+    ) -> SynOptions {
+        SynOptions {
+            mss: Some(mss),
+            wscale: terms.shifts.map(|shifts| shifts.announced),
+            sack_permitted: terms.sack,
+            timestamps: stamp.map(|stamp| (stamp, client_stamp)),
+        }
+    }
+
+    /// The SYN of the client, as far as it is known: what rules decide about.
+    pub fn offered_syn(&self) -> Syn {
+        Syn {
+            seq: SeqNum(0),
+            window: self.unscaled_window(),
+            flags: if self.terms.ecn { SYN | ECE | CWR } else { SYN },
+            options: self.offer(self.terms.mss),
+        }
+    }
+
+    /// Moves on by one segment before the ends are joined; `stamp` is its timestamp value.
+    pub fn step(
+        &mut self,
+        body: &mut TcpState,
+        tcp: &TcpDesc,
+        stamp: Option<u32>,
+        forward: bool,
+    ) -> Step {
+        if forward { self.hear_client(body, tcp, stamp) } else { Self::hear_server(body, tcp) }
+    }
+
+    fn hear_client(&mut self, body: &mut TcpState, tcp: &TcpDesc, stamp: Option<u32>) -> Step {
+        let (isn, next) = (body.src.seqlo, body.src.seqlo.advance(1));
+        let shakes_hands = body.src.level == Level::ProxySrc;
+        let seq = SeqNum(tcp.seq);
+        if tcp.flags & (SYN | ACK | RST | FIN) == SYN {
+            return match (shakes_hands, seq == isn) {
+                (true, true) => {
+                    self.client_stamp = stamp.unwrap_or(0);
+                    Step::Offer
+                }
+                // A SYN that was on its way while its ACK came.
+                (false, true) => Step::Drop,
+                (_, false) => Step::Challenge,
+            };
+        }
+        let acknowledges = tcp.flags & (SYN | ACK) == ACK
+            && SeqNum(tcp.ack) == self.cookie.advance(1)
+            && self.stamp.is_some() <= stamp.is_some();
+        if tcp.has(RST) {
+            if seq == next {
+                body.close();
+            }
+            return Step::Drop;
+        }
+        let is_first = !core::mem::replace(&mut self.has_asked, acknowledges && seq == next);
+        if !acknowledges || is_first && seq != next {
+            self.has_asked = !is_first;
+            return Step::Drop;
+        }
+        self.has_asked = true;
+        self.hear(tcp, stamp, self.tos);
+        body.src.level = Level::ProxyDst;
+        match (is_first, tcp.payload > 0) {
+            (true, _) => Step::Connect,
+            (false, true) => Step::Keep,
+            // A bare ACK or a probe of the window asks for another SYN to the server.
+            (false, false) if seq == next || seq == isn => Step::Connect,
+            (false, false) => Step::Drop,
+        }
+    }
+
+    fn hear_server(body: &mut TcpState, tcp: &TcpDesc) -> Step {
+        if body.src.level == Level::ProxySrc || !tcp.has(ACK) {
+            return Step::Drop;
+        }
+        let answers = SeqNum(tcp.ack) == Self::isn(body).advance(1);
+        match (tcp.has(RST), answers) {
+            (true, true) => {
+                body.close();
+                Step::Refuse
+            }
+            (false, true) if tcp.has(SYN) => Step::Join,
+            (true, false) | (false, true) => Step::Drop,
+            (false, false) => Step::Clear { seq: SeqNum(tcp.ack) },
+        }
+    }
+
+    /// N.
+    const fn isn(body: &TcpState) -> SeqNum {
+        body.src.seqlo.advance(body.src.seqdiff)
+    }
+
+    /// The client's window as SYNs and unscaled segments tell it.
+    fn unscaled_window(&self) -> u16 {
+        unscaled(self.window, self.terms.shifts.map_or(0, |shifts| shifts.client))
+    }
+
+    /// The SYN to the server.
+    pub fn syn(&self, body: &TcpState, onward: Onward) -> Syn {
+        let mut mss = self.terms.mss;
+        if onward.max_mss != 0 {
+            mss = mss.min(onward.max_mss);
+        }
+        if onward.families == (Af::Inet, Af::Inet6) {
+            // The header of IPv6 is 20 octets longer.
+            mss = mss.saturating_sub(20);
+        }
+        if self.stamp.is_some() && !onward.sends_stamps {
+            // Room for the option that the filter adds if the server sends none.
+            mss = mss.saturating_sub(STAMP_OCTETS);
+        }
+        Syn {
+            seq: Self::isn(body),
+            window: self.unscaled_window(),
+            flags: if self.terms.ecn { SYN | ECE | CWR } else { SYN },
+            options: self.offer(mss.max(MSS_MIN)),
+        }
+    }
+
+    /// What the client offers, with this MSS.
+    pub fn offer(&self, mss: u16) -> SynOptions {
+        SynOptions {
+            mss: Some(mss),
+            wscale: self.terms.shifts.map(|shifts| shifts.client),
+            sack_permitted: self.terms.sack,
+            timestamps: self.stamp.map(|_| (self.client_stamp, 0)),
+        }
+    }
+
+    /// What the SYN to the server asks for.
+    pub fn asks(&self) -> Requested {
+        Requested::new(&self.offer(0), self.terms.ecn)
+    }
+
+    /// Joins the ends: `tcp` and `answer` are the server's SYN|ACK.
+    pub fn join(&mut self, body: &mut TcpState, tcp: &TcpDesc, answer: &SynOptions) -> Meeting {
+        let client_next = body.src.seqlo.advance(1);
+        let server_isn = SeqNum(tcp.seq);
+        let server_next = server_isn.advance(1);
+        let server_stamp = answer.timestamps.map(|(tsval, _)| tsval);
+        self.joined = Joined {
+            shift: answer.wscale.filter(|_| self.terms.shifts.is_some()),
+            stamp_offset: match (server_stamp, self.stamp) {
+                (Some(theirs), Some(ours)) => theirs.wrapping_sub(ours),
+                _ => 0,
+            },
+            stamps_missing: self.stamp.is_some() && server_stamp.is_none(),
+            sack_missing: self.terms.sack && !answer.sack_permitted,
+            ecn_missing: self.terms.ecn && tcp.flags & (ECE | CWR) != ECE,
+            mss: answer.mss,
+        };
+        let window_to_server =
+            if self.joined.shift.is_some() { self.window } else { self.unscaled_window() };
+        let to_server =
+            Numbers { seq: Self::isn(body).advance(1), ack: server_next, window: window_to_server };
+        let window_to_client = match self.terms.shifts {
+            // The window of a SYN|ACK is not scaled, that of the ACK is.
+            Some(Shifts { announced, .. }) => rescaled(tcp.window, 0, announced),
+            None => tcp.window,
+        };
+        let to_client =
+            Numbers { seq: self.cookie.advance(1), ack: client_next, window: window_to_client };
+        let stamps_to_server =
+            server_stamp.filter(|_| self.stamp.is_some()).map(|stamp| (self.client_stamp, stamp));
+        let stamps_to_client = self.stamp.map(|stamp| (stamp, self.client_stamp));
+        let bare = SynOptions::default();
+        let meeting = Meeting {
+            to_server: (to_server, SynOptions { timestamps: stamps_to_server, ..bare }),
+            to_client: (to_client, SynOptions { timestamps: stamps_to_client, ..bare }),
+        };
+
+        // From here on both ends are tracked by their own numbers and shifts.
+        let (client_shift, server_shift) = match self.terms.shifts {
+            Some(shifts) => (Some(shifts.client), Some(self.joined.shift.unwrap_or(0))),
+            None => (None, None),
+        };
+        let client_window = u32::from(self.window) << client_shift.unwrap_or(0);
+        let server_window = u32::from(tcp.window);
+        body.src.wscale = client_shift;
+        body.src.max_win = u32::from(self.window).max(1);
+        body.src.seqhi = Some(client_next.advance(server_window.max(1)));
+        body.dst.wscale = server_shift;
+        body.dst.max_win = server_window.div_ceil(1 << server_shift.unwrap_or(0)).max(1);
+        body.dst.seqhi = Some(server_next.advance(client_window.max(1)));
+        body.src.seqlo = client_next;
+        body.dst.seqlo = server_next;
+        body.dst.seen = true;
+        body.dst.seqdiff = self.cookie.0.wrapping_sub(server_isn.0);
+        body.src.level = Level::Established;
+        body.dst.level = Level::Established;
+        meeting
+    }
+
+    /// Numbers of the RST that tells the client that its connection came to nothing.
+    pub const fn refusal(&self, body: &TcpState) -> Numbers {
+        Numbers { seq: self.cookie.advance(1), ack: body.src.seqlo.advance(1), window: 0 }
+    }
+
+    /// What must change in a segment of a joined connection besides its numbers; `now_ms` is the time
+    /// since the state was made.
+    pub fn edits(
+        &mut self,
+        tcp: &TcpDesc,
+        stamp: Option<u32>,
+        forward: bool,
+        now_ms: u32,
+    ) -> Edits {
+        let Joined { shift, stamp_offset, stamps_missing, sack_missing, ecn_missing, mss } =
+            self.joined;
+        let is_syn = tcp.has(SYN);
+        let window = self.terms.shifts.filter(|_| !is_syn).map_or(tcp.window, |shifts| {
+            match (forward, shift) {
+                (true, Some(_)) => tcp.window,
+                (true, None) => unscaled(tcp.window, shifts.client),
+                (false, shift) => rescaled(tcp.window, shift.unwrap_or(0), shifts.announced),
+            }
+        });
+        let stamps = match (stamps_missing, forward) {
+            (true, true) => {
+                // What the client said last is echoed in the name of the server.
+                if let Some(latest) = stamp
+                    && SeqNum(latest).is_at_or_after(SeqNum(self.client_stamp))
+                {
+                    self.client_stamp = latest;
+                }
+                Stamps::Blank
+            }
+            (true, false) if tcp.has(RST) => Stamps::Keep,
+            (true, false) => {
+                let tsval = self.stamp.unwrap_or(0).wrapping_add(now_ms);
+                Stamps::Add { tsval, tsecr: self.client_stamp }
+            }
+            (false, _) if self.stamp.is_none() || stamp_offset == 0 => Stamps::Keep,
+            (false, true) => Stamps::Shift { tsval: 0, tsecr: stamp_offset },
+            (false, false) => Stamps::Shift { tsval: stamp_offset.wrapping_neg(), tsecr: 0 },
+        };
+        Edits {
+            window,
+            stamps,
+            blank_sack: sack_missing && forward,
+            bleach: ecn_missing,
+            mss: mss.filter(|_| forward),
+        }
+    }
+}
+
+/// A scaled window field as an unscaled one: as much of it as a field can say.
+fn unscaled(field: u16, shift: u8) -> u16 {
+    u16::try_from(u32::from(field) << shift).unwrap_or(u16::MAX)
+}
+
+/// A window field in units of another shift: rounded down, but never closed by that.
+fn rescaled(field: u16, from: u8, to: u8) -> u16 {
+    if from == to {
+        return field;
+    }
+    let octets = u32::from(field) << from;
+    u16::try_from(octets >> to).unwrap_or(u16::MAX).max(u16::from(field != 0))
+}
+
+/// Why a segment before the join does not go on.
+pub const REASON: Reason = Reason::Synproxy;
+
+#[cfg(test)]
+mod tests;

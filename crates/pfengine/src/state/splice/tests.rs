@@ -1,0 +1,264 @@
+use super::*;
+use crate::state::tcp::{Segment, Tracked};
+
+const C: u32 = 0x1122_3344;
+const I: u32 = 0x4da6_f1b1;
+const S: u32 = 0xa0b0_c0d0;
+const STAMP: u32 = 0xbeef_7a85;
+const TERMS: Terms =
+    Terms { mss: 1_400, shifts: Some(Shifts { client: 7, announced: 8 }), sack: true, ecn: false };
+const ONWARD: Onward = Onward { max_mss: 0, families: (Af::Inet, Af::Inet), sends_stamps: true };
+
+fn tcp(seq: u32, ack: u32, flags: u8, window: u16) -> TcpDesc {
+    TcpDesc { sport: 40_000, dport: 443, seq, ack, flags, window, header: 20, payload: 0 }
+}
+
+/// A connection that waits for its server, and its client's ACK.
+fn waiting(terms: Terms, stamp: Option<u32>) -> (TcpState, Splice) {
+    let mut body = TcpState::new(&tcp(C, 0, SYN, 64_240), None);
+    body.begin_splice();
+    let mut splice = Splice::new(SeqNum(I), terms, stamp);
+    let ack = tcp(C + 1, I + 1, ACK, 500);
+    let step = splice.step(&mut body, &ack, stamp.map(|_| 77), true);
+    assert_eq!(step, Step::Connect);
+    (body, splice)
+}
+
+const ANSWER: SynOptions = SynOptions {
+    mss: Some(1_460),
+    wscale: Some(9),
+    sack_permitted: true,
+    timestamps: Some((5_000, 77)),
+};
+
+fn joined(terms: Terms, stamp: Option<u32>, answer: &SynOptions) -> (TcpState, Splice, Meeting) {
+    let (mut body, mut splice) = waiting(terms, stamp);
+    let syn_ack = tcp(S, C + 1, SYN | ACK, 60_000);
+    assert_eq!(splice.step(&mut body, &syn_ack, None, false), Step::Join);
+    let meeting = splice.join(&mut body, &syn_ack, answer);
+    (body, splice, meeting)
+}
+
+#[test]
+fn the_server_sees_the_syn_of_the_client() {
+    let (body, splice) = waiting(TERMS, Some(STAMP));
+    let syn = splice.syn(&body, ONWARD);
+    assert_eq!((syn.seq, syn.flags, syn.window), (SeqNum(C), SYN, 64_000));
+    let options = SynOptions {
+        mss: Some(1_400),
+        wscale: Some(7),
+        sack_permitted: true,
+        timestamps: Some((77, 0)),
+    };
+    assert_eq!(syn.options, options);
+    let ecn = waiting(Terms { ecn: true, ..TERMS }, Some(STAMP));
+    assert_eq!(ecn.1.syn(&ecn.0, ONWARD).flags, SYN | ECE | CWR);
+}
+
+#[test]
+fn mss_of_the_syn_is_lowered_by_rules_families_and_doubt() {
+    let mss = |onward: Onward, stamp| {
+        let (body, splice) = waiting(TERMS, stamp);
+        splice.syn(&body, onward).options.mss.unwrap()
+    };
+    assert_eq!(mss(Onward { max_mss: 1_300, ..ONWARD }, Some(STAMP)), 1_300);
+    assert_eq!(mss(Onward { max_mss: 1_450, ..ONWARD }, Some(STAMP)), 1_400);
+    assert_eq!(mss(Onward { families: (Af::Inet, Af::Inet6), ..ONWARD }, Some(STAMP)), 1_380);
+    assert_eq!(mss(Onward { sends_stamps: false, ..ONWARD }, Some(STAMP)), 1_388);
+    assert_eq!(mss(Onward { sends_stamps: false, ..ONWARD }, None), 1_400);
+}
+
+#[test]
+fn joining_translates_the_server_side_alone() {
+    let (body, _, meeting) = joined(TERMS, Some(STAMP), &ANSWER);
+    let (to_server, options) = meeting.to_server;
+    let numbers = Numbers { seq: SeqNum(C + 1), ack: SeqNum(S + 1), window: 500 };
+    assert_eq!((to_server, options.timestamps), (numbers, Some((77, 5_000))));
+    let (to_client, options) = meeting.to_client;
+    let numbers = Numbers { seq: SeqNum(I + 1), ack: SeqNum(C + 1), window: 60_000 >> 8 };
+    assert_eq!((to_client, options.timestamps), (numbers, Some((STAMP, 77))));
+    assert_eq!((body.src.seqdiff, body.dst.seqdiff), (0, I.wrapping_sub(S)));
+    assert_eq!((body.src.wscale, body.dst.wscale), (Some(7), Some(9)));
+    assert!(body.is_established() && !body.is_half_open());
+}
+
+#[test]
+fn with_modulation_the_server_sees_another_number() {
+    let (mut body, mut splice) = waiting(TERMS, None);
+    assert_eq!(body.modulate(C + 1_000), 1_000);
+    assert_eq!(splice.syn(&body, ONWARD).seq, SeqNum(C + 1_000));
+    let syn_ack = tcp(S, C + 1_001, SYN | ACK, 60_000);
+    assert_eq!(splice.step(&mut body, &syn_ack, None, false), Step::Join);
+    let meeting = splice.join(&mut body, &syn_ack, &ANSWER);
+    assert_eq!(meeting.to_server.0.seq, SeqNum(C + 1_001));
+    assert_eq!((meeting.to_client.0.seq, meeting.to_client.0.ack), (SeqNum(I + 1), SeqNum(C + 1)));
+    assert_eq!((body.src.seqdiff, body.dst.seqdiff), (1_000, I.wrapping_sub(S)));
+}
+
+#[test]
+fn first_segments_may_fill_the_windows() {
+    let (mut body, _, _) = joined(TERMS, Some(STAMP), &ANSWER);
+    let fills = |seq, ack, payload| TcpDesc { payload, ..tcp(seq, ack, ACK, 500) };
+    for (segment, forward) in
+        [(fills(C + 1, I + 1, 60_000), true), (fills(S + 1, C + 1, 64_000), false)]
+    {
+        let mut body = body;
+        let segment = Segment { tcp: &segment, wscale: None, forward, random: 0 };
+        assert!(matches!(body.track(&segment), Tracked::Accept(_)), "{segment:?}");
+    }
+    let beyond = fills(C + 1, I + 1, 60_001);
+    let beyond = Segment { tcp: &beyond, wscale: None, forward: true, random: 0 };
+    assert!(matches!(body.track(&beyond), Tracked::Drop(_)));
+}
+
+#[test]
+fn timestamps_keep_their_offset_for_life() {
+    let (_, mut splice, _) = joined(TERMS, Some(STAMP), &ANSWER);
+    let segment = tcp(0, 0, ACK, 100);
+    let back = splice.edits(&segment, Some(5_010), false, 0);
+    let Stamps::Shift { tsval, tsecr: 0 } = back.stamps else { panic!("{back:?}") };
+    assert_eq!(5_010_u32.wrapping_add(tsval), STAMP + 10);
+    let forth = splice.edits(&segment, Some(78), true, 0);
+    let Stamps::Shift { tsval: 0, tsecr } = forth.stamps else { panic!("{forth:?}") };
+    assert_eq!((STAMP + 10).wrapping_add(tsecr), 5_010);
+}
+
+#[test]
+fn windows_are_told_in_the_units_of_their_reader() {
+    let edits = |answer: &SynOptions, field, forward| {
+        let (_, mut splice, _) = joined(TERMS, Some(STAMP), answer);
+        splice.edits(&tcp(0, 0, ACK, field), Some(1), forward, 0).window
+    };
+    // The server counts in 512 octets, the client was told 256.
+    assert_eq!(edits(&ANSWER, 100, false), 200);
+    assert_eq!(edits(&ANSWER, 40_000, false), u16::MAX, "as much as a field can say");
+    assert_eq!(edits(&ANSWER, 100, true), 100);
+    let small = SynOptions { wscale: Some(0), ..ANSWER };
+    assert_eq!(edits(&small, 100, false), 1, "a small window is not closed");
+    assert_eq!(edits(&small, 0, false), 0, "a closed one is not opened");
+    let unscaled = SynOptions { wscale: None, ..ANSWER };
+    assert_eq!(edits(&unscaled, 51_200, false), 200);
+    assert_eq!(edits(&unscaled, 100, true), 12_800);
+    assert_eq!(edits(&unscaled, 1_000, true), u16::MAX);
+    // A SYN is never scaled.
+    let (_, mut splice, _) = joined(TERMS, Some(STAMP), &ANSWER);
+    let again = splice.edits(&tcp(S, C + 1, SYN | ACK, 60_000), Some(1), false, 0);
+    assert_eq!(again.window, 60_000);
+}
+
+#[test]
+fn clients_without_scaling_are_left_alone() {
+    let terms = Terms { shifts: None, ..TERMS };
+    let (body, mut splice, meeting) = joined(terms, None, &ANSWER);
+    assert_eq!((meeting.to_client.0.window, meeting.to_server.0.window), (60_000, 500));
+    assert_eq!((body.src.wscale, body.dst.wscale), (None, None));
+    for forward in [false, true] {
+        let edits = splice.edits(&tcp(0, 0, ACK, 1_234), None, forward, 0);
+        assert_eq!((edits.window, edits.stamps), (1_234, Stamps::Keep));
+    }
+}
+
+#[test]
+fn what_the_server_lacks_is_taken_out_and_put_in() {
+    let bare = SynOptions::of_mss(Some(1_300));
+    let (_, mut splice, meeting) = joined(Terms { ecn: true, ..TERMS }, Some(STAMP), &bare);
+    assert_eq!(meeting.to_server.1.timestamps, None);
+    assert_eq!(meeting.to_client.1.timestamps, Some((STAMP, 77)));
+    let forth = splice.edits(&tcp(0, 0, ACK, 9), Some(90), true, 0);
+    assert_eq!((forth.stamps, forth.blank_sack, forth.bleach), (Stamps::Blank, true, true));
+    assert_eq!(forth.mss, Some(1_300));
+    let back = splice.edits(&tcp(0, 0, ACK, 9), None, false, 250);
+    assert_eq!(back.stamps, Stamps::Add { tsval: STAMP + 250, tsecr: 90 });
+    assert_eq!((back.blank_sack, back.bleach, back.mss), (false, true, None));
+    let rst = splice.edits(&tcp(0, 0, RST, 9), None, false, 250);
+    assert_eq!(rst.stamps, Stamps::Keep);
+}
+
+#[test]
+fn other_segments_are_used_up_and_change_nothing() {
+    for (segment, stamp, forward) in [
+        (tcp(C + 2, I + 1, ACK, 1), Some(1), true),
+        (tcp(C + 1, I + 2, ACK, 1), Some(1), true),
+        (tcp(C + 1, I + 1, ACK, 1), None, true),
+        (tcp(C + 1, I + 1, SYN | ACK, 1), Some(1), true),
+        (tcp(C, 0, SYN, 1), Some(1), true),
+        (tcp(C + 2, 0, RST, 1), None, true),
+        (tcp(S, C + 1, ACK, 1), None, false),
+        (tcp(S, 0, SYN, 1), None, false),
+        (tcp(S, C + 2, RST | ACK, 1), None, false),
+    ] {
+        let (mut body, mut splice) = waiting(TERMS, Some(STAMP));
+        assert_eq!(splice.step(&mut body, &segment, stamp, forward), Step::Drop, "{segment:?}");
+        assert!(body.is_waiting_for_server());
+    }
+}
+
+#[test]
+fn acks_and_probes_repeat_the_syn_and_data_is_kept() {
+    let (mut body, mut splice) = waiting(TERMS, Some(STAMP));
+    let mut step = |segment: &TcpDesc| splice.step(&mut body, segment, Some(80), true);
+    assert_eq!(step(&tcp(C + 1, I + 1, ACK, 1)), Step::Connect);
+    assert_eq!(step(&tcp(C, I + 1, ACK, 1)), Step::Connect, "a probe");
+    let data = TcpDesc { payload: 10, ..tcp(C + 1, I + 1, ACK, 1) };
+    assert_eq!(step(&data), Step::Keep);
+}
+
+#[test]
+fn early_data_is_kept_in_order_and_within_limits() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let mut packet = Packet::new(0, 64);
+    packet.fill(&[7; 50]);
+    let data = |at: u32| TcpDesc { payload: 10, ..tcp(C + 1 + at, I + 1, ACK, 1) };
+    let (body, mut splice) = waiting(TERMS, None);
+    let mut keep = |at| splice.keep_early(&body, &data(at), || Early::of(&packet, &taken));
+    assert!(!keep(10), "a hole");
+    for at in (0..80).step_by(10) {
+        assert!(keep(at), "{at}");
+        assert!(!keep(at), "a repetition");
+    }
+    assert!(!keep(80), "no more segments");
+    assert_eq!(taken.load(Ordering::Relaxed), 8 * 50);
+    assert_eq!(splice.take_early().len(), 8);
+    assert_eq!(taken.load(Ordering::Relaxed), 0, "room is given back");
+    taken.store(EARLY_OCTETS - 10, Ordering::Relaxed);
+    assert!(Early::of(&packet, &taken).is_none());
+    assert_eq!(taken.load(Ordering::Relaxed), EARLY_OCTETS - 10);
+}
+
+#[test]
+fn refusal_reaches_the_client_with_its_number() {
+    let (mut body, mut splice) = waiting(TERMS, Some(STAMP));
+    let rst = tcp(0, C + 1, RST | ACK, 0);
+    assert_eq!(splice.step(&mut body, &rst, None, false), Step::Refuse);
+    let numbers = Numbers { seq: SeqNum(I + 1), ack: SeqNum(C + 1), window: 0 };
+    assert_eq!(splice.refusal(&body), numbers);
+    assert!(body.is_closed());
+}
+
+#[test]
+fn old_connections_are_cleared_away_on_both_sides() {
+    let (mut body, mut splice) = waiting(TERMS, Some(STAMP));
+    let old = tcp(900, 800, ACK, 9);
+    assert_eq!(splice.step(&mut body, &old, None, false), Step::Clear { seq: SeqNum(800) });
+    let other = tcp(C + 9_999, 0, SYN, 9);
+    assert_eq!(splice.step(&mut body, &other, None, true), Step::Challenge);
+    // What a client answers to the challenge.
+    let rst = tcp(C + 1, 0, RST, 0);
+    assert_eq!(splice.step(&mut body, &rst, None, true), Step::Drop);
+    assert!(body.is_closed());
+}
+
+#[test]
+fn synproxy_repeats_its_answer_until_the_ack() {
+    let mut body = TcpState::new(&tcp(C, 0, SYN, 64_240), None);
+    body.offer_splice(1_460);
+    let mut splice = Splice::new(SeqNum(I), TERMS, Some(STAMP));
+    assert_eq!(splice.step(&mut body, &tcp(C, 0, SYN, 9), Some(60), true), Step::Offer);
+    assert_eq!(splice.client_stamp, 60);
+    let early = tcp(C, I + 1, ACK, 9);
+    assert_eq!(splice.step(&mut body, &early, Some(61), true), Step::Drop);
+    assert!(body.is_half_open());
+    let ack = tcp(C + 1, I + 1, ACK, 9);
+    assert_eq!(splice.step(&mut body, &ack, Some(61), true), Step::Connect);
+    assert!(body.is_waiting_for_server());
+}
