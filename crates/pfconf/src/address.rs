@@ -176,9 +176,14 @@ fn words<'s>(pair: &Pair<'s>) -> impl Iterator<Item = Pair<'s>> {
         .filter(|part| matches!(part.as_rule(), Rule::string | Rule::number | Rule::table_number))
 }
 
-/// Name in `<name>`.
+/// Name in `<name>`, of whatever length.
+pub(crate) fn raw_table_name(pair: &Pair) -> String {
+    words(pair).next().map(|word| string(&word)).unwrap_or_default()
+}
+
+/// Name in `<name>` of a rule.
 pub(crate) fn table_name(statement: &Statement, pair: &Pair) -> Fallible<String> {
-    let name = words(pair).next().map(|word| string(&word)).unwrap_or_default();
+    let name = raw_table_name(pair);
     if name.is_empty() || name.len() > TABLE_NAME_MAX {
         return Err(Box::new(
             Diagnostic::error(Code::Table, format!("table name '{name}' too long"))

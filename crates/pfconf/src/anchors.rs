@@ -4,8 +4,9 @@
 //! `anchorname`.
 
 use pfapi::check::{ANCHOR_DEPTH_MAX, ANCHOR_PATH_MAX};
-use pfapi::ruleset::{Anchor, Rule as Finished};
+use pfapi::ruleset::{Anchor, AnchorRuleset, Rule as Finished, TableDef};
 
+use crate::compile::unique;
 use crate::diag::{Code, Diagnostic};
 use crate::dialect::Dialect;
 use crate::finish::complete_anchor;
@@ -25,6 +26,8 @@ pub(crate) struct Frame {
     pub(crate) span: Span,
     /// Its rules so far.
     pub(crate) rules: Vec<Finished>,
+    /// Its tables so far.
+    pub(crate) tables: Vec<(Span, TableDef)>,
     /// Names of inline anchors in it.
     inline: std::collections::BTreeSet<String>,
 }
@@ -85,6 +88,7 @@ pub(crate) fn anchor(reader: &mut Reader, statement: &Statement, parts: &[Pair])
             number: reader.anchors,
             span,
             rules: Vec::new(),
+            tables: Vec::new(),
             inline: std::collections::BTreeSet::new(),
         });
         return Ok(());
@@ -98,6 +102,10 @@ pub(crate) fn anchor(reader: &mut Reader, statement: &Statement, parts: &[Pair])
                 .help("give a name, or put the rules between braces"),
         ));
     };
+    if reader.recovery.left_open && path.contains('/') {
+        return Err(Box::new(path_of_inline(&here).line_at(end)));
+    }
+    reader.recovery.left_open = false;
     if path.ends_with('/') {
         let text = format!("anchorrule: bad anchor name {path}");
         return Err(Box::new(
@@ -107,13 +115,21 @@ pub(crate) fn anchor(reader: &mut Reader, statement: &Statement, parts: &[Pair])
     finish(reader, &mut spec, Anchor { path, rules: None }, end)
 }
 
+/// The message about a path where a name is wanted.
+fn path_of_inline(here: &Place) -> Diagnostic {
+    let text = "anchor paths containing '/' cannot be used for inline anchors.";
+    Diagnostic::error(Code::Anchor, text)
+        .at(here, "the rules between braces are a part of this ruleset")
+        .help("give a name without a slash")
+}
+
 /// Carries out the closing brace of an inline anchor.
 ///
 /// # Errors
 /// The message about what is wrong with the anchor.
 pub(crate) fn close(reader: &mut Reader, statement: &Statement) -> Fallible<()> {
     let Some(frame) = reader.frames.pop() else { return Ok(()) };
-    let Frame { mut spec, name, number, rules, .. } = frame;
+    let Frame { mut spec, name, number, rules, tables, .. } = frame;
     let brace = statement.next_token(0);
     let path = match name {
         None => format!("_{number}"),
@@ -127,13 +143,8 @@ pub(crate) fn close(reader: &mut Reader, statement: &Statement) -> Fallible<()> 
                 Dialect::OpenBsd => name,
             };
             if name.contains('/') {
-                let text = "anchor paths containing '/' cannot be used for inline anchors.";
-                return Err(Box::new(
-                    Diagnostic::error(Code::Anchor, text)
-                        .at(&here, "the rules between braces are a part of this ruleset")
-                        .line_at(brace)
-                        .help("give a name without a slash"),
-                ));
+                reader.recovery.left_open = true;
+                return Err(Box::new(path_of_inline(&here).line_at(brace)));
             }
             let known = match reader.frames.last_mut() {
                 Some(frame) => &mut frame.inline,
@@ -153,6 +164,15 @@ pub(crate) fn close(reader: &mut Reader, statement: &Statement) -> Fallible<()> 
             name
         }
     };
+    if !tables.is_empty() {
+        let around = reader.frames.iter().map(|frame| match &frame.name {
+            Some((name, _)) => name.clone(),
+            None => format!("_{}", frame.number),
+        });
+        let path = around.chain([path.clone()]).collect::<Vec<_>>().join("/");
+        let tables = unique(tables).into_iter().map(|(_, table)| table).collect();
+        reader.anchor_tables.push(AnchorRuleset { path, tables, ..AnchorRuleset::default() });
+    }
     finish(reader, &mut spec, Anchor { path, rules: Some(rules) }, brace)
 }
 

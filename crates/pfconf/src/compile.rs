@@ -3,6 +3,7 @@
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_rules`, sbin/pfctl/parse.y `parse_config`,
 //! `pfctl_load_anchors`.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use pfapi::check::{CheckedRuleset, Mistake, Place, RuleError, check};
@@ -71,8 +72,9 @@ pub struct Compiled {
     /// Lines that pfctl prints: macros, options and tables in the order of the file, then queues
     /// and rules. With errors only what comes before the rules.
     pub listing: Lines,
-    /// What `pfctl -v` tells on standard error, besides the diagnostics.
-    pub progress: Vec<String>,
+    /// What `pfctl -v` tells on standard error besides the diagnostics, and how many of those come
+    /// before it.
+    pub progress: Vec<(usize, String)>,
     /// Errors and warnings in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
@@ -184,17 +186,10 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         shared.limiters = crate::limiters::Limiters::default();
     }
     let automatic = std::mem::take(&mut shared.automatic.made);
-    let mut anchors = Vec::new();
-    for load in main.loads.iter().take(LOADS_MAX) {
-        let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
-        compiled.progress.push(text);
-        let Some(found) = load_anchor(options, &mut shared, &mut optimizer, load, &mut compiled)
-        else {
-            compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
-            return compiled;
-        };
-        anchors.push(found);
-    }
+    let loaded = load_anchors(options, &mut shared, &mut optimizer, main.loads, &mut compiled);
+    let Some(loaded) = loaded else { return compiled };
+    let mut anchors = main.inline;
+    anchors.extend(loaded);
     let database = shared.fingerprints.as_ref().or(options.sources.fingerprints());
     let database = database.map(|known| known.entries().to_vec());
     let draft = Draft {
@@ -242,7 +237,7 @@ fn has_errors(compiled: &Compiled) -> bool {
 }
 
 /// The last definition of a table counts.
-fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
+pub(crate) fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
     let mut found: Vec<(Span, TableDef)> = Vec::new();
     let mut places = std::collections::BTreeMap::new();
     for (span, table) in tables {
@@ -256,14 +251,50 @@ fn unique(tables: Vec<(Span, TableDef)>) -> Vec<(Span, TableDef)> {
     found
 }
 
-/// Reads the file of a `load anchor` line; `None` when that failed.
+/// Carries out the `load anchor` lines, and those of the files that they name; `None` when one
+/// failed.
+fn load_anchors(
+    options: &CompileOptions,
+    shared: &mut Shared,
+    optimizer: &mut Optimizer,
+    loads: Vec<Load>,
+    compiled: &mut Compiled,
+) -> Option<Vec<AnchorRuleset>> {
+    let mut anchors = Vec::new();
+    let mut count = 0;
+    let mut loads = VecDeque::from(loads);
+    while let Some(load) = loads.pop_front() {
+        count += 1;
+        if count > LOADS_MAX {
+            let text = format!("more than {LOADS_MAX} anchors are loaded");
+            compiled.diagnostics.push(Diagnostic::fatal(Code::TooMany, text));
+            return None;
+        }
+        let text = format!("\nLoading anchor {} from {}", load.anchor, load.file);
+        compiled.progress.push((compiled.diagnostics.len(), text));
+        let Some((found, more)) = load_anchor(options, shared, optimizer, &load, compiled) else {
+            compiled.diagnostics.push(Diagnostic::fatal(Code::Include, "load anchors"));
+            return None;
+        };
+        anchors.extend(found);
+        // What an anchor loads lies below it, and comes when all others have been loaded.
+        loads.extend(more.into_iter().map(|more| Load {
+            anchor: format!("{}/{}", load.anchor, more.anchor),
+            file: more.file,
+        }));
+    }
+    Some(anchors)
+}
+
+/// Reads the file of a `load anchor` line: what is in it, and what it loads in turn; `None` when
+/// that failed.
 fn load_anchor(
     options: &CompileOptions,
     shared: &mut Shared,
     optimizer: &mut Optimizer,
     load: &Load,
     compiled: &mut Compiled,
-) -> Option<AnchorRuleset> {
+) -> Option<(Vec<AnchorRuleset>, Vec<Load>)> {
     let file = load.file.as_str();
     let world = options.world();
     let text = match world.sources.read(file) {
@@ -292,6 +323,10 @@ fn load_anchor(
     if failed {
         return None;
     }
+    let mut inline = found.inline;
+    for anchor in &mut inline {
+        anchor.path = format!("{}/{}", load.anchor, anchor.path);
+    }
     let all = select(found.rules, options.parts, &mut shared.automatic);
     if !options.parts.is_all() {
         found.ether.clear();
@@ -301,7 +336,9 @@ fn load_anchor(
     let mut tables: Vec<TableDef> =
         unique(found.tables).into_iter().map(|(_, table)| table).collect();
     tables.append(&mut shared.automatic.made);
-    Some(AnchorRuleset { path: load.anchor.clone(), tables, rules, ether: found.ether })
+    let path = load.anchor.clone();
+    inline.insert(0, AnchorRuleset { path, tables, rules, ether: found.ether });
+    Some((inline, found.loads))
 }
 
 impl<'a> CompileOptions<'a> {

@@ -9,6 +9,7 @@ use pfapi::ruleset::{IcmpMatch, Id, IdMatch, TcpFlagsMatch};
 
 use crate::address::World;
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
 use crate::names;
 use crate::parser::{Fallible, Pair, Rule, place, string, value};
 use crate::scan::{Place, Statement};
@@ -208,16 +209,25 @@ pub(crate) fn decimal_text(pair: &Pair) -> String {
     number_of(pair).map_or_else(|| string(pair), |number| number.to_string())
 }
 
-/// A number as strtoul(3) reads it: with `0x` hexadecimal, with a leading zero octal. Too large
-/// ones saturate.
+/// A number as strtoul(3) reads it: with `0x` hexadecimal, with a leading zero octal; a negative
+/// one counts from the other end. Too large ones are none. Source: OpenBSD sbin/pfctl/parse.y
+/// `atoul`.
 pub(crate) fn c_number(text: &str) -> Option<u64> {
+    let text = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{b}');
+    let (text, negative) = match text.strip_prefix('-') {
+        Some(rest) => (rest, true),
+        None => (text.strip_prefix('+').unwrap_or(text), false),
+    };
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None if text.len() > 1 && text.starts_with('0') => (&text[1..], 8),
         None => (text, 10),
     };
-    let known = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
-    known.then(|| u64::from_str_radix(digits, radix).unwrap_or(u64::MAX))
+    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
+        return None;
+    }
+    let number = u64::from_str_radix(digits, radix).ok()?;
+    Some(if negative { number.wrapping_neg() } else { number })
 }
 
 /// Whose ids they are.
@@ -339,20 +349,24 @@ fn flag_set(statement: &Statement, pair: &Pair) -> Fallible<u8> {
 }
 
 /// Types of an `icmp-type` or `icmp6-type`, and the family of the word.
-pub(crate) fn icmp(statement: &Statement, pair: &Pair) -> Fallible<(Af, Vec<IcmpMatch>)> {
+pub(crate) fn icmp(
+    dialect: Dialect,
+    statement: &Statement,
+    pair: &Pair,
+) -> Fallible<(Af, Vec<IcmpMatch>)> {
     let mut af = Af::Inet;
     let mut items = Vec::new();
     for part in pair.clone().into_inner() {
         match part.as_rule() {
             Rule::kw_icmp6_type => af = Af::Inet6,
-            Rule::icmp_item => items.push(icmp_item(statement, &part, af)?),
+            Rule::icmp_item => items.push(icmp_item(dialect, statement, &part, af)?),
             _ => {}
         }
     }
     Ok((af, items))
 }
 
-fn icmp_item(statement: &Statement, item: &Pair, af: Af) -> Fallible<IcmpMatch> {
+fn icmp_item(dialect: Dialect, statement: &Statement, item: &Pair, af: Af) -> Fallible<IcmpMatch> {
     let words: Vec<Pair> =
         item.clone().into_inner().filter(|part| part.as_rule() == Rule::icmp_word).collect();
     let mut icmp_type = 0;
@@ -364,13 +378,14 @@ fn icmp_item(statement: &Statement, item: &Pair, af: Af) -> Fallible<IcmpMatch> 
     }
     let mut code = None;
     if let Some(word) = words.get(1) {
-        code = Some(icmp_code(statement, word, af, icmp_type)?);
+        code = Some(icmp_code(dialect, statement, word, af, icmp_type)?);
     }
     Ok(IcmpMatch { icmp_type, code })
 }
 
 /// The code of `return-icmp` or `return-icmp6`.
 pub(crate) fn answer_code(
+    dialect: Dialect,
     statement: &Statement,
     word: &Pair,
     af: Af,
@@ -387,8 +402,8 @@ pub(crate) fn answer_code(
             Box::new(error(format!("invalid icmp code {number}"), "codes go from 0 to 255"))
         });
     }
-    names::icmp_code_number(af, icmp_type, &text).ok_or_else(|| {
-        let known: Vec<&str> = names::icmp_codes(af, icmp_type).collect();
+    names::icmp_code_number(dialect, af, icmp_type, &text).ok_or_else(|| {
+        let known: Vec<&str> = names::icmp_codes(dialect, af, icmp_type).collect();
         let diagnostic = error(format!("unknown icmp code {text}"), "not known by this name");
         Box::new(match nearest(&text, known.iter().copied()) {
             Some(near) => diagnostic.did_you_mean(near),
@@ -398,9 +413,15 @@ pub(crate) fn answer_code(
 }
 
 /// A code of an ICMP type by name or number.
-fn icmp_code(statement: &Statement, word: &Pair, af: Af, icmp_type: u8) -> Fallible<u8> {
-    let named = names::icmp_code_number(af, icmp_type, &string(word));
-    let known: Vec<&str> = names::icmp_codes(af, icmp_type).collect();
+fn icmp_code(
+    dialect: Dialect,
+    statement: &Statement,
+    word: &Pair,
+    af: Af,
+    icmp_type: u8,
+) -> Fallible<u8> {
+    let named = names::icmp_code_number(dialect, af, icmp_type, &string(word));
+    let known: Vec<&str> = names::icmp_codes(dialect, af, icmp_type).collect();
     number_or_name(statement, word, &icmp_word(af, "code"), named, &known)
 }
 

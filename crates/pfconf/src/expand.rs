@@ -456,7 +456,8 @@ fn place(rule: &mut Rule, on: Option<&On>, from: &Host, to: &Host) -> bool {
     }
     let negated = match on {
         Some(On::Interface(interface)) => {
-            rule.interface = Some(interface.clone());
+            // The empty name stands for no interface.
+            rule.interface = Some(interface.clone()).filter(|found| !found.name.is_empty());
             interface.negated
         }
         Some(&On::Rdomain { negated, id }) => {

@@ -73,7 +73,7 @@ pub(crate) fn option(
             spec.flags = Some(flags);
         }
         Rule::icmp => {
-            let types = icmp(statement, pair)?;
+            let types = icmp(context.world.dialect, statement, pair)?;
             once(spec, "icmp-type", "icmp-type cannot be redefined", here)?;
             spec.icmp = Some(types);
         }
@@ -152,7 +152,9 @@ pub(crate) fn option(
         Rule::received_on => {
             let found = interface(statement, pair, has(pair, Rule::not))?;
             once(spec, "received-on", "cannot respecify received-on", here)?;
-            if let On::Interface(found) = found {
+            if let On::Interface(found) = found
+                && !found.name.is_empty()
+            {
                 spec.rule.rare.received_on = Some(found);
             }
         }

@@ -29,6 +29,7 @@ mod fingerprint;
 mod finish;
 pub mod format;
 mod freebsd;
+mod front;
 mod keywords;
 mod label;
 mod limiters;

@@ -10,6 +10,8 @@ use pfapi::facts::{Facts, InterfaceFacts, InterfaceFlag};
 use pfapi::ruleset::DynamicPart;
 
 use crate::address::{Host, World};
+use crate::criteria::c_number;
+use crate::dialect::Dialect;
 
 /// Addresses that a word means; it may end in a prefix length and in `@interface`.
 ///
@@ -27,7 +29,11 @@ pub(crate) fn find(world: World, text: &str) -> Result<Vec<Host>, Vec<String>> {
         Vec::new()
     });
     if hosts.is_empty() {
-        hosts.extend(literal(world.facts, base, bits));
+        hosts.extend(literal(world, base, bits));
+    }
+    if hosts.is_empty() && world.dialect == Dialect::FreeBsd {
+        let addr = c_address(base).map(|addr| masked(Prefix::host(addr.into()), bits));
+        hosts.extend(addr);
     }
     if hosts.is_empty() && !world.numeric_only && may_be_host_name(base) {
         let (name, single) = base.strip_suffix(":0").map_or((base, false), |name| (name, true));
@@ -80,18 +86,58 @@ fn may_be_host_name(text: &str) -> bool {
 }
 
 /// An address as text, with an abbreviated IPv4 network or an IPv6 scope.
-fn literal(facts: &Facts, text: &str, bits: Option<u8>) -> Option<Host> {
+fn literal(world: World, text: &str, bits: Option<u8>) -> Option<Host> {
     let short = || bits.and_then(|_| abbreviated(text));
-    if let Some(addr) = text.parse::<Ipv4Addr>().ok().or_else(short) {
+    let zeros = || if world.dialect == Dialect::OpenBsd { with_zeros(text) } else { None };
+    if let Some(addr) = text.parse::<Ipv4Addr>().ok().or_else(short).or_else(zeros) {
         return Some(masked(Prefix::host(addr.into()), bits));
     }
     let (addr, scope) = text.split_once('%').map_or((text, None), |(a, s)| (a, Some(s)));
     let addr: Ipv6Addr = addr.parse().ok()?;
-    if scope.is_some_and(|scope| facts.interface(scope).is_none()) {
+    let scope = match scope {
+        Some(scope) if !names_interface(world.facts, addr, scope) => {
+            scope.parse::<u32>().ok()?;
+            None
+        }
+        scope => scope.map(str::to_owned),
+    };
+    Some(Host { scope, ..Host::net(Prefix::new(addr.into(), bits.unwrap_or(128))) })
+}
+
+/// Whether the scope of an address names an interface. Only addresses of a link or an interface
+/// may have one by name; which interface has a number is known to the machine alone. Source:
+/// OpenBSD lib/libc/asr/asr_utils.c.
+fn names_interface(facts: &Facts, addr: Ipv6Addr, scope: &str) -> bool {
+    let [first, second, ..] = addr.octets();
+    let of_link =
+        addr.is_unicast_link_local() || (first == 0xff && matches!(second & 0x0f, 0x01 | 0x02));
+    of_link && facts.interface(scope).is_some()
+}
+
+/// Four numbers with zeros in front, which OpenBSD's inet_pton(3) takes.
+fn with_zeros(text: &str) -> Option<Ipv4Addr> {
+    (text.split('.').count() == 4).then(|| abbreviated(text))?
+}
+
+/// One to four numbers as FreeBSD's getaddrinfo(3) reads them: also octal and hexadecimal, and the
+/// last one fills what is left.
+fn c_address(text: &str) -> Option<Ipv4Addr> {
+    let numbers: Vec<u64> = text.split('.').map(c_number).collect::<Option<_>>()?;
+    let signs = |c: char| !(c.is_ascii_hexdigit() || matches!(c, '.' | 'x' | 'X'));
+    if text.contains(signs) {
         return None;
     }
-    let scope = scope.map(str::to_owned);
-    Some(Host { scope, ..Host::net(Prefix::new(addr.into(), bits.unwrap_or(128))) })
+    let (&last, front) = numbers.split_last()?;
+    if front.len() > 3 || front.iter().any(|&number| number > 255) {
+        return None;
+    }
+    let room = 32 - 8 * u32::try_from(front.len()).ok()?;
+    if last >> room != 0 {
+        return None;
+    }
+    let front = front.iter().fold(0, |bits, &number| (bits << 8) | number);
+    let bits = front.checked_shl(room).unwrap_or(0) | last;
+    Some(Ipv4Addr::from_bits(u32::try_from(bits).ok()?))
 }
 
 /// `10` or `10.1` in front of a prefix length: the missing numbers are zero.
@@ -230,7 +276,6 @@ fn addresses(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Dialect;
     use pfapi::facts::{InterfaceAddress, InterfaceFlags};
     use pfapi::ruleset::AddrMatch;
 
@@ -306,7 +351,10 @@ mod tests {
     #[test]
     fn literals_may_be_abbreviated_only_as_networks() {
         let facts = facts();
-        let literal = |text, bits| super::literal(&facts, text, bits);
+        let sources = &crate::source::NoSources;
+        let (dialect, parts) = (Dialect::OpenBsd, pfapi::load::Parts::ALL);
+        let world = World { facts: &facts, sources, numeric_only: false, dialect, parts };
+        let literal = |text, bits| super::literal(world, text, bits);
         assert_eq!(
             literal("10", Some(8)).unwrap().addr,
             AddrMatch::Net("10.0.0.0/8".parse().unwrap())
@@ -317,5 +365,23 @@ mod tests {
         assert!(literal("10.1.2.3.4", Some(8)).is_none());
         assert_eq!(literal("fe80::1%tun0", None).unwrap().scope.as_deref(), Some("tun0"));
         assert!(literal("fe80::1%tun1", None).is_none());
+        assert!(literal("2001:db8::1%tun0", None).is_none());
+        assert_eq!(literal("2001:db8::1%7", None).unwrap().scope, None);
+        assert_eq!(
+            literal("010.0.0.08", None).unwrap().addr,
+            AddrMatch::Net("10.0.0.8".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn freebsd_reads_addresses_as_c_does() {
+        let read = |text| c_address(text).map(|addr| addr.to_string());
+        assert_eq!(read("10.1").as_deref(), Some("10.0.0.1"));
+        assert_eq!(read("0x0a000001").as_deref(), Some("10.0.0.1"));
+        assert_eq!(read("010.0.0.1").as_deref(), Some("8.0.0.1"));
+        assert_eq!(read("1.2.65535").as_deref(), Some("1.2.255.255"));
+        for wrong in ["", "1.2.3.256", "256.1", "1.2.3.4.5", "4294967296", "-1", "1.x", "1..2"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

@@ -6,6 +6,8 @@
 
 use pfapi::addr::Af;
 
+use crate::dialect::Dialect;
+
 /// Name, number.
 type Named = (&'static str, u8);
 
@@ -241,7 +243,7 @@ const ICMP_CODES: &[(u8, &str, u8)] = &[
     (40, "decrypt-fail", 3),
 ];
 
-/// Older name of `beyond-unr`, with which FreeBSD prints it.
+/// Older name of `beyond-unr`: FreeBSD knows both and prints this one, OpenBSD has given it up.
 const NOT_A_NEIGHBOUR: &str = "notnbr-unr";
 
 const ICMP6_CODES: &[(u8, &str, u8)] = &[
@@ -312,11 +314,16 @@ pub fn icmp_types(af: Af) -> impl Iterator<Item = &'static str> {
 
 /// Number of a code of an ICMP or ICMPv6 type by name.
 #[must_use]
-pub fn icmp_code_number(af: Af, icmp_type: u8, name: &str) -> Option<u8> {
+pub fn icmp_code_number(dialect: Dialect, af: Af, icmp_type: u8, name: &str) -> Option<u8> {
     icmp_code_table(af)
         .iter()
-        .find(|&&(of, known, _)| of == icmp_type && known == name)
+        .find(|&&(of, known, _)| of == icmp_type && known == name && is_in(dialect, known))
         .map(|&(_, _, number)| number)
+}
+
+/// Whether a dialect has a name of a code.
+fn is_in(dialect: Dialect, name: &str) -> bool {
+    dialect.is_freebsd() || name != NOT_A_NEIGHBOUR
 }
 
 /// Name of a code of an ICMP or ICMPv6 type.
@@ -338,8 +345,11 @@ pub fn icmp_code_name_freebsd(af: Af, icmp_type: u8, number: u8) -> Option<&'sta
 }
 
 /// Names of the codes of an ICMP or ICMPv6 type.
-pub fn icmp_codes(af: Af, icmp_type: u8) -> impl Iterator<Item = &'static str> {
-    icmp_code_table(af).iter().filter(move |&&(of, _, _)| of == icmp_type).map(|&(_, name, _)| name)
+pub fn icmp_codes(dialect: Dialect, af: Af, icmp_type: u8) -> impl Iterator<Item = &'static str> {
+    icmp_code_table(af)
+        .iter()
+        .filter(move |&&(of, name, _)| of == icmp_type && is_in(dialect, name))
+        .map(|&(_, name, _)| name)
 }
 
 const fn icmp_type_table(af: Af) -> &'static [Named] {
@@ -372,8 +382,11 @@ mod tests {
 
     #[test]
     fn codes_belong_to_their_type() {
-        assert_eq!(icmp_code_number(Af::Inet, 3, "needfrag"), Some(4));
-        assert_eq!(icmp_code_number(Af::Inet, 11, "needfrag"), None);
+        let number = |af, of, name| icmp_code_number(Dialect::OpenBsd, af, of, name);
+        assert_eq!(number(Af::Inet, 3, "needfrag"), Some(4));
+        assert_eq!(number(Af::Inet, 11, "needfrag"), None);
+        assert_eq!(number(Af::Inet6, 1, NOT_A_NEIGHBOUR), None);
+        assert_eq!(icmp_code_number(Dialect::FreeBsd, Af::Inet6, 1, NOT_A_NEIGHBOUR), Some(2));
         assert_eq!(icmp_code_name(Af::Inet6, 3, 1), Some("reassemb"));
     }
 }

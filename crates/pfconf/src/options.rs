@@ -184,11 +184,13 @@ impl Settings {
         };
         let word = pair.clone().into_inner().find(|part| part.as_rule() == Rule::numstr);
         let word = word.map(|word| decimal_text(&word)).unwrap_or_default();
-        let number = word.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok());
-        let Some(number) = number.or_else(|| c_number(&word)) else {
+        let number = word.parse::<i64>().ok().or_else(|| c_number(&word).map(u64::cast_signed));
+        let Some(number) = number else {
             return Err(wrong(format!("{word} is not a number"), "no number"));
         };
-        let Some(id) = u32::try_from(number).ok().filter(|&id| id > 0) else {
+        // Of a negative number pfctl takes the last 32 bits.
+        let bits = u32::try_from(number & i64::from(u32::MAX)).unwrap_or_default();
+        let Some(id) = Some(bits).filter(|&id| id > 0 && number <= i64::from(u32::MAX)) else {
             return Err(wrong("hostid must be non-zero".into(), "goes from 1 to 4294967295"));
         };
         self.options.hostid = Some(id);
@@ -402,7 +404,7 @@ impl Settings {
                         refused.push("skip on ! <interface> is not supported");
                     } else if name == "any" {
                         refused.push("skip on any is not supported");
-                    } else {
+                    } else if !name.is_empty() {
                         names.push(name);
                     }
                 }

@@ -126,7 +126,7 @@ fn curve(prefix: &str, curve: Option<ServiceCurve>) -> String {
 }
 
 /// Bits per second in the largest unit that leaves a whole number; nothing for 0.
-fn bandwidth(prefix: &str, rate: u32) -> String {
+fn bandwidth(prefix: &str, rate: u64) -> String {
     const UNITS: [&str; 4] = [" ", "K", "M", "G"];
     if rate == 0 {
         return String::new();

@@ -14,6 +14,8 @@ use crate::print;
 use crate::rules::{On, interfaces};
 use crate::scan::Statement;
 
+/// The message about a bandwidth that is a share of another one.
+pub(crate) const SHARE: &str = "no bandwidth in % yet";
 /// Most queues below all interfaces together; a loop of parents would have no end.
 const MATCHES_MAX: usize = 10_000;
 
@@ -36,23 +38,7 @@ pub(crate) fn queue(
     statement: &Statement,
     parts: &[Pair],
 ) -> Fallible<Vec<QueueDef>> {
-    let mut queue = QueueDef::default();
-    let mut on = Vec::new();
-    let mut given: Vec<Rule> = Vec::new();
-    let mut quantum = 0;
-    for part in parts {
-        match part.as_rule() {
-            Rule::string => queue.name = string(part),
-            Rule::on => on = interfaces(statement, part)?,
-            Rule::queue_option => {
-                let Some(option) = part.clone().into_inner().next() else { continue };
-                let kind = option.as_rule();
-                read_option(statement, &option, &mut queue, &mut quantum, given.contains(&kind))?;
-                given.push(kind);
-            }
-            _ => {}
-        }
-    }
+    let (mut queue, on, quantum) = words(statement, parts)?;
     if quantum > 0
         && let Some(flows) = &mut queue.flows
     {
@@ -96,6 +82,32 @@ pub(crate) fn queue(
         On::Rdomain { .. } => None,
     });
     Ok(on.map(|interface| QueueDef { interface, ..queue.clone() }).collect())
+}
+
+/// The words of a `queue` node: the queue, its interfaces, its quantum. What pfctl understands
+/// before the end of the statement.
+///
+/// # Errors
+/// The message about the first part that cannot be.
+pub(crate) fn words(statement: &Statement, parts: &[Pair]) -> Fallible<(QueueDef, Vec<On>, u16)> {
+    let mut queue = QueueDef::default();
+    let mut on = Vec::new();
+    let mut given: Vec<Rule> = Vec::new();
+    let mut quantum = 0;
+    for part in parts {
+        match part.as_rule() {
+            Rule::string => queue.name = string(part),
+            Rule::on => on = interfaces(statement, part)?,
+            Rule::queue_option => {
+                let Some(option) = part.clone().into_inner().next() else { continue };
+                let kind = option.as_rule();
+                read_option(statement, &option, &mut queue, &mut quantum, given.contains(&kind))?;
+                given.push(kind);
+            }
+            _ => {}
+        }
+    }
+    Ok((queue, on, quantum))
 }
 
 fn read_option(
@@ -181,8 +193,7 @@ fn curve(statement: &Statement, pair: &Pair) -> Fallible<ServiceCurve> {
         }
     }
     if percent {
-        let text = "no bandwidth in % yet";
-        return Err(wrong(statement, pair, text, "write it in bits per second"));
+        return Err(wrong(statement, pair, SHARE, "write it in bits per second"));
     }
     let rate = rates.first().copied().unwrap_or_default();
     let burst = rates.get(1).copied().zip(duration).filter(|&(_, ms)| ms > 0);
@@ -190,22 +201,19 @@ fn curve(statement: &Statement, pair: &Pair) -> Fallible<ServiceCurve> {
 }
 
 /// Bits per second, and whether it is a share.
-fn bandwidth(statement: &Statement, pair: &Pair) -> Fallible<(u32, bool)> {
+fn bandwidth(statement: &Statement, pair: &Pair) -> Fallible<(u64, bool)> {
+    /// Above the largest number that pfctl takes.
+    const TOO_MUCH: f64 = 9_223_372_036_854_775_808.0;
+    let too_big = || {
+        let text = "bandwidth number too big";
+        wrong(statement, pair, text, "goes from 0 to 9223372036854775807 bits per second")
+    };
     if let Some(number) = number_of(pair) {
-        let rate = u32::try_from(number).map_err(|_| {
-            wrong(
-                statement,
-                pair,
-                "bandwidth number too big",
-                "more than 4294967295 bits per second",
-            )
-        })?;
+        let rate = u64::try_from(number).map_err(|_| too_big())?;
         return Ok((rate, false));
     }
     let text = string(pair);
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().unwrap_or(0.0);
-    let mut unit = &text[digits..];
+    let (number, mut unit) = leading_number(&text);
     let end = unit.chars().next().map_or(0, char::len_utf8);
     if ["Bit", "B", "bit", "b"].contains(&&unit[end..]) {
         unit = &unit[..end];
@@ -215,7 +223,7 @@ fn bandwidth(statement: &Statement, pair: &Pair) -> Fallible<(u32, bool)> {
         "K" => 1e3,
         "M" => 1e6,
         "G" => 1e9,
-        "%" if number > 100.0 => {
+        "%" if !(0.0..=100.0).contains(&number) => {
             return Err(wrong(statement, pair, "bandwidth spec out of range", "more than all"));
         }
         "%" => return Ok((0, number >= 1.0)),
@@ -224,13 +232,46 @@ fn bandwidth(statement: &Statement, pair: &Pair) -> Fallible<(u32, bool)> {
             return Err(wrong(statement, pair, text, "the units are b, K, M and G"));
         }
     };
+    let rate = number * factor;
+    if !(0.0..TOO_MUCH).contains(&rate) {
+        return Err(too_big());
+    }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "too large ones saturate, and the text has no sign"
+        reason = "both ends were looked at"
     )]
-    let rate = (number * factor) as u32;
+    let rate = rate as u64;
     Ok((rate, false))
+}
+
+/// The decimal number at the start of a text, 0 for none, and what stands behind it, as
+/// strtod(3) reads it.
+fn leading_number(text: &str) -> (f64, &str) {
+    let text = text.trim_start();
+    let is_digit = |octet: &u8| octet.is_ascii_digit();
+    let octets = text.as_bytes();
+    let run = |from: usize| octets[from..].iter().take_while(|octet| is_digit(octet)).count();
+    let sign = usize::from(text.starts_with(['+', '-']));
+    let whole = run(sign);
+    let mut end = sign + whole;
+    if octets.get(end) == Some(&b'.') {
+        let part = run(end + 1);
+        if whole + part == 0 {
+            return (0.0, text);
+        }
+        end += 1 + part;
+    } else if whole == 0 {
+        return (0.0, text);
+    }
+    if matches!(octets.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(octets.get(end + 1), Some(b'+' | b'-')));
+        let power = run((end + 1 + sign).min(octets.len()));
+        if power > 0 {
+            end += 1 + sign + power;
+        }
+    }
+    (text[..end].parse().unwrap_or(0.0), &text[end..])
 }
 
 /// pfctl's line about a second root queue on an interface.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pfapi::load::Part;
-use pfapi::ruleset::{EtherRule, QueueDef, Rule as Finished, TableDef};
+use pfapi::ruleset::{AnchorRuleset, EtherRule, QueueDef, Rule as Finished, TableDef};
 
 use crate::address::World;
 use crate::altq;
@@ -22,6 +22,7 @@ use crate::explain::unknown_statement;
 use crate::fingerprint::Fingerprints;
 use crate::finish::{StateDefaults, complete};
 use crate::freebsd::{self, Order, Section};
+use crate::front;
 use crate::limiters::Limiters;
 use crate::lines::Lines;
 use crate::optimize::Level;
@@ -38,7 +39,8 @@ use crate::scan::{Macro, Macros, Scanner, Statement, VALUE_MAX, tokens};
 use crate::shape::Shapes;
 use crate::span::{LineIndex, Span};
 use crate::state::StateItem;
-use crate::tables::table;
+use crate::statement::overlong_number;
+use crate::tables::{self, table};
 
 /// Words and newlines that must be understood before the next message about a word.
 const QUIET: usize = 3;
@@ -87,6 +89,8 @@ pub(crate) struct Load {
 pub(crate) struct Found {
     pub(crate) settings: Settings,
     pub(crate) tables: Vec<(Span, TableDef)>,
+    /// Tables between the braces of anchors, under the paths of these.
+    pub(crate) inline: Vec<AnchorRuleset>,
     pub(crate) rules: Vec<Finished>,
     pub(crate) ether: Vec<EtherRule>,
     pub(crate) loads: Vec<Load>,
@@ -114,6 +118,8 @@ pub(crate) struct Reader<'a> {
     places: BTreeMap<String, usize>,
     pub(crate) settings: Settings,
     tables: Vec<(Span, TableDef)>,
+    /// Tables between the braces of anchors that have been closed.
+    pub(crate) anchor_tables: Vec<AnchorRuleset>,
     pub(crate) rules: Vec<Finished>,
     /// Open inline anchors, the innermost last.
     pub(crate) frames: Vec<Frame>,
@@ -133,8 +139,10 @@ pub(crate) struct Reader<'a> {
     extensions: Vec<Diagnostic>,
     /// What is left of [`QUIET`].
     quiet: usize,
-    recovery: Recovery,
+    pub(crate) recovery: Recovery,
     stopped: bool,
+    /// A word or newline has been read.
+    begun: bool,
     shapes: Shapes,
     /// How far the file has come in FreeBSD's order.
     order: Order,
@@ -164,6 +172,7 @@ impl<'a> Reader<'a> {
             places: BTreeMap::new(),
             settings: Settings::default(),
             tables: Vec::new(),
+            anchor_tables: Vec::new(),
             rules: Vec::new(),
             frames: Vec::new(),
             anchors: 0,
@@ -178,6 +187,7 @@ impl<'a> Reader<'a> {
             quiet: 0,
             recovery: Recovery::default(),
             stopped: false,
+            begun: false,
             shapes: Shapes::default(),
             order: Order::default(),
         }
@@ -194,6 +204,7 @@ impl<'a> Reader<'a> {
             unused: self.unused(),
             settings: self.settings,
             tables: self.tables,
+            inline: self.anchor_tables,
             rules: self.rules,
             ether: self.ether,
             loads: self.loads,
@@ -214,7 +225,18 @@ impl<'a> Reader<'a> {
         let mut scanner = Scanner::new(text);
         while !self.stopped {
             let mut reported = Vec::new();
-            let next = scanner.next(&mut self.macros, &mut |found| reported.push(found));
+            let mut next = scanner.next(&mut self.macros, &mut |found| reported.push(found));
+            if let Some(statement) = &mut next {
+                find_overlong(text, statement, &mut reported);
+            }
+            let early = match &next {
+                Some(statement) if statement.undefined => self.early(statement),
+                _ => None,
+            };
+            if early.is_some() {
+                // It is told when the rest of the line is skipped.
+                reported.clear();
+            }
             let before = next
                 .as_ref()
                 .filter(|statement| statement.undefined)
@@ -225,20 +247,26 @@ impl<'a> Reader<'a> {
                 self.report(if quiet { diagnostic.alone() } else { diagnostic });
             }
             let Some(statement) = next else { break };
-            let resume = if statement.failed {
+            let resume = if let Some(resume) = early {
+                Some(resume)
+            } else if statement.failed {
+                self.stopped |= !self.begun
+                    && statement.undefined
+                    && statement.text[..statement.failed_at].trim().is_empty();
                 self.mistake(&statement);
                 // With an unknown macro pfctl loses the newline, and with it the next line.
                 statement.undefined.then_some(statement.end + 1)
             } else {
                 self.statement(&statement)
             };
-            if let Some(offset) = resume {
+            self.begun = true;
+            if let Some(offset) = resume.filter(|_| !self.stopped) {
                 let mut reported = Vec::new();
                 scanner.skip_line(offset, &mut self.macros, &mut |found| reported.push(found));
                 for diagnostic in reported {
                     self.report(diagnostic);
                 }
-                if statement.undefined {
+                if statement.undefined && early.is_none() {
                     self.recovery.skipped(text.get(offset..scanner.position()).unwrap_or_default());
                 }
             }
@@ -249,6 +277,26 @@ impl<'a> Reader<'a> {
             self.unclosed(text);
         }
         (self.name, self.lines, self.source) = before;
+    }
+
+    /// A mistake in front of the macro, or number, that ends a statement too early: from where the
+    /// rest of the line is to be skipped. What pfctl carries out there is carried out.
+    fn early(&mut self, statement: &Statement) -> Option<usize> {
+        let at = statement.failed_at;
+        let front = statement.front(at, "");
+        let entry = match self.entry(&front) {
+            Ok(entry) => entry?,
+            Err(misfit) => return Some(self.misfit(statement, misfit)),
+        };
+        let dialect = self.world.dialect;
+        let misfit = parse(&front, entry, dialect, &mut self.shapes).err();
+        let misfit = misfit.filter(|misfit| !front::word_at(&front, misfit.at).is_empty());
+        let found = self.front(statement, entry, misfit.as_ref().map_or(at, |misfit| misfit.at));
+        match (found, misfit) {
+            (Some(diagnostic), _) => Some(self.failed(statement, diagnostic)),
+            (None, Some(misfit)) => Some(self.misfit(statement, misfit)),
+            (None, None) => None,
+        }
     }
 
     /// The file ends between the braces of an anchor.
@@ -287,42 +335,51 @@ impl<'a> Reader<'a> {
         self.ether_frames.clear();
     }
 
-    /// Reads a statement. After a mistake, where in the file the rest of the line is to be
-    /// skipped from.
-    fn statement(&mut self, statement: &Statement) -> Option<usize> {
+    /// What kind of statement it is; `None` for an empty one.
+    ///
+    /// # Errors
+    /// The message about a statement that has no place here.
+    fn entry(&self, statement: &Statement) -> Result<Option<Rule>, Misfit> {
         let dialect = self.world.dialect;
+        let start = statement.text.len() - statement.text.trim_start().len();
+        let misfit =
+            |diagnostic: Diagnostic| Misfit { diagnostic: Box::new(diagnostic), at: start };
         let entry = match kind(statement, dialect) {
-            Kind::Empty => {
-                self.quiet = self.quiet.saturating_sub(1);
-                return None;
-            }
+            Kind::Empty => return Ok(None),
             Kind::Entry(entry) => entry,
-            Kind::Unknown => {
-                let start = statement.text.len() - statement.text.trim_start().len();
-                let misfit = Misfit {
-                    diagnostic: Box::new(unknown_statement(statement, dialect)),
-                    at: start,
-                };
-                return Some(self.misfit(statement, misfit));
-            }
+            Kind::Unknown => return Err(misfit(unknown_statement(statement, dialect))),
         };
         let in_ether = !self.ether_frames.is_empty();
         let fits_here = match entry {
             Rule::filter | Rule::anchor | Rule::include => !in_ether,
             Rule::ether_rule | Rule::ether_anchor => self.frames.is_empty(),
             Rule::closing => in_ether || !self.frames.is_empty(),
+            // FreeBSD's grammar has no tables there.
+            Rule::table if dialect == Dialect::OpenBsd => !in_ether,
             _ => !in_ether && self.frames.is_empty(),
         };
-        if !fits_here {
-            let start = statement.text.len() - statement.text.trim_start().len();
-            let diagnostic = if entry == Rule::closing {
-                unknown_statement(statement, dialect)
-            } else {
-                anchors::misplaced(statement, start)
-            };
-            let misfit = Misfit { diagnostic: Box::new(diagnostic), at: start };
-            return Some(self.misfit(statement, misfit));
+        if fits_here {
+            return Ok(Some(entry));
         }
+        Err(misfit(if entry == Rule::closing {
+            unknown_statement(statement, dialect)
+        } else {
+            anchors::misplaced(statement, start)
+        }))
+    }
+
+    /// Reads a statement. After a mistake, where in the file the rest of the line is to be
+    /// skipped from.
+    fn statement(&mut self, statement: &Statement) -> Option<usize> {
+        let dialect = self.world.dialect;
+        let entry = match self.entry(statement) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => {
+                self.quiet = self.quiet.saturating_sub(1);
+                return None;
+            }
+            Err(misfit) => return Some(self.misfit(statement, misfit)),
+        };
         if entry == Rule::table && self.long_table(statement) {
             self.understood(statement);
             return None;
@@ -385,7 +442,11 @@ impl<'a> Reader<'a> {
         let start = statement.locate(0, 0).span.start;
         let span = Span::new(start.min(statement.end), statement.end);
         self.shared.entries += found.entries.as_ref().map_or(0, Vec::len);
-        self.tables.push((span, found));
+        let tables = match self.frames.last_mut() {
+            Some(frame) => &mut frame.tables,
+            None => &mut self.tables,
+        };
+        tables.push((span, found));
         if self.shared.entries > ENTRIES_MAX {
             let text = format!("tables are defined with more than {ENTRIES_MAX} addresses");
             let diagnostic = Diagnostic::fatal(Code::TooMany, text);
@@ -408,10 +469,22 @@ impl<'a> Reader<'a> {
     fn misfit(&mut self, statement: &Statement, misfit: Misfit) -> usize {
         let Misfit { diagnostic, at } = misfit;
         let before = tokens(&statement.text).take_while(|token| token.start < at).count();
+        // Where nothing has been read yet, yacc has no state to go back to.
+        self.stopped |= !self.begun && before == 0;
         let resume = statement.next_token(at);
         let follows = self.recovery.is_rest(statement, statement.next_token(0));
         if before >= self.quiet {
-            self.report(diagnostic.line_at(resume).follows_if(follows));
+            let diagnostic = diagnostic.line_at(resume).follows_if(follows);
+            let unclosed =
+                statement.open_brace.is_some() && front::word_at(statement, at).is_empty();
+            if unclosed && statement.last && self.world.dialect == Dialect::OpenBsd {
+                // pfctl counts the end of the file as a newline of its own.
+                let line = self.lines.line(resume) + 1;
+                let diagnostic = diagnostic.place(&self.name, line);
+                self.diagnostics.push(diagnostic.within(self.source.as_ref()));
+            } else {
+                self.report(diagnostic);
+            }
         }
         self.mistake(statement);
         let len = tokens(&statement.text).find(|token| token.start >= at).map(|token| token.len());
@@ -423,11 +496,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is carried out, or wrong, in front of a word that does not fit.
+    /// What is carried out, or wrong, in front of the word at `at`, which does not fit.
     fn front(&mut self, statement: &Statement, entry: Rule, at: usize) -> Option<Diagnostic> {
         let dialect = self.world.dialect;
         if entry == Rule::setting {
-            let tree = parse_front(statement, Rule::setting_prefix, dialect, statement.text.len())?;
+            let tree = parse_front(statement, Rule::setting_prefix, dialect, at)?;
             let parts = tree.parts();
             // Without a list pfctl waits for the end of the line.
             let bare = |part: &Pair| {
@@ -440,18 +513,45 @@ impl<'a> Reader<'a> {
             let done = self.set(statement, &parts);
             return done.err().map(|diagnostic| *diagnostic);
         }
-        // The longest front that is a statement of its own; few words back are enough.
-        let ends: Vec<usize> =
-            tokens(&statement.text).map(|token| token.end).take_while(|&end| end <= at).collect();
-        let mut fronts = ends.iter().rev().take(FRONTS_MAX);
-        let tree = fronts.find_map(|&end| parse_front(statement, entry, dialect, end))?;
-        let parts = tree.parts();
-        let found = match entry {
-            Rule::filter | Rule::anchor => rule(self.context(), statement, &parts).err(),
-            Rule::table => table(self.world, statement, &parts, None).err(),
-            _ => None,
-        };
-        found.map(|diagnostic| *diagnostic)
+        // The longest front that can be completed to a statement; few words back are enough.
+        let fronts = front::fronts(statement, at, FRONTS_MAX);
+        fronts
+            .into_iter()
+            .find_map(|front| {
+                let whole = front.statement.text.len();
+                let tree = parse_front(&front.statement, entry, dialect, whole)?;
+                if front::waits(dialect, &tree, &front, statement) {
+                    return None;
+                }
+                let parts = tree.parts();
+                Some(match entry {
+                    Rule::filter | Rule::anchor => {
+                        rule(self.context(), &front.statement, &parts).err()
+                    }
+                    Rule::table => tables::words(self.world, &front.statement, &parts, false).err(),
+                    Rule::nat_rule | Rule::binat_rule | Rule::translation_anchor => {
+                        let found = match entry {
+                            Rule::nat_rule => {
+                                freebsd::translation(self.context(), &front.statement, &parts)
+                            }
+                            Rule::binat_rule => {
+                                freebsd::binat(self.context(), &front.statement, &parts)
+                            }
+                            _ => freebsd::anchor(self.context(), &front.statement, &parts),
+                        };
+                        // What is wrong with the rule as a whole is told at its end.
+                        found.err().filter(|found| {
+                            matches!(found.kind(), Code::Protocol | Code::Port | Code::Address)
+                        })
+                    }
+                    Rule::queue => queues::words(&front.statement, &parts).err().filter(|found| {
+                        found.text() != queues::SHARE
+                            || !front::bandwidth_waits(&tree, &front, statement)
+                    }),
+                    _ => None,
+                })
+            })?
+            .map(|diagnostic| *diagnostic)
     }
 
     /// Holds a statement against the order that FreeBSD wants.
@@ -770,6 +870,28 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Finds a number that pfctl cannot read. It loses the rest of the line with it, and the
+/// newline.
+fn find_overlong(text: &str, statement: &mut Statement, reported: &mut Vec<Diagnostic>) {
+    let read = if statement.failed { statement.failed_at } else { statement.text.len() };
+    let Some(found) = overlong_number(&statement.text[..read]) else { return };
+    let place = statement.locate(found.start, found.end);
+    let number = &statement.text[found.clone()];
+    let wrong = if number.starts_with('-') { "too small" } else { "too large" };
+    let diagnostic =
+        Diagnostic::error(Code::Value, format!("\"{number}\" invalid number: {wrong}"))
+            .at(&place, "this number")
+            .line_at(place.span.start)
+            .after("syntax error");
+    let rest = text.get(place.span.end..).unwrap_or_default();
+    statement.end = rest.find('\n').map_or(text.len(), |newline| place.span.end + newline);
+    statement.failed = true;
+    statement.undefined = true;
+    statement.failed_at = found.start;
+    reported.clear();
+    reported.push(diagnostic);
 }
 
 /// Settings that must stand in front of all rules on FreeBSD.

@@ -26,6 +26,8 @@ pub(crate) struct Recovery {
     until: usize,
     /// A list goes on in the next lines, nobody knows how far.
     in_list: bool,
+    /// An inline anchor was wrong as a whole: pfctl takes the next `anchor` line for its own.
+    pub(crate) left_open: bool,
 }
 
 impl Recovery {

@@ -15,6 +15,7 @@ use pfapi::units::Direction;
 use crate::address::{Host, World, hosts};
 use crate::criteria::{Flags, answer_code, number_of, port, protocol};
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
 use crate::filter::option;
 use crate::limiters::Limiters;
 use crate::parser::{Fallible, Pair, Rule, place, string};
@@ -153,7 +154,7 @@ pub(crate) fn rule(context: Context, statement: &Statement, parts: &[Pair]) -> F
         let here = || place(statement, part);
         match part.as_rule() {
             Rule::action => {
-                spec.rule.action = action(statement, part, context.block_returns)?;
+                spec.rule.action = action(context, statement, part)?;
                 spec.places.action = here();
             }
             Rule::kw_anchor => spec.places.action = here(),
@@ -255,7 +256,8 @@ pub(crate) fn log(statement: &Statement, pair: &Pair) -> Fallible<Log> {
     Ok(log)
 }
 
-fn action(statement: &Statement, pair: &Pair, block_returns: bool) -> Fallible<Action> {
+fn action(context: Context, statement: &Statement, pair: &Pair) -> Fallible<Action> {
+    let block_returns = context.block_returns;
     let mut action = Action::Pass;
     for word in pair.clone().into_inner() {
         match word.as_rule() {
@@ -266,7 +268,8 @@ fn action(statement: &Statement, pair: &Pair, block_returns: bool) -> Fallible<A
             }
             Rule::answer => {
                 for answer in word.into_inner() {
-                    action = Action::Block(block_answer(statement, &answer)?);
+                    action =
+                        Action::Block(block_answer(context.world.dialect, statement, &answer)?);
                 }
             }
             _ => {}
@@ -275,7 +278,7 @@ fn action(statement: &Statement, pair: &Pair, block_returns: bool) -> Fallible<A
     Ok(action)
 }
 
-fn block_answer(statement: &Statement, answer: &Pair) -> Fallible<BlockAnswer> {
+fn block_answer(dialect: Dialect, statement: &Statement, answer: &Pair) -> Fallible<BlockAnswer> {
     let words = || answer.clone().into_inner();
     let codes: Vec<Pair> = words().filter(|part| part.as_rule() == Rule::icmp_word).collect();
     let code_of = |index: usize, af: Af| {
@@ -283,7 +286,8 @@ fn block_answer(statement: &Statement, answer: &Pair) -> Fallible<BlockAnswer> {
             Af::Inet => (3, PORT_UNREACHABLE),
             Af::Inet6 => (1, PORT_UNREACHABLE6),
         };
-        codes.get(index).map_or(Ok(default), |word| answer_code(statement, word, af, icmp_type))
+        let code = |word| answer_code(dialect, statement, word, af, icmp_type);
+        codes.get(index).map_or(Ok(default), code)
     };
     Ok(match answer.as_rule() {
         Rule::kw_return => BlockAnswer::Return,
@@ -350,10 +354,10 @@ pub(crate) fn interface(statement: &Statement, pair: &Pair, negated: bool) -> Fa
             _ => {}
         }
     }
-    if name.is_empty() || name.len() > INTERFACE_NAME_MAX {
+    if name.len() > INTERFACE_NAME_MAX {
         return Err(Box::new(Diagnostic::error(Code::Interface, "interface name too long").at(
             &place(statement, pair),
-            format!("1 to {INTERFACE_NAME_MAX} octets are possible"),
+            format!("{} octets, {INTERFACE_NAME_MAX} at most", name.len()),
         )));
     }
     Ok(On::Interface(InterfaceMatch { negated, name }))

@@ -152,6 +152,7 @@ impl<'a> Scanner<'a> {
             }
         }
         statement.end = self.text.len();
+        statement.last = true;
         statement.open_brace = inside.braces.last().copied();
         Some(statement)
     }

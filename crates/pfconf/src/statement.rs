@@ -23,6 +23,8 @@ pub(crate) struct Statement {
     pub(crate) end: usize,
     /// Not closed: offset of the brace in the file.
     pub(crate) open_brace: Option<usize>,
+    /// The file ends with it.
+    pub(crate) last: bool,
     /// A mistake has been reported; the statement is not to be looked at.
     pub(crate) failed: bool,
     /// Where in the text that was.
@@ -128,6 +130,22 @@ impl Statement {
         self.text.push_str(value);
     }
 
+    /// What stands in front of `end`, with `rest` behind it, which is from nowhere.
+    pub(crate) fn front(&self, end: usize, rest: &str) -> Self {
+        let segments = self.segments.iter().filter(|segment| segment.at < end).cloned();
+        let mut front = Self {
+            text: self.text.get(..end).unwrap_or_default().to_owned(),
+            segments: segments.collect(),
+            end: self.next_token(end),
+            ..Self::default()
+        };
+        let source = front.end;
+        for character in rest.chars() {
+            front.push(character, source);
+        }
+        front
+    }
+
     /// The uses of macros: offsets of their `$`, and how the text goes on behind them.
     pub(crate) fn uses(&self) -> impl Iterator<Item = (usize, Use)> {
         let ends = self.segments.iter().skip(1).map(|next| next.at);
@@ -213,9 +231,45 @@ pub(crate) fn tokens(text: &str) -> impl Iterator<Item = std::ops::Range<usize>>
     })
 }
 
+/// Where a number stands that is too large for pfctl's lexer.
+pub(crate) fn overlong_number(text: &str) -> Option<std::ops::Range<usize>> {
+    /// Digits of the largest number there is.
+    const DIGITS: usize = 19;
+    let mut run = 0;
+    let long = text.bytes().any(|octet| {
+        run = if octet.is_ascii_digit() { run + 1 } else { 0 };
+        run >= DIGITS
+    });
+    if !long {
+        return None;
+    }
+    tokens(text).find(|token| {
+        let word = &text[token.clone()];
+        let digits = word.strip_prefix('-').unwrap_or(word);
+        let is_number = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
+        let ends = text[token.end..].chars().next();
+        let ends = ends.is_none_or(|next| next.is_ascii_whitespace() || "),/}=".contains(next));
+        is_number && ends && word.parse::<i64>().is_err()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_an_end() {
+        let word = |text: &str| overlong_number(text).map(|found| text[found].to_owned());
+        let long = "99999999999999999999";
+        assert_eq!(word(&format!("pass rtable {long}")).as_deref(), Some(long));
+        assert_eq!(word(&format!("a = -{long}")), Some(format!("-{long}")));
+        for kept in ["9223372036854775807", "-9223372036854775808"] {
+            assert_eq!(word(&format!("pass rtable {kept}, 5")), None);
+        }
+        for word_of in [format!("pass on {long}x"), format!("\"{long}\""), format!("<{long}>")] {
+            assert_eq!(word(&word_of), None);
+        }
+    }
 
     #[test]
     fn tokens_are_words_and_signs() {

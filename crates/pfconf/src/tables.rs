@@ -5,9 +5,10 @@
 use std::io::ErrorKind;
 
 use pfapi::addr::Prefix;
+use pfapi::check::TABLE_NAME_MAX;
 use pfapi::ruleset::{AddrMatch, TableDef, TableEntry};
 
-use crate::address::{Host, World, host_item, table_name};
+use crate::address::{Host, World, host_item, raw_table_name, table_name};
 use crate::diag::{Code, Diagnostic};
 use crate::lookup::find;
 use crate::parser::{Fallible, Pair, Rule, place, string};
@@ -25,46 +26,95 @@ pub(crate) fn table(
     world: World,
     statement: &Statement,
     parts: &[Pair],
-    mut ready: Option<Vec<TableEntry>>,
+    ready: Option<Vec<TableEntry>>,
 ) -> Fallible<(TableDef, String)> {
-    let mut table = TableDef::default();
+    let mut ready = ready;
+    let Words { mut table, sources } = words(world, statement, parts, ready.is_some())?;
     let mut line = Line::default();
-    for part in parts {
-        match part.as_rule() {
-            Rule::table_ref => table.name = table_name(statement, part)?,
-            Rule::table_option => {
-                for option in part.clone().into_inner() {
-                    match option.as_rule() {
-                        Rule::string => flag(statement, &option, &mut table)?,
-                        Rule::table_entries => {
-                            if let Some(entries) = ready.take() {
-                                print::put_entries(line.list(entries.is_empty()), &entries);
-                                table.entries = Some(entries);
-                                continue;
-                            }
-                            let added = list(world, statement, &option)?;
-                            put_hosts(line.list(added.is_empty()), &added);
-                            let entries = table.entries.get_or_insert_default();
-                            for host in &added {
-                                let Some(entry) = entry(host) else { continue };
-                                entries.push(entry);
-                                table.weights.extend(host.weight.map(|w| (entry.prefix, w)));
-                            }
-                        }
-                        Rule::table_file => {
-                            let (path, added) = file(world, statement, &option)?;
-                            line.file(&path);
-                            table.entries.get_or_insert_default().extend(added);
-                        }
-                        _ => {}
-                    }
+    for part in parts.iter().filter(|part| part.as_rule() == Rule::table_ref) {
+        table.name = raw_table_name(part);
+        if table.name.len() > TABLE_NAME_MAX {
+            return Err(Box::new(
+                Diagnostic::error(
+                    Code::Table,
+                    format!("table name too long, max {TABLE_NAME_MAX} chars"),
+                )
+                .at(&place(statement, part), format!("{} octets", table.name.len()))
+                .line_at(statement.end),
+            ));
+        }
+        if table.name.is_empty() {
+            table_name(statement, part)?;
+        }
+    }
+    for part in sources {
+        match part {
+            Part::Ready => {
+                let entries = ready.take().unwrap_or_default();
+                print::put_entries(line.list(entries.is_empty()), &entries);
+                table.entries = Some(entries);
+            }
+            Part::List(added) => {
+                put_hosts(line.list(added.is_empty()), &added);
+                let entries = table.entries.get_or_insert_default();
+                for host in &added {
+                    let Some(entry) = entry(host) else { continue };
+                    entries.push(entry);
+                    table.weights.extend(host.weight.map(|w| (entry.prefix, w)));
                 }
             }
-            _ => {}
+            Part::File(option) => {
+                let (path, added) = file(world, statement, &option)?;
+                line.file(&path);
+                table.entries.get_or_insert_default().extend(added);
+            }
         }
     }
     let line = line.finish(&table, world);
     Ok((table, line))
+}
+
+/// A table definition whose files are not read yet.
+pub(crate) struct Words<'s> {
+    table: TableDef,
+    sources: Vec<Part<'s>>,
+}
+
+/// The options and lists of a table definition: what pfctl understands before its end. With
+/// `ready`, the list has been emptied.
+///
+/// # Errors
+/// The message about the first word that means nothing.
+pub(crate) fn words<'s>(
+    world: World,
+    statement: &Statement,
+    parts: &[Pair<'s>],
+    ready: bool,
+) -> Fallible<Words<'s>> {
+    let mut table = TableDef::default();
+    let mut sources = Vec::new();
+    for option in parts.iter().filter(|part| part.as_rule() == Rule::table_option) {
+        for option in option.clone().into_inner() {
+            match option.as_rule() {
+                Rule::string => flag(statement, &option, &mut table)?,
+                Rule::table_entries if !ready => {
+                    sources.push(Part::List(list(world, statement, &option)?));
+                }
+                Rule::table_entries => sources.push(Part::Ready),
+                Rule::table_file => sources.push(Part::File(option)),
+                _ => {}
+            }
+        }
+    }
+    Ok(Words { table, sources })
+}
+
+/// What a table definition gets addresses from.
+enum Part<'s> {
+    List(Vec<Host>),
+    /// The list that was read before.
+    Ready,
+    File(Pair<'s>),
 }
 
 /// What is printed behind the head of a table definition. Lists that stand next to each other

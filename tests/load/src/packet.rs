@@ -13,6 +13,8 @@ const UDP: u8 = 17;
 /// Options of a SYN as Linux sends it: MSS 1460, SACK permitted, timestamps, window scale 7.
 const SYN_OPTIONS: [u8; 20] =
     [2, 4, 0x05, 0xb4, 4, 2, 8, 10, 0x5a, 0x1c, 0x33, 0x07, 0, 0, 0, 0, 1, 3, 3, 7];
+/// Options of an ACK with timestamps; the echoed one is stamped.
+const STAMPS: [u8; 12] = [1, 1, 8, 10, 0x5a, 0x1c, 0x33, 0x07, 0, 0, 0, 0];
 /// Ports that random sources use: Linux' own default range begins at 32768, others lower.
 const SOURCE_PORT_MIN: u16 = 1024;
 
@@ -23,6 +25,8 @@ pub enum Kind {
     Syn,
     /// TCP acknowledgement that belongs to no connection.
     Ack,
+    /// As `Ack`, with the timestamps option: it echoes a stamp that nobody has sent.
+    AckStamped,
     /// UDP datagram.
     Udp,
 }
@@ -118,6 +122,7 @@ impl Template {
         let transport_length = match kind {
             Kind::Syn => 20 + SYN_OPTIONS.len(),
             Kind::Ack => 20,
+            Kind::AckStamped => 20 + STAMPS.len(),
             Kind::Udp => udp_length
                 .checked_sub(transport_at)
                 .filter(|&n| n >= 8)
@@ -157,11 +162,16 @@ impl Template {
         let mut total = self.transport_sum + sender_sum + u32::from(port);
         let checksum_at = match self.kind {
             Kind::Udp => 6,
-            Kind::Syn | Kind::Ack => {
+            Kind::Syn | Kind::Ack | Kind::AckStamped => {
                 let sequence = (number_dice >> 16) as u32;
                 transport[4..8].copy_from_slice(&sequence.to_be_bytes());
                 total += (sequence >> 16) + (sequence & 0xffff);
-                if self.kind == Kind::Ack {
+                if self.kind == Kind::AckStamped {
+                    let echoed = (number_dice.rotate_left(24) ^ address_dice) as u32;
+                    transport[28..32].copy_from_slice(&echoed.to_be_bytes());
+                    total += (echoed >> 16) + (echoed & 0xffff);
+                }
+                if self.kind != Kind::Syn {
                     let acknowledged = sequence.rotate_left(11) ^ (number_dice >> 32) as u32;
                     transport[8..12].copy_from_slice(&acknowledged.to_be_bytes());
                     total += (acknowledged >> 16) + (acknowledged & 0xffff);
@@ -231,12 +241,14 @@ fn transport_header(transport: &mut [u8], kind: Kind, port: u16) {
                 *octet = index.to_le_bytes()[0];
             }
         }
-        Kind::Syn | Kind::Ack => {
+        Kind::Syn | Kind::Ack | Kind::AckStamped => {
             transport[12] = u8::try_from((transport.len() / 4) << 4).expect("at most 60 octets");
             transport[13] = if kind == Kind::Syn { 0x02 } else { 0x10 };
             transport[14..16].copy_from_slice(&64240_u16.to_be_bytes());
-            if kind == Kind::Syn {
-                transport[20..40].copy_from_slice(&SYN_OPTIONS);
+            match kind {
+                Kind::Syn => transport[20..40].copy_from_slice(&SYN_OPTIONS),
+                Kind::AckStamped => transport[20..32].copy_from_slice(&STAMPS),
+                Kind::Ack | Kind::Udp => {}
             }
         }
     }
@@ -290,8 +302,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stamped_packets_have_right_checksums(address: u64, number: u64, v6: bool, kind in 0..3_usize) {
-            let kind = [Kind::Syn, Kind::Ack, Kind::Udp][kind];
+        fn stamped_packets_have_right_checksums(address: u64, number: u64, v6: bool, kind in 0..4_usize) {
+            let kind = [Kind::Syn, Kind::Ack, Kind::AckStamped, Kind::Udp][kind];
             let template = template(kind, if v6 { V6 } else { V4 }, 65);
             let mut packet = template.octets().to_vec();
             template.stamp(&mut packet, address, number);

@@ -92,8 +92,21 @@ pub fn begin_at(socket: &impl AsFd, sequence: u32) -> io::Result<()> {
 ///
 /// Without the capability `CAP_NET_ADMIN`.
 pub fn expected_sequence(socket: &impl AsFd) -> io::Result<u32> {
+    sequence(socket, RECV_QUEUE)
+}
+
+/// Sequence number of the next octet that is given to a connected socket to send.
+///
+/// # Errors
+///
+/// Without the capability `CAP_NET_ADMIN`.
+pub fn next_sequence(socket: &impl AsFd) -> io::Result<u32> {
+    sequence(socket, SEND_QUEUE)
+}
+
+fn sequence(socket: &impl AsFd, queue: i32) -> io::Result<u32> {
     set_int(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1)?;
-    set_int(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, RECV_QUEUE)?;
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, queue)?;
     let mut octets = [0; 4];
     get_octets(socket, libc::IPPROTO_TCP, libc::TCP_QUEUE_SEQ, &mut octets)?;
     set_int(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, REPAIR_OFF_NO_PROBE)?;

@@ -19,7 +19,9 @@ use pf_load::lab::{
     Background, CLIENT, SERVER, checked, prepare_namespaces, program, run, start_daemon,
 };
 
-use crate::pair::{Call, Pair, connect_to, listen};
+use rustix::process::Signal;
+
+use crate::pair::{Call, Pair, connect, connect_to, listen};
 use crate::place::{self, command, named};
 
 /// Which of the two.
@@ -51,10 +53,14 @@ pub struct Cluster {
     b: Option<Background>,
 }
 
+/// Nothing passes that is not part of a connection.
+const RULES: &str = "set syncookies always\nblock\npass proto tcp to port 80 flags S/SA\n";
+
 /// A secret for tests; the number tells it from others.
 #[must_use]
 pub fn secret(number: u8) -> String {
-    format!("{number:02x}").repeat(32)
+    let half = u128::MAX / 7 * u128::from(number.max(1));
+    format!("{half:032x}{:032x}", half.rotate_left(17) ^ 0x5eed)
 }
 
 impl Cluster {
@@ -76,7 +82,7 @@ impl Cluster {
         let client = CLIENT.namespace;
         ip(&format!("-n {client} rule add fwmark 1 lookup 2"))?;
         nft("table ip way { chain out { type route hook output priority mangle;\n\
-             tcp flags & (syn | ack) == ack meta mark set 1 } }\n")?;
+             tcp flags & (syn | ack) == ack meta mark set 1\n}\n}\n")?;
         Ok(cluster)
     }
 
@@ -121,15 +127,19 @@ impl Cluster {
     /// When the file cannot be written.
     pub fn change_secrets(&mut self, member: Member, secrets: &[String]) -> Result<(), String> {
         write_secrets(&member.folder(), secrets)?;
+        self.signal(member, Signal::HUP);
+        thread::sleep(Duration::from_millis(300));
+        Ok(())
+    }
+
+    fn signal(&self, member: Member, signal: Signal) {
         let daemon = match member {
             Member::A => &self.a,
             Member::B => &self.b,
         };
         if let Some(daemon) = daemon {
-            daemon.signal(rustix::process::Signal::HUP);
+            daemon.signal(signal);
         }
-        thread::sleep(Duration::from_millis(300));
-        Ok(())
     }
 
     /// What `pfctl -vsi` says of one of them.
@@ -141,8 +151,24 @@ impl Cluster {
         info(member)
     }
 
+    /// Lets A see a whole connection: it gives cookies for ports that it knows to be open.
+    ///
+    /// # Errors
+    ///
+    /// When that connection does not come about.
+    pub fn acquaint_a(&mut self) -> Result<(), String> {
+        let (client, server) = (CLIENT.namespace, SERVER.namespace);
+        ip(&format!("-n {client} rule del fwmark 1 lookup 2"))?;
+        ip(&format!("-n {server} route replace default dev sa src {}", SERVER.v4()))?;
+        let call = Call::to(([10, 77, 3, 2], 80).into());
+        let seen = connect(&call).map(drop);
+        ip(&format!("-n {server} route replace default dev sb src {}", SERVER.v4()))?;
+        ip(&format!("-n {client} rule add fwmark 1 lookup 2"))?;
+        seen
+    }
+
     /// Connects through both, says something and gets it back. Between the SYN and what follows,
-    /// `between` is done while the client's packets are held back.
+    /// `between` is done; B sees nothing until then.
     ///
     /// # Errors
     ///
@@ -153,14 +179,14 @@ impl Cluster {
     ) -> Result<(), String> {
         let address = ([10, 77, 3, 2], 80).into();
         let listener = listen(address)?;
-        nft("table ip hold { chain out { type filter hook output priority filter;\n\
-             tcp flags & (syn | ack) == ack drop } }\n")?;
+        // What the client sends next waits in the device of B.
+        self.signal(Member::B, Signal::STOP);
         let connecting = thread::spawn(move || {
-            let call = Call { patience: Duration::from_secs(8), ..Call::to(address) };
+            let call =
+                Call { patience: Duration::from_secs(3), greeting: b"hello", ..Call::to(address) };
             connect_to(&listener, &call).and_then(|pair| {
                 let Pair { mut client, mut server, .. } = pair;
                 let mut said = [0; 5];
-                client.write_all(b"hello").map_err(named("client"))?;
                 server.read_exact(&mut said).map_err(named("server"))?;
                 server.write_all(&said).map_err(named("server"))?;
                 client.read_exact(&mut said).map_err(named("client"))?;
@@ -170,7 +196,7 @@ impl Cluster {
         // Time for the SYN and the answer to it.
         thread::sleep(Duration::from_millis(200));
         let done = between(self);
-        nsenter_nft(&["delete", "table", "ip", "hold"])?;
+        self.signal(Member::B, Signal::CONT);
         let talked = connecting.join().map_err(|_| "the client panicked")?;
         done.and(talked)
     }
@@ -197,7 +223,7 @@ fn configure(member: Member, folder: &Path, secrets: &[String]) -> Result<(), St
             fs::copy(path, bin.join(name)).map_err(named(name))?;
         }
     }
-    fs::write(folder.join("pf.conf"), "set syncookies always\npass\n").map_err(named("pf.conf"))?;
+    fs::write(folder.join("pf.conf"), RULES).map_err(named("pf.conf"))?;
     let (shown, letter) = (folder.display(), member.letter());
     // Different addresses of the router in the same networks.
     let host = if member == Member::A { 1 } else { 3 };
@@ -219,7 +245,18 @@ fn configure(member: Member, folder: &Path, secrets: &[String]) -> Result<(), St
 fn write_secrets(folder: &Path, secrets: &[String]) -> Result<(), String> {
     let path = folder.join("secrets");
     fs::write(&path, secrets.join("\n") + "\n").map_err(named("secrets"))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(named("secrets"))
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(named("secrets"))?;
+    // The daemon reads the file again when it is root no more.
+    let owner = user_id("_pfd").or_else(|| user_id("nobody"));
+    std::os::unix::fs::chown(&path, owner, None).map_err(named("secrets"))
+}
+
+fn user_id(name: &str) -> Option<u32> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
 }
 
 fn nft(text: &str) -> Result<(), String> {

@@ -20,35 +20,47 @@ use crate::place::{at, named};
 pub struct Guesses {
     /// In the middle.
     pub middle: Middle,
+    /// Whether the guesses had the timestamps option.
+    pub stamped: bool,
     /// Acknowledgements that reached the firewall.
     pub sent: u64,
     /// How fast, per second.
     pub rate: f64,
+    /// How many of them the firewall has counted as wrong answers; others it did not even look at.
+    pub refused: u64,
     /// How many were taken for the answer to a cookie.
     pub accepted: u64,
 }
 
-/// Sends guessed acknowledgements from random senders while cookies are on.
+/// Guesses per second: few enough for a firewall to look at each.
+const RATE: u64 = 200_000;
+
+/// Sends guessed acknowledgements from random senders while cookies are on, and in use.
 ///
 /// # Errors
 ///
 /// When the middle cannot be made or the flood not sent.
-pub fn guess(middle: Middle, count: u64) -> Result<Guesses, String> {
+pub fn guess(middle: Middle, stamped: bool, count: u64) -> Result<Guesses, String> {
     let stand =
         Plan { rules: "block\npass proto tcp flags S/SA\n", ..Plan::new(middle) }.start()?;
-    let before = stand.cookies()?.1;
-    let mut sent = 0;
-    let mut seconds = 0.0;
+    let mut accepted = 0;
+    let before = stand.refused()?;
+    let (mut sent, mut seconds) = (0, 0.0);
     while sent < count {
+        // A firewall may not look at answers when it has sent no cookie for long.
+        for _ in 0..2 {
+            connect(&Call::to(([10, 77, 3, 2], 80).into()))?;
+        }
+        let honest = stand.cookies()?.1;
         let options = flood::Options {
-            kind: Kind::Ack,
+            kind: if stamped { Kind::AckStamped } else { Kind::Ack },
             interface: ATTACKER.interface.to_owned(),
             next_hop: stand.next_hop(),
             destination: [10, 77, 3, 2].into(),
             port: 80,
             sources: "198.18.0.0/15".parse()?,
-            rate: 0,
-            duration: Duration::from_secs(2),
+            rate: RATE,
+            duration: Duration::from_secs_f64((count - sent) as f64 / RATE as f64 + 0.1),
             flows: None,
             udp_length: 0,
             seed: 13 + sent,
@@ -60,9 +72,10 @@ pub fn guess(middle: Middle, count: u64) -> Result<Guesses, String> {
         // What the device refused did not reach the firewall.
         sent += summary.sent;
         seconds += summary.seconds;
+        accepted += stand.cookies()?.1 - honest;
     }
-    let accepted = stand.cookies()?.1 - before;
-    Ok(Guesses { middle, sent, rate: sent as f64 / seconds, accepted })
+    let refused = stand.refused()? - before;
+    Ok(Guesses { middle, stamped, sent, rate: sent as f64 / seconds, refused, accepted })
 }
 
 /// What repeating brought.

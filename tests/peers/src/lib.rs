@@ -27,4 +27,5 @@ pub mod place;
 pub mod relay;
 pub mod requests;
 pub mod scan;
+pub mod speed;
 pub mod transfer;

@@ -13,7 +13,7 @@ use pf_peers::relay::Line;
 use pf_peers::requests::Load;
 use pf_peers::scan::Manner;
 use pf_peers::transfer::{Job, Way};
-use pf_peers::{forgery, options, requests, scan, transfer};
+use pf_peers::{forgery, options, requests, scan, speed, transfer};
 
 use crate::report::Report;
 
@@ -24,6 +24,8 @@ enum Part {
     Options,
     /// Honest requests during a flood
     Requests,
+    /// Connections and SYNs per second
+    Speed,
     /// Port scans
     Scan,
     /// Guessed and repeated acknowledgements, memory
@@ -44,6 +46,9 @@ struct Arguments {
     /// Measure only these parts
     #[arg(value_enum)]
     parts: Vec<Part>,
+    /// Put only these in the middle; what is compared with others needs them
+    #[arg(long, value_enum, value_delimiter = ',')]
+    middle: Vec<Middle>,
     /// Fewer connections, octets and ports
     #[arg(long)]
     short: bool,
@@ -56,6 +61,9 @@ struct Arguments {
     /// SYNs per second of the flood
     #[arg(long, default_value_t = 50_000)]
     flood: u64,
+    /// Ports of each of the 32 addresses from which requests come
+    #[arg(long, default_value_t = 1000)]
+    ports: u16,
     /// Megabytes of a transfer
     #[arg(long)]
     megabytes: Option<u64>,
@@ -92,6 +100,12 @@ fn main() -> ExitCode {
     }
 }
 
+impl Arguments {
+    fn wants(&self, middle: Middle) -> bool {
+        self.middle.is_empty() || self.middle.contains(&middle)
+    }
+}
+
 /// Measures; true when nothing that was asked for failed to be measured.
 fn measure(arguments: &Arguments) -> Result<bool, String> {
     let interrupted = sandbox::settle()?;
@@ -106,8 +120,9 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
             return Err("interrupted; nothing is left behind".to_owned());
         }
         match part {
-            Part::Options => measure_options(&mut report),
+            Part::Options => measure_options(arguments, &mut report),
             Part::Requests => measure_requests(arguments, &mut report),
+            Part::Speed => measure_speed(arguments, &mut report),
             Part::Scan => measure_scans(arguments, &mut report),
             Part::Forgery => measure_forgery(arguments, &mut report),
             Part::Transfer => measure_transfers(arguments, &mut report),
@@ -121,9 +136,9 @@ fn measure(arguments: &Arguments) -> Result<bool, String> {
     Ok(report.is_complete())
 }
 
-fn measure_options(report: &mut Report) {
+fn measure_options(arguments: &Arguments, report: &mut Report) {
     report.title("Options of TCP, as both ends know them");
-    for middle in Middle::ALL {
+    for middle in Middle::ALL.into_iter().filter(|&middle| arguments.wants(middle)) {
         report.doing(middle.name());
         let cells = options::measure(middle, options::CASES);
         report.options(middle, cells);
@@ -133,21 +148,33 @@ fn measure_options(report: &mut Report) {
 
 fn measure_requests(arguments: &Arguments, report: &mut Report) {
     let connections = arguments.connections.unwrap_or(if arguments.short { 5000 } else { 50_000 });
-    let (rate, flood) = (arguments.rate, arguments.flood);
+    let (rate, flood, ports) = (arguments.rate, arguments.flood, arguments.ports);
     report.title(&format!(
-        "{connections} requests at {rate} a second, from 32 addresses with 1000 ports each"
+        "{connections} requests at {rate} a second, from 32 addresses with {ports} ports each"
     ));
     report.requests_head();
     let rows = [(Middle::Plain, 0), (Middle::Calm, 0)]
         .into_iter()
         .chain(Middle::ALL.map(|middle| (middle, flood)));
-    for (middle, flood) in rows {
+    for (middle, flood) in rows.filter(|&(middle, _)| arguments.wants(middle)) {
         // Without a defence the flood fills the table and everybody fails, which takes no large
         // number to show.
         let defended = middle.answers() || flood == 0;
         let connections = if defended { connections } else { connections.min(5000) };
-        let outcome = requests::measure(middle, &Load { connections, rate, flood });
+        let outcome = requests::measure(middle, &Load { connections, rate, flood, ports });
         report.requests(middle, flood, outcome);
+    }
+}
+
+fn measure_speed(arguments: &Arguments, report: &mut Report) {
+    report.title("Connections one after the other and 64 at a time, and SYNs answered");
+    let time = Duration::from_secs(if arguments.short { 1 } else { 4 });
+    for middle in Middle::ALL {
+        // Adaptive cookies are off without a flood, and the same as always with one.
+        if middle != Middle::Flood && arguments.wants(middle) {
+            report.doing(middle.name());
+            report.speed(middle, speed::measure(middle, time));
+        }
     }
 }
 
@@ -160,6 +187,9 @@ fn measure_scans(arguments: &Arguments, report: &mut Report) {
     let last = if arguments.short { 4000 } else { u16::MAX };
     for manner in [Manner::Syn, Manner::Connect] {
         for middle in [Middle::Calm, Middle::Always, Middle::Classic] {
+            if !arguments.wants(middle) {
+                continue;
+            }
             report.doing(middle.name());
             let scan = scan::measure(middle, manner, last);
             report.scan(middle, manner, scan);
@@ -171,12 +201,19 @@ fn measure_forgery(arguments: &Arguments, report: &mut Report) {
     report.title("Forged acknowledgements");
     let count = if arguments.short { 1 << 20 } else { 1 << 22 };
     for middle in [Middle::Always, Middle::Classic, Middle::Synproxy] {
-        report.guesses(middle, forgery::guess(middle, count));
+        if !arguments.wants(middle) {
+            continue;
+        }
+        for stamped in [false, true] {
+            report.guesses(middle, forgery::guess(middle, stamped, count));
+        }
         report.replays(middle, forgery::replay(middle, 20));
     }
     let time = Duration::from_secs(if arguments.short { 10 } else { 60 });
     for middle in [Middle::Always, Middle::Flood] {
-        report.memory(middle, forgery::memory(middle, time));
+        if arguments.wants(middle) {
+            report.memory(middle, forgery::memory(middle, time));
+        }
     }
 }
 
@@ -196,7 +233,10 @@ fn measure_transfers(arguments: &Arguments, report: &mut Report) {
     ] {
         let mut seen = Vec::new();
         for round in 0..rounds {
-            for middle in Middle::ALL.into_iter().filter(|&middle| middle != Middle::Flood) {
+            for middle in Middle::ALL {
+                if middle == Middle::Flood || !arguments.wants(middle) {
+                    continue;
+                }
                 // Those without window scale and SACK are slow; one short round shows it.
                 let slow = matches!(middle, Middle::Classic | Middle::SynproxyBare);
                 if slow && round > 0 {
@@ -217,6 +257,9 @@ fn measure_transfers(arguments: &Arguments, report: &mut Report) {
     }
     let mut seen = Vec::new();
     for middle in [Middle::Plain, Middle::Calm, Middle::Always, Middle::Synproxy] {
+        if !arguments.wants(middle) {
+            continue;
+        }
         let limit = Duration::from_mins(1);
         let jobs =
             [Way::Up, Way::Down].map(|way| Job { way, octets, wrap: true, limit, line: bad });

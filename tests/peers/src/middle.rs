@@ -17,7 +17,7 @@ const ROUTER: Place = Place { namespace: "router", interface: "r0", number: 0 };
 pub const FLOOD_MARK: u64 = 10_000;
 
 /// What stands in the middle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Middle {
     /// The kernel forwards, without any rule.
@@ -204,13 +204,30 @@ impl Stand {
                 Ok((info.cookies_sent(), info.cookies_validated()))
             }
             None if self.middle == Middle::Plain => Ok((0, 0)),
-            None => at(ROUTER, || {
-                let path = "/proc/thread-self/net/stat/synproxy";
-                let text = fs::read_to_string(path).map_err(place::named(path))?;
-                Ok((column(&text, "syn_received"), column(&text, "cookie_valid")))
-            }),
+            None => Ok((synproxy("syn_received")?, synproxy("cookie_valid")?)),
         }
     }
+
+    /// Answers to cookies that were counted as wrong so far.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not answer.
+    pub fn refused(&self) -> Result<u64, String> {
+        match &self.lab {
+            Some(lab) => Ok(lab.info()?.get("Syncookies", "cookie_invalid")),
+            None => synproxy("cookie_invalid"),
+        }
+    }
+}
+
+/// A number of SYNPROXY since its namespace was made.
+fn synproxy(name: &str) -> Result<u64, String> {
+    at(ROUTER, || {
+        let path = "/proc/thread-self/net/stat/synproxy";
+        let text = fs::read_to_string(path).map_err(place::named(path))?;
+        Ok(column(&text, name))
+    })
 }
 
 impl Drop for Stand {

@@ -104,7 +104,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// SYNs per second of the flood that keeps adaptive cookies on.
-const RATE: u64 = 10_000;
+const RATE: u64 = 20_000;
 /// Rules of `pfd` for all cases.
 const RULES: &str = "\
 pass
@@ -131,19 +131,41 @@ pub struct Cell {
 ///
 /// When the middle cannot be made.
 pub fn measure(middle: Middle, cases: &[Case]) -> Result<Vec<Cell>, String> {
-    let stand = Plan { rules: RULES, ..Plan::new(middle) }.start()?;
     let mut cells = Vec::new();
-    // Somebody must listen until cookies are on: a server that refuses leaves nothing half open.
-    let listener = listen(USUAL.call().listen)?;
-    let _flood = (middle == Middle::Flood).then(|| Flood::start(&stand, RATE)).transpose()?;
-    drop(listener);
+    let mut running: Option<Scene> = None;
     for &case in cases {
         if case.translated.is_some() && !middle.is_pf() {
             continue;
         }
-        cells.push(cell(&stand, case)?);
+        // A server that has just become another one is what a firewall that remembers servers has
+        // not met yet.
+        let scene = match running.take() {
+            Some(scene) if !case.changes_server() => scene,
+            earlier => {
+                drop(earlier);
+                Scene::start(middle)?
+            }
+        };
+        cells.push(cell(&scene.stand, case)?);
+        running = Some(scene).filter(|_| !case.changes_server());
     }
     Ok(cells)
+}
+
+/// What stands in the middle, and its flood; the flood ends first.
+struct Scene {
+    _flood: Option<Flood>,
+    stand: Stand,
+}
+
+impl Scene {
+    fn start(middle: Middle) -> Result<Self, String> {
+        let stand = Plan { rules: RULES, ..Plan::new(middle) }.start()?;
+        // Somebody must listen until cookies are on: a server that refuses leaves nothing half open.
+        let _listener = listen(USUAL.call().listen)?;
+        let flood = (middle == Middle::Flood).then(|| Flood::start(&stand, RATE)).transpose()?;
+        Ok(Self { _flood: flood, stand })
+    }
 }
 
 fn cell(stand: &Stand, case: Case) -> Result<Cell, String> {
@@ -174,6 +196,10 @@ impl Case {
     #[must_use]
     pub const fn is_translated(&self) -> bool {
         self.translated.is_some()
+    }
+
+    const fn changes_server(&self) -> bool {
+        !self.server.is_empty() || self.server_mss.is_some() || self.server_clamp.is_some()
     }
 
     fn call(&self) -> Call {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pf_load::lab::{CLIENT, Place, SERVER};
 use pf_load::{sys, tcp};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use serde::Serialize;
 
 use crate::place::{at, named};
@@ -44,6 +44,8 @@ pub struct Call {
     pub server_clamp: Option<u16>,
     /// First sequence number of the client.
     pub begin_at: Option<u32>,
+    /// What the client says before it waits for anything; not measured.
+    pub greeting: &'static [u8],
     /// How long connecting may take.
     pub patience: Duration,
 }
@@ -62,6 +64,7 @@ impl Call {
             client_clamp: None,
             server_clamp: None,
             begin_at: None,
+            greeting: &[],
             patience: Duration::from_secs(5),
         }
     }
@@ -150,12 +153,13 @@ pub fn connect_to(listener: &TcpListener, call: &Call) -> Result<Pair, String> {
         open().map_err(named("connect"))
     })?;
     let connecting = start.elapsed();
+    let mut client = TcpStream::from(client);
+    client.write_all(call.greeting).map_err(named("greeting"))?;
     let patience = call.patience.saturating_sub(connecting).max(Duration::from_secs(1));
     if !ready(listener, PollFlags::IN, patience).map_err(named("accept"))? {
         return Err("the client believes that it is connected, the server knows nothing".into());
     }
     let (server, _) = listener.accept().map_err(named("accept"))?;
-    let client = TcpStream::from(client);
     for socket in [&client, &server] {
         socket.set_read_timeout(Some(call.patience)).map_err(named("timeout"))?;
         socket.set_write_timeout(Some(call.patience)).map_err(named("timeout"))?;
@@ -175,7 +179,7 @@ fn limit(socket: &OwnedFd, mss: Option<u16>, clamp: Option<u16>) -> io::Result<(
 
 fn socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    Ok(rustix::net::socket(family, SocketType::STREAM, None)?)
+    Ok(rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
 fn ready(

@@ -7,6 +7,7 @@ use pf_peers::middle::Middle;
 use pf_peers::options::{CASES, Cell, difference, in_words};
 use pf_peers::requests::Outcome;
 use pf_peers::scan::{Manner, Scan, differences};
+use pf_peers::speed::Speed;
 use pf_peers::transfer::{Transfer, Way, median_rate};
 use serde_json::{Value, json};
 
@@ -142,6 +143,23 @@ impl Report {
         self.keep("requests", &outcome);
     }
 
+    /// Connections and SYNs per second.
+    pub fn speed(&mut self, middle: Middle, speed: Result<Speed, String>) {
+        let speed = match speed {
+            Ok(speed) => speed,
+            Err(error) => return self.failed(middle.name(), &error),
+        };
+        println!(
+            "{:<12} one after the other {:.2} ms each; 64 at a time {:.0}/s; {:.0} cookies/s of {:.0} SYN/s",
+            middle.name(),
+            speed.first_reply_ms,
+            speed.connections_per_second,
+            speed.answers_per_second,
+            speed.flood_per_second
+        );
+        self.keep("speed", speed);
+    }
+
     /// A port scan; those with cookies are compared with the one without.
     pub fn scan(&mut self, middle: Middle, manner: Manner, scan: Result<Scan, String>) {
         let scan = match scan {
@@ -172,11 +190,13 @@ impl Report {
         match guesses {
             Ok(guesses) => {
                 println!(
-                    "{:<12} {} guessed at {:.0} a second: {} accepted",
+                    "{:<12} {} guessed {} timestamps at {:.0} a second: {} accepted, {} counted as wrong",
                     middle.name(),
                     guesses.sent,
+                    if guesses.stamped { "with" } else { "without" },
                     guesses.rate,
-                    guesses.accepted
+                    guesses.accepted,
+                    guesses.refused
                 );
                 self.keep("guesses", guesses);
             }

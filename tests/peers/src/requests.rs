@@ -142,6 +142,9 @@ pub struct Load {
     pub rate: f64,
     /// SYNs per second of the flood; 0 is no flood.
     pub flood: u64,
+    /// Ports of each of the client's 32 addresses. With 1000 these are fewer four-tuples than 50,000,
+    /// so that they are used again while the server still remembers the connection before.
+    pub ports: u16,
 }
 
 /// What came of it.
@@ -169,9 +172,8 @@ pub struct Outcome {
     pub cookies_accepted: u64,
 }
 
-/// Ports that the client uses. With 32 addresses these are fewer four-tuples than 50,000, so that
-/// they are used again while the server still remembers the connection before.
-const PORTS: &str = "32768 33767";
+/// First of the client's ports.
+const FIRST_PORT: u16 = 32_768;
 
 /// Asks through one thing in the middle.
 ///
@@ -190,7 +192,8 @@ pub fn measure(middle: Middle, load: &Load) -> Result<Outcome, String> {
 /// When the flood is not noticed.
 pub fn measure_at(stand: &Stand, load: &Load) -> Result<Outcome, String> {
     let ports = place::get(CLIENT, "ipv4/ip_local_port_range")?;
-    place::set(CLIENT, &[("ipv4/ip_local_port_range", PORTS)])?;
+    let last = FIRST_PORT.saturating_add(load.ports.saturating_sub(1));
+    place::set(CLIENT, &[("ipv4/ip_local_port_range", &format!("{FIRST_PORT} {last}"))])?;
     let _web = Web::start(1024)?;
     let before = stand.cookies()?;
     let flood = (load.flood > 0).then(|| Flood::start(stand, load.flood)).transpose()?;

@@ -113,8 +113,12 @@ fn transfer(middle: Middle, relay: &Relay, job: &Job) -> Result<Transfer, String
         if !job.wrap || job.way == Way::Up {
             break pair;
         }
-        let next = tcp::expected_sequence(&pair.client).map_err(named("sequence number"))?;
-        if next.wrapping_neg() <= NEAR_WRAP && next != 0 {
+        // The numbers that the client sees, which are translated, or those of the server itself.
+        // Those of a cookie begin with the epoch, so that they are near the wrap a quarter of the
+        // time only.
+        let seen = tcp::expected_sequence(&pair.client).map_err(named("sequence number"))?;
+        let own = tcp::next_sequence(&pair.server).map_err(named("sequence number"))?;
+        if [seen, own].iter().any(|next| (1..=NEAR_WRAP).contains(&next.wrapping_neg())) {
             break pair;
         }
         tries += 1;

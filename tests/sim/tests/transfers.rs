@@ -181,3 +181,25 @@ fn sequence_numbers_wrap() {
         }
     }
 }
+
+/// Nanoseconds that a short request and its answer take over two links of 20 ms.
+fn request_takes(policy: Policy) -> u64 {
+    let mut world = World::new(&WorldConfig { seed: 7, family: Family::V4, policy });
+    let far = Weather { delay_us: 20_000, ..Weather::FAIR };
+    let server = world.add_server(1, far, Habits::default(), &[80]);
+    let client = world.add_client(2, far, Habits::default());
+    world.connect(0, client, server, 80, Order { up: 1_000, down: 1_000, seed: 7 });
+    let start = world.now;
+    assert_all_done(&mut world);
+    world.now.nanos_since(start)
+}
+
+#[test]
+fn a_request_behind_a_cookie_takes_as_long_as_on_a_calm_day() {
+    let calm = request_takes(Policy::default());
+    let cookie = request_takes(Policy::default().always(false));
+    let classic = request_takes(Policy::default().always(true));
+    assert!(cookie <= calm + 1_000_000, "{calm} ns on a calm day, {cookie} ns behind a cookie");
+    // The client of a closed window hears from the router first: one round trip on its link.
+    assert!(classic >= calm + 35_000_000, "{classic} ns in classic");
+}

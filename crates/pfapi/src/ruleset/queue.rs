@@ -43,7 +43,7 @@ pub struct FlowQueue {
 #[serde(deny_unknown_fields, default)]
 pub struct ServiceCurve {
     /// Bits per second.
-    pub rate: u32,
+    pub rate: u64,
     /// `burst`: bits per second in the beginning, and how many milliseconds it lasts.
-    pub burst: Option<(u32, u32)>,
+    pub burst: Option<(u64, u32)>,
 }

@@ -57,6 +57,10 @@ impl Sources for TestSources {
             "/dev/null" => Ok(String::new()),
             "/etc/pf.included" => Ok("more = \"82\"\npass proto udp to port $more".into()),
             "/etc/pf.rules" => Ok("pass out quick\nblock label \"$nr\"\n".into()),
+            "/etc/pf.nested" => {
+                Ok("anchor \"inner\"\nload anchor \"inner\" from \"/etc/pf.inner\"\n".into())
+            }
+            "/etc/pf.inner" => Ok("pass out\n".into()),
             "/etc/pf.frames" => Ok("ether block\npass\n".into()),
             "/etc/pf.wrong" => Ok("pass in\nblock foo\npass out\n".into()),
             "/etc/pf.blocked" => {

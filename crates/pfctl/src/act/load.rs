@@ -79,10 +79,7 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     }
     let people = matches!(flags.format, OutputForm::Text | OutputForm::Ruleset);
     if people {
-        for mistake in &compiled.fingerprint_mistakes {
-            session.console.note(printable(mistake));
-        }
-        load::show(&compiled, &input, style(session), session.console);
+        tell(session, &compiled, &input);
     }
     if flags.format != OutputForm::Text {
         let listing = (flags.verbosity > 0).then_some(&compiled.listing);
@@ -109,6 +106,22 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         load::transact(session.client()?, ruleset, target)?;
     }
     Ok(Exit::Success)
+}
+
+/// Tells what is wrong with the file, and with `-v` which anchors were loaded in between.
+fn tell(session: &mut Session<'_, '_>, compiled: &Compiled, input: &Input<'_>) {
+    for mistake in &compiled.fingerprint_mistakes {
+        session.console.note(printable(mistake));
+    }
+    let loud = session.flags.verbosity > 0 && session.flags.format == OutputForm::Text;
+    let mut told = 0;
+    for (before, text) in compiled.progress.iter().filter(|_| loud) {
+        let diagnostics = &compiled.diagnostics[told..*before];
+        load::show_all(diagnostics, input, style(session), session.console);
+        session.console.note(text);
+        told = *before;
+    }
+    load::show_all(&compiled.diagnostics[told..], input, style(session), session.console);
 }
 
 /// `-m`: a file of settings alone leaves rules and queues as they are. FreeBSD's pfctl would take
@@ -226,9 +239,6 @@ fn warn_of_fingerprints(
 
 /// Prints the file as it was understood; with `-vv` the rules are numbered.
 fn print_listing(session: &mut Session<'_, '_>, compiled: &Compiled) -> Result<(), Error> {
-    for text in &compiled.progress {
-        session.console.note(text);
-    }
     session.console.out.write_all(compiled.listing.as_str().as_bytes())?;
     Ok(())
 }

@@ -35,9 +35,10 @@ fn differences_to_plain(middle: Middle, cases: &[Case]) -> Vec<String> {
 #[test]
 fn calm_connections_are_those_of_plain_forwarding() {
     in_lab(test_path!(), &["ip"], || {
-        let cases: Vec<Case> = CASES.iter().copied().filter(|case| !case.is_translated()).collect();
-        let same = vec![String::new(); cases.len()];
-        assert_eq!(differences_to_plain(Middle::Calm, &cases), same);
+        let cases =
+            ["usual", "IPv6", "ECN", "client's MSS 1333", "client's shift 14, no timestamps"]
+                .map(|name| *case(name));
+        assert_eq!(differences_to_plain(Middle::Calm, &cases), [""; 5]);
     });
 }
 
@@ -64,9 +65,9 @@ fn classic_cookies_lose_the_options_that_they_lose_in_openbsd() {
 #[test]
 fn everybody_is_served_during_a_flood_that_the_server_answers() {
     in_lab(test_path!(), &["ip"], || {
-        let load = Load { connections: 4000, rate: 800.0, flood: 20_000 };
+        let load = Load { connections: 2000, rate: 500.0, flood: 10_000, ports: 50 };
         let outcome = requests::measure(Middle::Flood, &load).unwrap();
-        assert_eq!((outcome.served, outcome.failed), (4000, 0), "{outcome:?}");
+        assert_eq!((outcome.served, outcome.failed), (2000, 0), "{outcome:?}");
         assert!(outcome.cookies_accepted > 1000, "{outcome:?}");
     });
 }
@@ -75,8 +76,10 @@ fn everybody_is_served_during_a_flood_that_the_server_answers() {
 fn guessed_acknowledgements_are_not_taken_for_answers() {
     in_lab(test_path!(), &["ip"], || {
         // 2^18 guesses against one chance in 2^24 at most.
-        let guesses = forgery::guess(Middle::Always, 1 << 18).unwrap();
-        assert!(guesses.sent >= 1 << 18 && guesses.accepted <= 1, "{guesses:?}");
+        for stamped in [false, true] {
+            let guesses = forgery::guess(Middle::Always, stamped, 1 << 18).unwrap();
+            assert!(guesses.sent >= 1 << 18 && guesses.accepted <= 1, "{guesses:?}");
+        }
     });
 }
 
@@ -86,7 +89,7 @@ fn large_transfers_arrive_whole_over_a_bad_line() {
         let line = Line { lost_per_mille: 10, late_per_mille: 10, delay: Duration::ZERO };
         let jobs = [Way::Up, Way::Down].map(|way| Job {
             way,
-            octets: 40_000_000,
+            octets: 25_000_000,
             wrap: true,
             limit: Duration::from_secs(40),
             line,
@@ -95,5 +98,31 @@ fn large_transfers_arrive_whole_over_a_bad_line() {
             assert!(transfer.line.lost > 100 && transfer.line.late > 100, "{transfer:?}");
             assert!(transfer.wrapped, "{transfer:?}");
         }
+    });
+}
+
+/// Exceptions are told: without timestamps a cookie has room for fewer values, so the client's shift
+/// and its segment are rounded down, and windows are translated from one shift to the other.
+#[test]
+fn cookie_connections_are_those_of_plain_forwarding_with_named_exceptions() {
+    in_lab(test_path!(), &["ip"], || {
+        let wanted = [
+            ("usual", ""),
+            ("IPv6", ""),
+            ("client without SACK", ""),
+            ("client without window scale", ""),
+            ("client without any of the three", ""),
+            ("client's shift 0", ""),
+            ("client's MSS 1380", ""),
+            ("client's MSS 536", ""),
+            ("client without timestamps", "c: wscale 7/10→8/10; s: wscale 10/7→8/7"),
+            ("client's MSS 1333", "s: mss 1321→1320"),
+            ("server without SACK", ""),
+            ("server without window scale", ""),
+            ("server's shift 10", ""),
+            ("server's MSS 1300", ""),
+        ];
+        let cases = wanted.map(|(name, _)| *case(name));
+        assert_eq!(differences_to_plain(Middle::Always, &cases), wanted.map(|(_, text)| text));
     });
 }
