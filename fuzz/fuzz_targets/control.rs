@@ -10,8 +10,9 @@ use libfuzzer_sys::fuzz_target;
 use pfapi::check::check;
 use pfapi::control::Request;
 use pfapi::ruleset::{Draft, Options};
-use pfapi::units::Direction;
+use pfapi::units::{Direction, IfIndex};
 use pfengine::Loader;
+use pfengine::queue::{Charge, Egress, Leaving};
 
 fuzz_target!(|input: &[u8]| {
     let mut draft: Draft<()> = Draft::default();
@@ -23,6 +24,10 @@ fuzz_target!(|input: &[u8]| {
             }
             Ok(Request::AddRules { rules, .. }) => {
                 draft.rules.extend(rules);
+            }
+            Ok(Request::AddQueues { queues, altq, .. }) => {
+                draft.queues.extend(queues);
+                draft.altq.extend(altq);
             }
             _ => {}
         }
@@ -40,4 +45,18 @@ fuzz_target!(|input: &[u8]| {
         rig.send(Direction::Out, &syn);
     }
     rig.engine.check_invariants().unwrap();
+    let mut egress = Egress::new(rig.engine.worker().queues());
+    for item in 0..64_u16 {
+        let packet = Leaving {
+            interface: IfIndex(item % 2),
+            queue: None,
+            prio: 3,
+            delay_ms: item % 3,
+            flow: u32::from(item),
+            charge: Charge::one(1500),
+            item,
+        };
+        egress.send(rig.now, packet);
+        while egress.next(rig.now).is_some() {}
+    }
 });

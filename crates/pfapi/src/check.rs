@@ -55,6 +55,10 @@ pub struct LoadParts {
     pub rulesets: Vec<(String, Vec<Rule>)>,
     /// Database for `os`; `None` keeps what is in force.
     pub fingerprints: Option<Vec<Fingerprint>>,
+    /// Queues of the main ruleset.
+    pub queues: Vec<QueueDef>,
+    /// FreeBSD's queues, by interface.
+    pub altq: Vec<Altq>,
 }
 
 /// Rules that passed every check of pf.conf(5). Only [`check`] makes one, so evaluation trusts it.
@@ -156,6 +160,8 @@ impl CheckedRuleset {
             tables: vec![(String::new(), main)],
             rulesets: Vec::new(),
             fingerprints: self.0.fingerprints,
+            queues: self.0.queues,
+            altq: self.0.altq,
         };
         take_apart(String::new(), self.0.rules, &mut parts.rulesets);
         for anchor in self.0.anchors {

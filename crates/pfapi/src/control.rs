@@ -17,7 +17,9 @@ use crate::limit::Limits;
 use crate::load::{Given, Parts};
 use crate::osfp::{Fingerprint, OsName};
 use crate::reason::{LimitCounter, Reason, TableCounter};
-use crate::ruleset::{Options, Rule, TableDef, TableEntry, Watermarks};
+use crate::ruleset::{
+    Altq, AltqQueue, Options, QueueDef, Rule, Scheduler, TableDef, TableEntry, Watermarks,
+};
 use crate::timeout::Timeouts;
 use crate::units::Direction;
 
@@ -84,6 +86,17 @@ pub enum Request {
         /// In evaluation order.
         rules: Vec<Rule>,
     },
+    /// Adds queues to an open load, of the main ruleset alone.
+    AddQueues {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+        /// In definition order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        queues: Vec<QueueDef>,
+        /// FreeBSD's, by interface.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        altq: Vec<Altq>,
+    },
     /// Adds fingerprints to an open load. With the first of these frames the load brings a
     /// database of its own; without any the one in force stays.
     AddFingerprints {
@@ -118,6 +131,8 @@ pub enum Request {
     },
     /// `pfctl -s Anchors`
     Anchors,
+    /// `pfctl -s queue`
+    Queues,
     /// `pfctl -s states`
     States {
         /// Only states bound to this interface.
@@ -336,6 +351,13 @@ pub enum Response {
         /// Paths of all anchors, in their order.
         paths: Vec<String>,
     },
+    /// Part of a list of queues.
+    Queues {
+        /// Number of the load that made them: rates start anew with another one.
+        set: u64,
+        /// Interface by interface, parents before children.
+        queues: Vec<QueueReport>,
+    },
     /// Part of a state list.
     States {
         /// In no particular order.
@@ -416,6 +438,7 @@ impl Response {
         !matches!(
             self,
             Self::Rules { .. }
+                | Self::Queues { .. }
                 | Self::States { .. }
                 | Self::Sources { .. }
                 | Self::Tables { .. }
@@ -550,6 +573,46 @@ pub struct RuleReport {
     pub uid: u32,
     /// Process that loaded it.
     pub pid: u32,
+}
+
+/// A queue with its counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueReport {
+    /// Interface.
+    pub interface: String,
+    /// The queue.
+    pub definition: QueueDefinition,
+    /// Packets sent.
+    pub packets: u64,
+    /// Octets of these packets.
+    pub bytes: u64,
+    /// Packets dropped.
+    pub dropped_packets: u64,
+    /// Octets of these packets.
+    pub dropped_bytes: u64,
+    /// Packets that wait.
+    pub qlength: u64,
+    /// Packets that wait at most.
+    pub qlimit: u32,
+}
+
+/// What a queue was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueDefinition {
+    /// A `queue` line.
+    Queue(QueueDef),
+    /// An `altq on` line, without its queues.
+    Altq(Altq),
+    /// A `queue` line of FreeBSD.
+    AltqQueue {
+        /// Interface.
+        interface: String,
+        /// Which packet goes next.
+        scheduler: Scheduler,
+        /// The queue.
+        queue: AltqQueue,
+    },
 }
 
 /// A state.

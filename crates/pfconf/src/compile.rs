@@ -77,6 +77,9 @@ pub struct Compiled {
     pub progress: Vec<(usize, String)>,
     /// Errors and warnings in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// What means less here than on the system that the file was written for: warnings of this
+    /// project's own, that pfctl does not have.
+    pub remarks: Vec<Diagnostic>,
     /// Macros that are defined and not used, which `pfctl -vv` tells.
     pub unused: Vec<String>,
     /// Lines of the database of `set fingerprints` that were left out, as pfctl tells them.
@@ -141,6 +144,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         listing: std::mem::take(&mut main.listing),
         progress: Vec::new(),
         diagnostics: std::mem::take(&mut main.diagnostics),
+        remarks: Vec::new(),
         unused: std::mem::take(&mut main.unused),
         fingerprint_mistakes: std::mem::take(&mut shared.fingerprint_mistakes),
         extensions: std::mem::take(&mut main.extensions),
@@ -190,6 +194,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
     let Some(loaded) = loaded else { return compiled };
     let mut anchors = main.inline;
     anchors.extend(loaded);
+    compiled.remarks = std::mem::take(&mut shared.remarks);
     let database = shared.fingerprints.as_ref().or(options.sources.fingerprints());
     let database = database.map(|known| known.entries().to_vec());
     let draft = Draft {

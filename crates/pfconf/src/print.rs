@@ -13,6 +13,7 @@ use pfapi::ruleset::{
     RouteKind, Rule, SourceTrack, StatePolicy, TcpFlagsMatch, proto,
 };
 
+pub use crate::altq::{altq, altq_queue};
 use crate::dialect::Dialect;
 use crate::digits::{put_ip, put_number, put_port, put_prefix};
 use crate::keywords::is_keyword;

@@ -44,6 +44,8 @@ use crate::tables::{self, table};
 
 /// Words and newlines that must be understood before the next message about a word.
 const QUIET: usize = 3;
+/// Remarks that are worth telling.
+const REMARKS_MAX: usize = 20;
 /// Most words that are taken away to find the part of a statement that makes sense.
 const FRONTS_MAX: usize = 6;
 /// Most `include` lines that are followed, in all files together.
@@ -72,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) entries: usize,
     /// Files that were included.
     pub(crate) included: usize,
+    /// What means less here than where the file comes from.
+    pub(crate) remarks: Vec<Diagnostic>,
     /// Database of `set fingerprints`.
     pub(crate) fingerprints: Option<Fingerprints>,
     /// Lines of that database that were left out.
@@ -316,6 +320,31 @@ impl<'a> Reader<'a> {
             diagnostic = diagnostic.at_span(span, "this anchor has no closing brace");
         }
         self.diagnostics.push(diagnostic.place(&self.name, line).within(self.source.as_ref()));
+    }
+
+    /// Notes that a line means less here than on the system that it was written for. pfctl says
+    /// nothing of that kind, so these messages are kept apart.
+    fn remark(&mut self, statement: &Statement, text: &str, help: Option<&str>) {
+        if self.shared.remarks.len() >= REMARKS_MAX {
+            return;
+        }
+        let whole = statement.locate(0, statement.text.trim_end().len());
+        let line = self.lines.line(whole.span.start);
+        let remark = Diagnostic::new(Severity::Warning, Code::Queue, text);
+        let mut remark = remark.at(&whole, "this line");
+        if let Some(help) = help {
+            remark = remark.help(help);
+        }
+        self.shared.remarks.push(remark.place(&self.name, line).within(self.source.as_ref()));
+    }
+
+    /// Remarks on a rule.
+    fn remark_on_rule(&mut self, statement: &Statement, spec: &RuleSpec) {
+        if let Some(dummynet) = spec.rule.freebsd.dummynet {
+            let text = format!("{dummynet} is not used: the packets pass without its limit");
+            let help = "this router has no dummynet; give the packets a `queue` with `bandwidth`";
+            self.remark(statement, &text, Some(help));
+        }
     }
 
     /// Notes a message; its line is that of the place where pfctl was.
@@ -668,6 +697,7 @@ impl<'a> Reader<'a> {
                     Rule::binat_rule => freebsd::binat(context, statement, parts),
                     _ => freebsd::anchor(context, statement, parts),
                 }?;
+                self.remark_on_rule(statement, &spec);
                 self.expand(&spec);
                 Ok(())
             }
@@ -679,6 +709,7 @@ impl<'a> Reader<'a> {
                 };
                 complete(&mut spec, defaults, self.world.dialect)
                     .map_err(|found| ahead(found, statement))?;
+                self.remark_on_rule(statement, &spec);
                 self.expand(&spec);
                 Ok(())
             }
@@ -706,13 +737,19 @@ impl<'a> Reader<'a> {
 
     fn altq(&mut self, statement: &Statement, entry: Rule, parts: &[Pair]) -> Fallible<()> {
         let mut lines = Vec::new();
-        let troubles = if entry == Rule::altq {
+        let (troubles, remarks) = if entry == Rule::altq {
             let spec = altq::read_altq(statement, parts)?;
-            self.shared.altq.altq(self.world.facts, &spec, &mut lines)
+            let remarks = altq::remark::of_interface(&spec);
+            (self.shared.altq.altq(self.world.facts, &spec, &mut lines), remarks)
         } else {
             let spec = altq::read_queue(statement, parts)?;
-            self.shared.altq.queue(&spec, &mut lines)
+            let scheduler = self.shared.altq.scheduler_of(&spec.name);
+            let remarks = scheduler.map(|scheduler| altq::remark::of_queue(&spec, scheduler));
+            (self.shared.altq.queue(&spec, &mut lines), remarks.unwrap_or_default())
         };
+        for text in remarks {
+            self.remark(statement, &text, None);
+        }
         if self.world.parts.has(Part::Queues) {
             self.listing.extend(lines);
         }

@@ -126,6 +126,8 @@ fn example_is_accepted() {
     let mut failures = Vec::new();
     let ok = root().join("tests/golden/example.conf");
     check_accepted(Dialect::OpenBsd, &root().join("examples/pf.conf"), &ok, &mut failures);
+    let ok = root().join("tests/golden/example-queues.conf");
+    check_accepted(Dialect::OpenBsd, &root().join("examples/queues.conf"), &ok, &mut failures);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -188,4 +190,28 @@ fn fixes_end_the_mistake_that_they_belong_to() {
         }
     }
     assert!(count >= 20, "only {count} fixes");
+}
+
+#[test]
+fn what_means_less_here_is_told_with_its_line() {
+    let text = "altq on tun0 fairq bandwidth 10Mb queue { a, b }\n\
+                queue a priority 5 bandwidth 5Mb fairq(default)\n\
+                queue b bandwidth 5Mb fairq(red)\n\
+                pass in\n\
+                pass in proto tcp dnpipe 3\n";
+    let compiled = compile_in(text, Dialect::FreeBsd);
+    assert!(compiled.ruleset.is_some(), "{:?}", compiled.diagnostics);
+    let lines: Vec<String> = compiled.remarks.iter().map(pfconf::Diagnostic::classic).collect();
+    let heads: Vec<&str> =
+        lines.iter().map(|line| line.split(" is not ").next().unwrap()).collect();
+    assert_eq!(
+        heads,
+        [
+            "stdin:1: warning: altq fairq: its queues share by bandwidth, each with fair flows; \
+             priority and hogs are not used",
+            "stdin:3: warning: queue b: fairq(red)",
+            "stdin:5: warning: dnpipe 3",
+        ],
+        "{lines:?}"
+    );
 }

@@ -78,6 +78,7 @@ impl Style {
 /// Shows what is wrong with `input`.
 pub fn show(compiled: &Compiled, input: &Input<'_>, style: Style, console: &mut Console<'_>) {
     show_all(&compiled.diagnostics, input, style, console);
+    show_all(&compiled.remarks, input, style, console);
 }
 
 /// Shows messages about `input`.
@@ -144,7 +145,7 @@ impl Target {
 /// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
 /// bounds on names that `check` enforces that keeps it below the longest frame.
 pub fn frames(parts: LoadParts, given: Option<Given>, ticket: u32) -> Vec<Request> {
-    let LoadParts { options, tables, rulesets, fingerprints } = parts;
+    let LoadParts { options, tables, rulesets, fingerprints, queues, altq } = parts;
     let (options, given) = (Box::new(options), given.map(Box::new));
     let mut frames = vec![Request::AddOptions { ticket, options, given }];
     for (anchor, tables) in tables {
@@ -155,6 +156,17 @@ pub fn frames(parts: LoadParts, given: Option<Given>, ticket: u32) -> Vec<Reques
     for part in fingerprints.iter().flat_map(|all| all.chunks(ITEMS_PER_FRAME)) {
         frames.push(Request::AddFingerprints { ticket, fingerprints: part.to_vec() });
     }
+    frames.extend(queues.chunks(ITEMS_PER_FRAME).map(|queues| Request::AddQueues {
+        ticket,
+        queues: queues.to_vec(),
+        altq: Vec::new(),
+    }));
+    // An interface has all its queues in one frame: there may be so many that they fit.
+    frames.extend(altq.into_iter().map(|altq| Request::AddQueues {
+        ticket,
+        queues: Vec::new(),
+        altq: vec![altq],
+    }));
     for (anchor, rules) in rulesets {
         let mut rules = rules.into_iter().peekable();
         // An anchor without rules comes too: it takes the place of what was there.
@@ -292,13 +304,14 @@ mod tests {
     #[test]
     fn what_the_engine_lacks_is_named_and_not_left_out() {
         let mut lacking = Rule::new(Action::Pass);
-        lacking.set.delay = Some(10);
+        lacking.rare.rtable = Some(1);
         let plain = Rule::new(Action::Pass);
         assert!(refuse_unsupported(&ruleset(vec![], vec![plain.clone()])).is_ok());
         let error = refuse_unsupported(&ruleset(vec![], vec![plain, lacking])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "rules not loaded: rule 1: `set delay` is not supported by this version"
+            "rules not loaded: rule 1: `rtable` cannot be used: this router has one routing table, \
+             number 0"
         );
     }
 

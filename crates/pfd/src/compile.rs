@@ -247,6 +247,7 @@ fn read_draft(stdout: impl Read) -> Result<DraftBuilder, String> {
             Request::AddRules { ticket: 0, anchor, rules } => {
                 draft.add_rules(&anchor, rules).map_err(|failure| failure.message)?;
             }
+            Request::AddQueues { ticket: 0, queues, altq } => draft.add_queues(queues, altq),
             _ => return Err("a line is no part of a load".to_owned()),
         }
     }

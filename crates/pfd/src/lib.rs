@@ -12,6 +12,7 @@ pub mod exit;
 pub mod io;
 pub mod log;
 pub mod notify;
+pub mod outlet;
 pub mod pflog;
 pub mod ports;
 pub mod privdrop;

@@ -15,6 +15,7 @@ use pfengine::{Batch, Gso, Output, Packet, Verdict, Worker};
 
 use crate::io::IoLoop;
 use crate::log;
+use crate::outlet::{Outlet, Queued};
 use crate::pflog::PacketLog;
 use crate::ports::Ports;
 use crate::router::{Event, FragmentError, Router, fragment, refragment};
@@ -61,7 +62,7 @@ pub fn run(
         let timeout = forwarder.timeout(clock.now());
         io.turn(&mut batch, Some(timeout))?;
         forwarder.turn(clock.now(), &mut batch, &mut io);
-        packet_log.take(&mut forwarder.worker);
+        packet_log.take(&mut forwarder.path.worker);
     }
     Ok(())
 }
@@ -69,6 +70,13 @@ pub fn run(
 /// The path of packets between the devices, without the devices.
 #[derive(Debug)]
 pub struct Forwarder {
+    path: Path,
+    outlet: Outlet,
+}
+
+/// From where packets come in to where they wait for their turn to leave.
+#[derive(Debug)]
+struct Path {
     worker: Worker,
     router: Router,
     /// Packets on their way to the outbound rules.
@@ -83,21 +91,39 @@ impl Forwarder {
     /// A path through this worker and router.
     #[must_use]
     pub fn new(worker: Worker, router: Router) -> Self {
-        Self { worker, router, outbound: Batch::new(), inbound: Batch::new(), backlog: false }
+        let outlet = Outlet::new(worker.engine().flow_key());
+        let (outbound, inbound) = (Batch::new(), Batch::new());
+        Self { path: Path { worker, router, outbound, inbound, backlog: false }, outlet }
     }
 
     /// How long nothing has to be done when no packet comes.
     #[must_use]
     pub fn timeout(&self, now: Uptime) -> Duration {
-        if self.backlog {
+        if self.path.backlog {
             return Duration::ZERO;
         }
-        let due = self.worker.poll_timeout();
+        let timeouts = [self.path.worker.poll_timeout(), self.outlet.poll_timeout(now)];
+        let due = timeouts.into_iter().flatten().min();
         due.map_or(SLEEP_MAX, |due| Duration::from_nanos(due.nanos_since(now)).min(SLEEP_MAX))
     }
 
     /// Brings every packet of `batch` to its end and does what is due; leaves `batch` empty.
     pub fn turn(&mut self, now: Uptime, batch: &mut Batch, ports: &mut impl Ports) {
+        if self.path.worker.has_new_queues(self.outlet.plan()) {
+            self.outlet.reload(now, self.path.worker.queues());
+        }
+        let mut queued = Queued { outlet: &mut self.outlet, ports, now };
+        self.path.turn(now, batch, &mut queued);
+        self.outlet.turn(now, ports);
+        for _ in 0..self.outlet.take_drops() {
+            self.path.router.count(Event::DelayFull);
+        }
+    }
+}
+
+impl Path {
+    /// Brings every packet of `batch` to the devices or their queues and does what is due.
+    fn turn(&mut self, now: Uptime, batch: &mut Batch, ports: &mut impl Ports) {
         let router = &self.router;
         for noise in batch.packets.extract_if(.., |packet| !router.admit(packet)) {
             ports.recycle(noise);

@@ -5,6 +5,7 @@
 //! FIN and PSH stay with the last segment, CWR with the first (RFC 3168 section 6.1.2).
 //! Sources: RFC 1071; Linux net/ipv4/tcp_offload.c `tcp_gso_segment`, net/ipv4/udp_offload.c.
 
+use pfengine::queue::Charge;
 use pfengine::{Checksum, Gso, Offload, Packet};
 
 const PROTO_TCP: u8 = 6;
@@ -102,6 +103,15 @@ impl Segmenter {
     #[must_use]
     pub fn longest(&self, data: &[u8]) -> usize {
         data.len().min(self.headers + self.step)
+    }
+
+    /// What the segments cost: each has all the headers.
+    #[must_use]
+    pub fn charge(&self, data: &[u8]) -> Charge {
+        let payload = data.len().saturating_sub(self.headers);
+        let packets = payload.div_ceil(self.step).max(1);
+        let count = |octets: usize| u32::try_from(octets).unwrap_or(u32::MAX);
+        Charge { packets: count(packets), octets: count(payload + packets * self.headers) }
     }
 
     /// Writes the next segment of `data` into `segment`; false when there is none left.

@@ -35,7 +35,7 @@ impl Ports for Collected {
 
     fn buffer(&mut self) -> Option<Packet> {
         self.buffers = self.buffers.checked_sub(1)?;
-        Some(Packet::new(64, 2048))
+        Some(Packet::new(64, 66_000))
     }
 }
 

@@ -18,6 +18,7 @@ mod packet;
 mod packet_desc;
 mod pflog;
 mod purge;
+pub mod queue;
 mod quoted;
 mod relay;
 pub mod reply;

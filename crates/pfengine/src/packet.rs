@@ -9,6 +9,7 @@ use pfapi::reason::Reason;
 use pfapi::units::{Direction, IfIndex};
 
 use crate::normalize::fragment::cut::Refragment;
+use crate::queue::QueueId;
 use crate::rules::Tag;
 
 /// An IP packet in a buffer with room in front of it.
@@ -47,6 +48,10 @@ pub struct PacketMeta {
     pub(crate) received_on: Option<IfIndex>,
     /// Priority, 0 to 7; reset by the inbound pass.
     pub(crate) prio: u8,
+    /// Queue of the interface that it leaves by; reset by the inbound pass.
+    pub(crate) queue: Option<QueueId>,
+    /// Milliseconds that it waits before it leaves; reset by the inbound pass.
+    pub(crate) delay_ms: u16,
     /// The engine's decision.
     pub verdict: Verdict,
     /// The caller's own mark (a buffer index, say); the engine leaves it alone.
@@ -66,6 +71,8 @@ impl PacketMeta {
         self.tag = None;
         self.received_on = None;
         self.prio = Self::PRIO_DEFAULT;
+        self.queue = None;
+        self.delay_ms = 0;
         self.unfiltered = false;
         self.next_hop = None;
     }
@@ -74,6 +81,18 @@ impl PacketMeta {
     #[must_use]
     pub const fn prio(&self) -> u8 {
         self.prio
+    }
+
+    /// Queue that rules have put the packet into.
+    #[must_use]
+    pub const fn queue(&self) -> Option<QueueId> {
+        self.queue
+    }
+
+    /// Milliseconds that the packet waits before it leaves.
+    #[must_use]
+    pub const fn delay_ms(&self) -> u16 {
+        self.delay_ms
     }
 }
 
@@ -215,6 +234,8 @@ impl Packet {
                 tag: None,
                 received_on: None,
                 prio: PacketMeta::PRIO_DEFAULT,
+                queue: None,
+                delay_ms: 0,
                 verdict: Verdict::Pass,
                 mark: 0,
             },

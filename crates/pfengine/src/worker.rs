@@ -15,6 +15,7 @@ use crate::packet::{Batch, Packet, Verdict};
 use crate::packet_desc::PacketDesc;
 use crate::pflog::{LogBuffer, LogRecord};
 use crate::purge::Purge;
+use crate::queue::QueuePlan;
 use crate::relay::{self, Relays};
 use crate::rng::Rng;
 use crate::rules::{Decisions, Scratch};
@@ -198,6 +199,19 @@ impl Worker {
     /// one batch fit.
     pub fn drain_log(&mut self, each: impl FnMut(LogRecord<'_>)) -> u64 {
         self.parts.log.drain(each)
+    }
+
+    /// The queues in force: for an [`crate::queue::Egress`], to be compared by address after each
+    /// batch.
+    #[must_use]
+    pub fn queues(&mut self) -> Arc<QueuePlan> {
+        Arc::clone(&self.snapshot.load().queues)
+    }
+
+    /// Whether other queues are in force than these.
+    #[must_use]
+    pub fn has_new_queues(&mut self, known: &Arc<QueuePlan>) -> bool {
+        !Arc::ptr_eq(&self.snapshot.load().queues, known)
     }
 
     /// The engine this worker works for.

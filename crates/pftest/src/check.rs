@@ -3,14 +3,18 @@
 use core::net::IpAddr;
 
 use pfapi::addr::Prefix;
-use pfapi::control::{Info, OTHER_LEVELS, StateReport, TCP_LEVELS, TableTraffic};
+use pfapi::control::{
+    Info, OTHER_LEVELS, QueueDefinition, QueueReport, StateReport, TCP_LEVELS, TableTraffic,
+};
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::ruleset::proto;
 use pfapi::units::Direction;
 
 use crate::packet::{End, Packet, Variables};
 use crate::run::{Play, table_name};
-use crate::scenario::{Counter, Expect, Gauge, RuleCounter, StateNumber, StateWanted, TableWanted};
+use crate::scenario::{
+    Counter, Expect, Gauge, QueueCounter, RuleCounter, StateNumber, StateWanted, TableWanted,
+};
 
 /// States and rules that are read at a time.
 const READ_MAX: usize = 1_000_000;
@@ -55,7 +59,42 @@ impl Play<'_> {
                 let word = |on: bool| if on { "on" } else { "off" };
                 must("syncookies", word(*wanted), word(active))
             }
+            Expect::QueueDrops(times) => {
+                must("packets dropped by queues", *times, self.queue_drops)?;
+                self.queue_drops = 0;
+                Ok(())
+            }
+            Expect::Queue(name, interface, counters) => {
+                self.queue(name, interface.as_deref(), counters)
+            }
         }
+    }
+
+    fn queue(
+        &self,
+        name: &str,
+        interface: Option<&str>,
+        counters: &[(QueueCounter, u64)],
+    ) -> Result<(), String> {
+        let is_named = |report: &QueueReport| match &report.definition {
+            QueueDefinition::Queue(queue) => queue.name == name,
+            QueueDefinition::Altq(_) => false,
+            QueueDefinition::AltqQueue { queue, .. } => queue.name == name,
+        };
+        let is_there = |report: &QueueReport| interface.is_none_or(|on| report.interface == on);
+        let mut queues = self.engine.queues().1.into_iter();
+        let Some(queue) = queues.find(|queue| is_named(queue) && is_there(queue)) else {
+            return Err(format!("there is no queue {name}"));
+        };
+        counters.iter().try_for_each(|&(counter, wanted)| {
+            let (what, got) = match counter {
+                QueueCounter::Packets => ("packets", queue.packets),
+                QueueCounter::Bytes => ("bytes", queue.bytes),
+                QueueCounter::Dropped => ("dropped", queue.dropped_packets),
+                QueueCounter::Length => ("length", queue.qlength),
+            };
+            must(&format!("queue {name}: {what}"), wanted, got)
+        })
     }
 
     /// The next packet that leaves must be this one.

@@ -10,6 +10,7 @@ use pfapi::facts::Facts;
 use pfapi::reason::{LimitCounter, Reason};
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfconf::{BuiltinSources, CompileOptions, Fingerprints, Input, Sources};
+use pfengine::queue::{Charge, Egress, FlowKey, Leaving};
 use pfengine::{
     Batch, Engine, EngineConfig, Loader, Output, Packet as Buffer, Verdict, Way, Worker,
 };
@@ -79,6 +80,11 @@ pub(crate) struct Play<'a> {
     pub drops: VecDeque<(String, Reason)>,
     /// Packets that the filter kept and nobody asked for yet.
     pub consumed: usize,
+    /// Packets that queues have dropped and nobody asked for yet.
+    pub queue_drops: usize,
+    /// What waits before it leaves.
+    egress: Egress<Departure>,
+    flow_key: FlowKey,
     /// Messages to the operator.
     pub events: VecDeque<String>,
     /// What the counters said when the last packet was sent, plus what was accounted for.
@@ -159,15 +165,18 @@ impl<'a> Play<'a> {
             scenario,
             files,
             worker: engine.worker(),
-            engine,
             now: START,
             variables: Variables::default(),
             departures: VecDeque::new(),
             drops: VecDeque::new(),
             consumed: 0,
+            queue_drops: 0,
+            egress: Egress::new(Arc::default()),
+            flow_key: engine.flow_key(),
             events: VecDeque::new(),
             accounted: Accounted::default(),
             before,
+            engine,
         }
     }
 
@@ -181,6 +190,9 @@ impl<'a> Play<'a> {
         }
         if self.consumed > 0 {
             return Err(format!("unexpected: the filter kept {} packets", self.consumed));
+        }
+        if self.queue_drops > 0 {
+            return Err(format!("unexpected: queues dropped {} packets", self.queue_drops));
         }
         if let Some(event) = self.events.pop_front() {
             return Err(format!("unexpected message to the operator: {event}"));
@@ -269,7 +281,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn try_load(&self, name: &str, text: &str) -> Result<(), String> {
+    fn try_load(&mut self, name: &str, text: &str) -> Result<(), String> {
         let database = self.scenario.files.get("pf.os").map_or("", String::as_str);
         let (fingerprints, mistakes) = Fingerprints::parse(database);
         if let Some(mistake) = mistakes.first() {
@@ -293,21 +305,27 @@ impl<'a> Play<'a> {
             return Err(lines.join("\n"));
         };
         let loaded = self.engine.load(&ruleset, Loader::default(), self.now);
-        loaded.map_err(|error| error.to_string())
+        loaded.map_err(|error| error.to_string())?;
+        self.dequeue();
+        Ok(())
     }
 
     /// Lets time pass; what is due is done at its moment.
     fn advance(&mut self, target: Uptime) -> Result<(), String> {
         for _ in 0..TIMEOUTS_MAX {
-            let due = self.worker.poll_timeout().unwrap_or(target);
+            let timeouts = [self.worker.poll_timeout(), self.egress.poll_timeout()];
+            let due = timeouts.into_iter().flatten().min().unwrap_or(target);
             if due.as_nanos() > target.as_nanos() {
                 self.now = target;
                 return Ok(());
             }
             let at = due.as_nanos().max(self.now.as_nanos());
             self.now = Uptime::from_nanos(at);
-            self.worker.handle_timeout(self.now);
-            self.outputs()?;
+            if self.worker.poll_timeout().is_some_and(|due| due <= self.now) {
+                self.worker.handle_timeout(self.now);
+                self.outputs()?;
+            }
+            self.dequeue();
             if at >= target.as_nanos() {
                 return Ok(());
             }
@@ -335,6 +353,7 @@ impl<'a> Play<'a> {
             Direction::Out => self.leave_host(arriving)?,
         }
         self.outputs()?;
+        self.dequeue();
         match outcome {
             Some(outcome) => self.outcome(outcome, &octets, direction),
             None => Ok(()),
@@ -351,7 +370,7 @@ impl<'a> Play<'a> {
             match (packet.meta.verdict, direction) {
                 (Verdict::Pass, Direction::In) => self.forward(packet)?,
                 (Verdict::Pass, Direction::Out) => self.leave(&packet, link)?,
-                (Verdict::Answer, _) => self.depart(packet.data()),
+                (Verdict::Answer, _) => self.depart(&packet),
                 (Verdict::Drop(reason), _) => {
                     let word = if direction == Direction::In { "in" } else { "out" };
                     let place = format!("{word} {}", self.scenario.world.name(link));
@@ -368,8 +387,7 @@ impl<'a> Play<'a> {
         let Way::Interface(link) = self.scenario.world.way(hop) else {
             return Err(format!("there is no route to {hop}"));
         };
-        let octets = packet.data().to_vec();
-        self.departures.push_back(Departure { link: Some(link), octets });
+        self.enqueue(packet, packet.data(), link);
         Ok(())
     }
 
@@ -392,8 +410,7 @@ impl<'a> Play<'a> {
     fn send_off(&mut self, packet: &Buffer, link: IfIndex) -> Result<(), String> {
         let is_v6 = packet.data().first().is_some_and(|first| first >> 4 == 6);
         let Some(cut) = packet.meta.refragment.filter(|_| is_v6) else {
-            let octets = packet.data().to_vec();
-            self.departures.push_back(Departure { link: Some(link), octets });
+            self.enqueue(packet, packet.data(), link);
             return Ok(());
         };
         let mut done = 0;
@@ -401,8 +418,7 @@ impl<'a> Play<'a> {
             let mut piece = buffer(&[]);
             let next = cut.write(packet.data(), done, &mut piece);
             done = next.ok_or("the packet cannot be cut into fragments again")?;
-            let octets = piece.data().to_vec();
-            self.departures.push_back(Departure { link: Some(link), octets });
+            self.enqueue(packet, piece.data(), link);
         }
         Ok(())
     }
@@ -449,13 +465,50 @@ impl<'a> Play<'a> {
     }
 
     /// A packet that is sent as it is.
-    fn depart(&mut self, octets: &[u8]) {
-        let way = destination(octets).map_or(Way::None, |dst| self.scenario.world.way(dst));
-        let link = match way {
-            Way::Interface(link) => Some(link),
-            Way::Here | Way::None => None,
+    fn depart(&mut self, packet: &Buffer) {
+        let octets = packet.data();
+        match destination(octets).map_or(Way::None, |dst| self.scenario.world.way(dst)) {
+            Way::Interface(link) => self.enqueue(packet, octets, link),
+            Way::Here | Way::None => {
+                let octets = octets.to_vec();
+                self.departures.push_back(Departure { link: None, octets });
+            }
+        }
+    }
+
+    /// Puts `octets` into the queue of `packet` on an interface.
+    fn enqueue(&mut self, packet: &Buffer, octets: &[u8], link: IfIndex) {
+        if self.worker.has_new_queues(self.egress.plan()) {
+            self.egress.reload(self.now, self.worker.queues());
+        }
+        let departure = Departure { link: Some(link), octets: octets.to_vec() };
+        if self.egress.lets_by(link, packet.meta.delay_ms()) {
+            self.departures.push_back(departure);
+            return;
+        }
+        let leaving = Leaving {
+            interface: link,
+            queue: packet.meta.queue(),
+            prio: packet.meta.prio(),
+            delay_ms: packet.meta.delay_ms(),
+            flow: self.flow_key.flow_of(octets),
+            charge: Charge::one(u32::try_from(octets.len()).unwrap_or(u32::MAX)),
+            item: departure,
         };
-        self.departures.push_back(Departure { link, octets: octets.to_vec() });
+        self.egress.send(self.now, leaving);
+    }
+
+    /// Sends what may leave now.
+    fn dequeue(&mut self) {
+        if self.worker.has_new_queues(self.egress.plan()) {
+            self.egress.reload(self.now, self.worker.queues());
+        }
+        while let Some((_, departure)) = self.egress.next(self.now) {
+            self.departures.push_back(departure);
+        }
+        while self.egress.poll_dropped().is_some() {
+            self.queue_drops += 1;
+        }
     }
 
     /// Does what the filter wants done.
@@ -464,7 +517,9 @@ impl<'a> Play<'a> {
             let mut filtered = Vec::new();
             while let Some(output) = self.worker.poll_output() {
                 match output {
-                    Output::Send { packet, filtered: false } => self.depart(packet.data()),
+                    Output::Send { packet, filtered: false } => {
+                        self.depart(&buffer(packet.data()));
+                    }
                     Output::Send { packet, filtered: true } => {
                         let mut copy = buffer(packet.data());
                         copy.meta.offload = packet.offload();
@@ -544,6 +599,7 @@ impl<'a> Play<'a> {
             }
             Command::Flush(what) => {
                 let _ = self.engine.flush(what, self.now);
+                self.dequeue();
                 if matches!(what, pfapi::control::Flush::Info) {
                     self.accounted.reasons.clear();
                 }

@@ -133,6 +133,23 @@ pub enum Expect {
     Event(String),
     /// Whether syncookies are sent now.
     Syncookies(bool),
+    /// Queues have dropped so many packets.
+    QueueDrops(usize),
+    /// Counters of a queue, on the interface when it is named.
+    Queue(String, Option<String>, Vec<(QueueCounter, u64)>),
+}
+
+/// A counter of a queue, as `pfctl -vsq` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueCounter {
+    /// Packets sent.
+    Packets,
+    /// Octets sent.
+    Bytes,
+    /// Packets dropped.
+    Dropped,
+    /// Packets that wait.
+    Length,
 }
 
 /// A number that `pfctl -si` shows.

@@ -13,8 +13,8 @@ use pfapi::units::Direction;
 
 use crate::packet::{self, End, Packet};
 use crate::scenario::{
-    Action, Command, Counter, Expect, Gauge, Outcome, RuleCounter, RulesetSource, Scenario,
-    ScriptError, StateNumber, StateWanted, Step, TableChange, TableWanted, only,
+    Action, Command, Counter, Expect, Gauge, Outcome, QueueCounter, RuleCounter, RulesetSource,
+    Scenario, ScriptError, StateNumber, StateWanted, Step, TableChange, TableWanted, only,
 };
 use crate::text::{Cursor, Fault};
 use crate::world::{self, World};
@@ -345,15 +345,44 @@ impl Script<'_> {
                     _ => return Err(before.fault("expected on or off")),
                 }
             }
+            "queue-drop" => {
+                Expect::QueueDrops(if cursor.is_done() { 1 } else { cursor.plain()? })
+            }
+            "queue" => queue(cursor)?,
             word => {
                 return Err(before.fault(format!(
                     "`{word}` cannot be expected: out, host, drop, consumed, states, half-open, \
-                     source-nodes, fragments, state, no state, counters, rule, table, event or \
-                     syncookies"
+                     source-nodes, fragments, state, no state, counters, rule, table, queue, \
+                     queue-drop, event or syncookies"
                 )));
             }
         })
     }
+}
+
+/// `queue NAME [on IF] [packets N] [bytes N] [dropped N] [length N]`
+fn queue(cursor: &mut Cursor) -> Result<Expect, Fault> {
+    let name = cursor.word("the name of a queue")?.to_owned();
+    let interface = match cursor.accept("on") {
+        true => Some(cursor.word("an interface")?.to_owned()),
+        false => None,
+    };
+    let mut counters = Vec::new();
+    while !cursor.is_done() {
+        let before = *cursor;
+        let counter = match cursor.word("a counter")? {
+            "packets" => QueueCounter::Packets,
+            "bytes" => QueueCounter::Bytes,
+            "dropped" => QueueCounter::Dropped,
+            "length" => QueueCounter::Length,
+            word => {
+                let text = format!("`{word}` is no counter: packets, bytes, dropped, length");
+                return Err(before.fault(text));
+            }
+        };
+        counters.push((counter, cursor.plain()?));
+    }
+    Ok(Expect::Queue(name, interface, counters))
 }
 
 fn end(cursor: &Cursor) -> Result<(), Fault> {

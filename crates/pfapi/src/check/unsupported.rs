@@ -19,7 +19,7 @@ const FINDINGS_MAX: usize = 20;
 pub struct Unsupported {
     /// The feature in words of pf.conf(5).
     pub what: String,
-    /// Path of the ruleset and number of the rule in it; `None` for settings and queues.
+    /// Path of the ruleset and number of the rule in it; `None` for settings.
     pub rule: Option<(String, usize)>,
     /// Why it cannot be evaluated, when that is not for lack of code.
     pub why: Option<&'static str>,
@@ -47,11 +47,7 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
     let mut settings =
         |what: &str| found.push(Unsupported { what: what.to_owned(), rule: None, why: None });
     options(ruleset.options(), &mut settings);
-    if !ruleset.queues().is_empty() {
-        settings("queue");
-    }
     let freebsd = [
-        (!ruleset.altq().is_empty(), "altq"),
         (!ruleset.ether().is_empty(), "ether"),
         (!ruleset.state_limiters().is_empty(), "state limiter"),
         (!ruleset.source_limiters().is_empty(), "source limiter"),
@@ -121,7 +117,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         icmp: _,
         tos: _,
         prio: _,
-        set,
+        set: _,
         state: _,
         state_options: _,
         fragment: _,
@@ -182,12 +178,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     }
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
-    let given = [
-        (*kind == RuleKind::Scrub, kind.word()),
-        (set.queue.is_some(), "set queue"),
-        (set.delay.is_some(), "set delay"),
-        (sctp_ports, "proto sctp port"),
-    ];
+    let given = [(*kind == RuleKind::Scrub, kind.word()), (sctp_ports, "proto sctp port")];
     for (_, word) in given.into_iter().filter(|&(given, _)| given) {
         report(word, None);
     }
@@ -206,13 +197,13 @@ fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&
         max_pkt_size,
         more_labels: _,
         ridentifier: _,
-        dummynet,
+        // The compiler warns that there is no limit.
+        dummynet: _,
         state_limiter,
         source_limiter,
     } = words;
     let given = [
         (max_pkt_size.is_some(), "max-pkt-size"),
-        (dummynet.is_some(), "dnpipe, dnqueue"),
         (state_limiter.is_some(), "state limiter"),
         (source_limiter.is_some(), "source limiter"),
     ];

@@ -114,6 +114,11 @@ impl Plan {
         self.interfaces.into_iter().map(|interface| interface.altq).collect()
     }
 
+    /// The scheduler of a queue that lines have named.
+    pub(crate) fn scheduler_of(&self, queue: &str) -> Option<Scheduler> {
+        self.named.iter().find(|named| named.queue == queue).map(|named| named.scheduler)
+    }
+
     /// Carries out an `altq` line; `lines` gets what `pfctl -v` prints for it.
     pub(crate) fn altq(
         &mut self,

@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use pfapi::ruleset::{
-    ALTQ_PRIORITY_DEFAULT, ALTQ_QLIMIT_DEFAULT, AltqCurve, QueueFlag, Scheduler, SchedulerOptions,
+    ALTQ_PRIORITY_DEFAULT, ALTQ_QLIMIT_DEFAULT, Altq, AltqCurve, AltqQueue, QueueFlag, Scheduler,
+    SchedulerOptions,
 };
 
 use super::bandwidth::{Bandwidth, rate};
@@ -36,7 +37,7 @@ pub(crate) struct Entry {
 
 /// The line of an entry, without the queues below it. `with_interface` is about queues.
 pub(crate) fn line(entry: &Entry, given: &Given, with_interface: bool) -> String {
-    let Some(queue) = &entry.queue else { return altq(entry, given) };
+    let Some(queue) = &entry.queue else { return altq_line(entry, given) };
     let mut line = format!("queue {} ", name(queue));
     if with_interface {
         put(&mut line, format_args!("on {} ", name(&entry.interface)));
@@ -56,7 +57,43 @@ pub(crate) fn line(entry: &Entry, given: &Given, with_interface: bool) -> String
     line
 }
 
-fn altq(entry: &Entry, given: &Given) -> String {
+/// The line of an interface in force: all shares are bandwidths by now.
+#[must_use]
+pub fn altq(altq: &Altq) -> String {
+    let entry = Entry {
+        interface: altq.interface.clone(),
+        queue: None,
+        scheduler: altq.scheduler,
+        bandwidth: altq.bandwidth,
+        priority: ALTQ_PRIORITY_DEFAULT,
+        qlimit: altq.qlimit,
+        bucket: altq.bucket,
+        options: altq.options.clone(),
+    };
+    line(&entry, &absolute(altq.bandwidth), true)
+}
+
+/// The line of a queue in force.
+#[must_use]
+pub fn altq_queue(interface: &str, scheduler: Scheduler, queue: &AltqQueue) -> String {
+    let entry = Entry {
+        interface: interface.to_owned(),
+        queue: Some(queue.name.clone()),
+        scheduler,
+        bandwidth: queue.bandwidth,
+        priority: queue.priority,
+        qlimit: queue.qlimit,
+        bucket: 0,
+        options: queue.options.clone(),
+    };
+    line(&entry, &absolute(queue.bandwidth), true)
+}
+
+fn absolute(bandwidth: u64) -> Given {
+    Given { bandwidth: Bandwidth::Absolute(bandwidth), ..Given::default() }
+}
+
+fn altq_line(entry: &Entry, given: &Given) -> String {
     let mut line = format!("altq on {} ", name(&entry.interface));
     match options(entry, given) {
         text if text.is_empty() => put(&mut line, format_args!("{} ", entry.scheduler.word())),

@@ -184,7 +184,7 @@ fn dialect(session: &mut Session<'_, '_>, file: &str, text: &str) -> Dialect {
 
 /// `--strict`: a warning is as bad as an error, and so is a word that no BSD has.
 fn is_refused(compiled: &Compiled, flags: &Classic) -> bool {
-    flags.strict && !compiled.diagnostics.is_empty()
+    flags.strict && !(compiled.diagnostics.is_empty() && compiled.remarks.is_empty())
 }
 
 /// What rules refer to.

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::flags::words::Show;
 use crate::session::Session;
 use crate::show::tables::{Clock, is_active};
-use crate::show::{fingerprints, info, lists, rules, source_nodes, states, tables};
+use crate::show::{fingerprints, info, lists, queues, rules, source_nodes, states, tables};
 use crate::sources::SystemSources;
 
 /// Titles of `-s all`; none without it.
@@ -50,6 +50,7 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
     match what {
         Show::Rules => show_rules(session, titles, Part::Filter),
         Show::Nat => show_rules(session, titles, Part::Translation),
+        Show::Queues => watch_queues(session),
         Show::Anchors => show_anchors(session),
         Show::States => show_states(session, titles),
         Show::Sources => show_sources(session, titles),
@@ -65,6 +66,7 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
         Show::All => {
             show_rules(session, titles, Part::Translation)?;
             show_rules(session, titles, Part::Filter)?;
+            show_queues(session, titles, &mut queues::History::default())?;
             show_states(session, titles)?;
             show_sources(session, titles)?;
             show_info(session, titles)?;
@@ -218,6 +220,53 @@ fn anchor_paths(session: &mut Session<'_, '_>) -> Result<Vec<String>, Error> {
         Response::Anchors { paths } => Ok(paths),
         other => Err(Error::from_answer(other, "anchors")),
     }
+}
+
+/// Shows the queues; with `-vv` again and again with measured rates, until somebody ends it.
+fn watch_queues(session: &mut Session<'_, '_>) -> Result<(), Error> {
+    let mut history = queues::History::default();
+    loop {
+        let shown = show_queues(session, &mut Titles::default(), &mut history)?;
+        if session.flags.verbosity < 2 || shown == 0 {
+            return Ok(());
+        }
+        writeln!(session.console.out)?;
+        session.console.out.flush()?;
+        std::thread::sleep(queues::PERIOD);
+    }
+}
+
+/// Shows the queues once; gives how many there are.
+fn show_queues(
+    session: &mut Session<'_, '_>,
+    titles: &mut Titles,
+    history: &mut queues::History,
+) -> Result<usize, Error> {
+    let verbose = session.flags.verbosity > 0;
+    let wanted = session.flags.interface.clone();
+    let mut all = Vec::new();
+    let mut load = 0;
+    session.list(&Request::Queues, "queues", |_, _, response| {
+        let Response::Queues { set, queues } = response else {
+            return Err(Error::Unexpected("queues"));
+        };
+        load = set;
+        all.extend(queues);
+        Ok(())
+    })?;
+    history.begin(load);
+    let out = &mut *session.console.out;
+    for report in &all {
+        // Rates are of every queue, shown or not.
+        let measured = history.measure(report);
+        if wanted.as_ref().is_none_or(|wanted| report.interface == *wanted) {
+            titles.print(out, "QUEUES")?;
+            titles.active = false;
+            queues::print(out, report, &all, verbose.then_some(measured))?;
+        }
+    }
+    titles.active |= titles.printed;
+    Ok(all.len())
 }
 
 /// Lists the anchors below that of `-a`; those without a name with `-v` only.

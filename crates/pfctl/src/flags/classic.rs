@@ -510,7 +510,10 @@ mod tests {
                 "--format is for checks of rules: it needs -n and -f",
             ),
             ("-gsr", "-g: not supported, there is no debugging output"),
-            ("-s queue", "-s queue: not supported, there are no queues"),
+            (
+                "-s Interfaces",
+                "-s Interfaces: not supported, there are no statistics per interface",
+            ),
         ] {
             assert_eq!(call(line), Err(FlagError::Plain(text.to_owned())), "{line}");
         }

@@ -56,6 +56,8 @@ pub enum Show {
     Nat,
     /// The rules in force.
     Rules,
+    /// Queues.
+    Queues,
     /// Paths of anchors.
     Anchors,
     /// Source nodes.
@@ -86,7 +88,7 @@ impl Show {
     pub fn parse(word: &str) -> Result<Self, WordError> {
         const LIST: &[Entry<Show>] = &[
             ("nat", Ok(Show::Nat)),
-            ("queue", Err("there are no queues")),
+            ("queue", Ok(Show::Queues)),
             ("rules", Ok(Show::Rules)),
             ("Anchors", Ok(Show::Anchors)),
             ("Sources", Ok(Show::Sources)),

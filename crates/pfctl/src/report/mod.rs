@@ -29,7 +29,8 @@ pub struct Outcome<'a> {
 
 impl<'a> Outcome<'a> {
     fn messages(self) -> impl Iterator<Item = &'a Diagnostic> {
-        self.compiled.diagnostics.iter().filter(|found| !found.is_consequence())
+        let Compiled { diagnostics, remarks, .. } = self.compiled;
+        diagnostics.iter().chain(remarks).filter(|found| !found.is_consequence())
     }
 
     /// Writes it; nothing for people, who get their text in other ways.

@@ -6,6 +6,7 @@ pub mod fingerprints;
 pub mod info;
 pub mod lists;
 pub mod names;
+pub mod queues;
 pub mod rules;
 pub mod source_nodes;
 pub mod states;

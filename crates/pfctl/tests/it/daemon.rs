@@ -2,14 +2,15 @@
 
 use crate::common::{Daemon, Reply};
 use pfapi::control::{
-    FRAME_MAX, FailureKind, Flush, ITEMS_PER_FRAME, KillFilter, Request, Response, RuleReport,
+    FRAME_MAX, FailureKind, Flush, ITEMS_PER_FRAME, KillFilter, QueueDefinition, QueueReport,
+    Request, Response, RuleReport,
 };
 use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
 use pfapi::limit::Limits;
 use pfapi::load::Parts;
 use pfapi::port::PortMatch;
-use pfapi::ruleset::{Action, Rule, TcpFlagsMatch};
+use pfapi::ruleset::{Action, QueueDef, Rule, TcpFlagsMatch};
 use pfapi::timeout::Timeouts;
 
 fn failed(kind: FailureKind, message: &str) -> Reply {
@@ -22,7 +23,9 @@ fn good(request: &Request) -> Reply {
         Request::Begin { .. } => Response::Ticket { ticket: 5 },
         Request::Facts => Response::Facts { facts: Facts::default() },
         Request::Flush { .. } | Request::KillStates { .. } => Response::Count { count: 3 },
-        Request::Rules { .. } | Request::States { .. } | Request::Sources => Response::End,
+        Request::Rules { .. } | Request::Queues | Request::States { .. } | Request::Sources => {
+            Response::End
+        }
         Request::Anchors => {
             Response::Anchors { paths: vec!["a".into(), "a/b".into(), "c/_1".into()] }
         }
@@ -346,6 +349,53 @@ fn anchors_are_shown_loaded_and_flushed() {
     assert_eq!(paths, [("", 1), ("_1", 1)]);
     let (_, requests) = Daemon::start(answer).run(&["-a", "x", "-F", "rules"], "");
     assert_eq!(requests, [Request::Flush { what: Flush::Rules { anchor: "x".into() } }]);
+}
+
+#[test]
+fn queues_are_loaded_and_shown() {
+    let rules = "queue root on tun0 bandwidth 10M\nqueue a parent root bandwidth 1M default\n\
+                 pass set queue a\n";
+    let facts = Facts { interfaces: vec![pfapi::facts::InterfaceFacts::new("tun0")] };
+    let answer = move |request: &Request| match request {
+        Request::Facts => Response::Facts { facts: facts.clone() }.into(),
+        other => good(other),
+    };
+    let (outcome, requests) = Daemon::start(answer).run(&["-f", "-"], rules);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    let queues = requests.iter().find_map(|request| match request {
+        Request::AddQueues { ticket: 5, queues, .. } => Some(queues.clone()),
+        _ => None,
+    });
+    let queues = queues.unwrap();
+    assert_eq!(queues.len(), 2);
+    let answer = move |request: &Request| match request {
+        Request::Queues => {
+            let report = |(queue, interface): (&QueueDef, &str)| QueueReport {
+                interface: interface.to_owned(),
+                definition: QueueDefinition::Queue(queue.clone()),
+                packets: 7,
+                bytes: 7000,
+                dropped_packets: 1,
+                dropped_bytes: 1500,
+                qlength: 2,
+                qlimit: 50,
+            };
+            let queues = queues.iter().zip(["tun0", "tun1"]).map(report).collect();
+            Reply::Frames(vec![Response::Queues { set: 1, queues }, Response::End])
+        }
+        other => good(other),
+    };
+    let shown = |args: &[&str]| Daemon::start(answer.clone()).run(args, "").0.out;
+    assert_eq!(
+        shown(&["-s", "queue"]),
+        "queue root on tun0 bandwidth 10M\nqueue a parent root bandwidth 1M default\n"
+    );
+    assert_eq!(
+        shown(&["-v", "-i", "tun1", "-s", "queue"]),
+        "queue a parent root bandwidth 1M default\n  \
+         [ pkts:          7  bytes:       7000  dropped pkts:      1 bytes:   1500 ]\n  \
+         [ qlength:   2/ 50 ]\n"
+    );
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use pfapi::check::{self, CheckedRuleset, Place, RULES_MAX};
 use pfapi::control::FailureKind;
 use pfapi::dialect::Dialect;
-use pfapi::load::{Given, Parts};
+use pfapi::load::{Given, Part, Parts};
 use pfapi::osfp::{FINGERPRINTS_MAX, Fingerprint};
-use pfapi::ruleset::{AnchorRuleset, Draft, Options, Rule, TableDef};
+use pfapi::ruleset::{Altq, AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
 use pfengine::Engine;
 
 use super::keep;
@@ -43,6 +43,8 @@ pub struct DraftBuilder {
     by_name: BTreeMap<(String, String), usize>,
     rules: Vec<Rule>,
     anchors: Vec<AnchorRuleset>,
+    queues: Vec<QueueDef>,
+    altq: Vec<Altq>,
     fingerprints: Option<Vec<Fingerprint>>,
     octets: usize,
 }
@@ -80,6 +82,9 @@ impl DraftBuilder {
         self.options = keep::options(engine, options, target.parts, self.given.as_ref());
         if target.parts.is_all() {
             return Ok(());
+        }
+        if target.anchor.is_empty() && !target.parts.has(Part::Queues) {
+            (self.queues, self.altq) = engine.queue_lines();
         }
         let paths = self.anchors.iter().map(|anchor| anchor.path.as_str());
         let kept = keep::rules(engine, target, paths);
@@ -124,6 +129,12 @@ impl DraftBuilder {
                 self.tables.push((anchor.to_owned(), table));
             }
         }
+    }
+
+    /// Adds queues behind those that are there.
+    pub fn add_queues(&mut self, queues: Vec<QueueDef>, altq: Vec<Altq>) {
+        self.queues.extend(queues);
+        self.altq.extend(altq);
     }
 
     /// Adds fingerprints behind those that are there.
@@ -190,6 +201,8 @@ impl DraftBuilder {
             rules: self.rules,
             anchors,
             fingerprints: self.fingerprints,
+            queues: self.queues,
+            altq: self.altq,
             ..Draft::default()
         };
         let checked = check::check(draft).map_err(|errors| {

@@ -78,6 +78,7 @@ impl Service {
         }
         match request {
             Request::Rules { anchor } => self.list_rules(&anchor, sink),
+            Request::Queues => self.list_queues(sink),
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
             Request::Sources => self.list_sources(sink),
             Request::Tables => self.list_tables(sink),
@@ -128,6 +129,13 @@ impl Service {
                 let draft = loads.draft(ticket)?;
                 draft.grow(octets)?;
                 draft.add_rules(&anchor, rules)?;
+                Response::Done
+            }
+            Request::AddQueues { ticket, queues, altq } => {
+                let mut loads = self.loads();
+                let draft = loads.draft(ticket)?;
+                draft.grow(octets)?;
+                draft.add_queues(queues, altq);
                 Response::Done
             }
             Request::AddFingerprints { ticket, fingerprints } => {
@@ -191,6 +199,7 @@ impl Service {
                 Response::Log { page: self.log.ring().page(interface, from) }
             }
             Request::Rules { .. }
+            | Request::Queues
             | Request::States { .. }
             | Request::Sources
             | Request::Tables
@@ -225,6 +234,14 @@ impl Service {
             first += rules.len();
             sink(&Response::Rules { dialect, rules })?;
         }
+    }
+
+    fn list_queues(&self, sink: Sink<'_>) -> io::Result<()> {
+        let (set, queues) = self.engine.queues();
+        for queues in queues.chunks(ITEMS_PER_FRAME) {
+            sink(&Response::Queues { set, queues: queues.to_vec() })?;
+        }
+        sink(&Response::End)
     }
 
     fn list_states(&self, interface: Option<&str>, sink: Sink<'_>) -> io::Result<()> {
@@ -299,6 +316,7 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::AddOptions { .. }
         | Request::AddTables { .. }
         | Request::AddRules { .. }
+        | Request::AddQueues { .. }
         | Request::AddFingerprints { .. }
         | Request::Commit { .. }
         | Request::Rollback { .. }
@@ -318,6 +336,7 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Info
         | Request::Rules { .. }
         | Request::Anchors
+        | Request::Queues
         | Request::States { .. }
         | Request::Sources
         | Request::Timeouts
@@ -387,7 +406,7 @@ impl From<LoadError> for LoadFailure {
             | LoadError::TooManyTags { .. }
             | LoadError::TooManyAnchors { .. }
             | LoadError::TooManyTables { .. } => FailureKind::Limit,
-            LoadError::Unsupported(_) => FailureKind::Invalid,
+            LoadError::Queues(_) | LoadError::Unsupported(_) => FailureKind::Invalid,
         };
         Self::new(kind, error.to_string())
     }

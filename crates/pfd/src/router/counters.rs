@@ -28,10 +28,12 @@ pub enum Event {
     ErrorLimited,
     /// A packet was lost because all buffers are in use.
     NoBuffer,
+    /// A packet was lost because too many are delayed or ordered by priority.
+    DelayFull,
 }
 
 impl Event {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Forwarded, "forwarded"),
         (Self::Local, "local"),
         (Self::Martian, "martian"),
@@ -43,6 +45,7 @@ impl Event {
         (Self::Fragmented, "fragmented"),
         (Self::ErrorLimited, "error-limited"),
         (Self::NoBuffer, "no-buffer"),
+        (Self::DelayFull, "delay-full"),
     ];
 }
 

@@ -10,8 +10,9 @@ use pfapi::ruleset::{Options, SyncookieMode, Syncookies as SyncookieSetting, Wat
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
-use super::{Engine, Snapshot};
+use super::{Engine, Snapshot, adapt};
 use crate::fault::{self, Fault};
+use crate::queue::QueuePlan;
 use crate::rules::{LoadedRules, settle_anchors, settle_tables, skipped};
 use crate::state::entry::State;
 use crate::state::key::Side;
@@ -41,7 +42,12 @@ impl Engine {
                     settle_tables(&mut parts.tables, &parts.rulesets);
                     settle_anchors(&mut parts.rulesets, &parts.tables);
                     let rules = LoadedRules::new(parts, &old.facts, epoch);
-                    Snapshot { rules, ..old.share() }
+                    // Queues come and go with the main rules, as in pf's `pf_commit_queues`.
+                    let (none, is_main) = (QueuePlan::default(), anchor.is_empty());
+                    let queues = if is_main { &none } else { old.queues.as_ref() };
+                    let queues = adapt(queues, &rules, &old.limits);
+                    let queues_epoch = if is_main { epoch } else { old.queues_epoch };
+                    Snapshot { rules, queues, queues_epoch, ..old.share() }
                 });
                 0
             }
@@ -78,7 +84,9 @@ impl Engine {
                 self.store.set_limit(limits.get(Limit::States));
                 self.change(&control, |old| {
                     let rules = old.rules.with_skip(skipped(&[], &old.facts));
-                    Snapshot { rules, timeouts: Timeouts::default(), limits, ..old.share() }
+                    let queues = adapt(&old.queues, &rules, &limits);
+                    let timeouts = Timeouts::default();
+                    Snapshot { rules, timeouts, limits, queues, ..old.share() }
                 });
                 self.configure_syncookies(
                     SyncookieSetting {

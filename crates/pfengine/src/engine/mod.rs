@@ -15,9 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use pfapi::check::{CheckedRuleset, Unsupported, unsupported};
+use pfapi::control::QueueReport;
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{Options, Reassemble, Rule, Syncookies as SyncookieSetting, TableDef};
+use pfapi::ruleset::{
+    Altq, Options, QueueDef, Reassemble, Rule, Syncookies as SyncookieSetting, TableDef,
+};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
@@ -25,6 +28,7 @@ use crate::environment::{Routes, Sockets};
 use crate::fault::{self, Fault};
 use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
+use crate::queue::{FlowKey, PlanError, QueuePlan, QueueSource, number_queues};
 use crate::rng::Rng;
 use crate::rules::{
     Fingerprints, LoadedRules, Parts, Ruleset, Rulesets, Tag, Tags, settle_anchors, settle_tables,
@@ -86,6 +90,9 @@ pub enum LoadError {
         /// The limit.
         limit: u32,
     },
+    /// The queues do not fit together, or not to this router.
+    #[error(transparent)]
+    Queues(#[from] PlanError),
     /// `set limit tables` or `table-entries` would be exceeded.
     #[error("{count} {limit} exceed the limit of {max}; raise it with `set limit {limit} {count}`")]
     TooManyTables {
@@ -130,13 +137,29 @@ pub struct Snapshot {
     pub enabled: bool,
     /// Interfaces and their addresses.
     pub facts: Arc<Facts>,
+    /// Queues of the interfaces.
+    pub queues: Arc<QueuePlan>,
+    /// Number of the load that brought the queues.
+    pub queues_epoch: u64,
 }
 
 impl Snapshot {
     /// Another handle on the same.
     pub fn share(&self) -> Self {
-        Self { rules: self.rules.share(), facts: Arc::clone(&self.facts), ..*self }
+        Self {
+            rules: self.rules.share(),
+            facts: Arc::clone(&self.facts),
+            queues: Arc::clone(&self.queues),
+            ..*self
+        }
     }
+}
+
+/// The queues for these rules and limits.
+pub(super) fn adapt(queues: &QueuePlan, rules: &LoadedRules, limits: &Limits) -> Arc<QueuePlan> {
+    let prioritized = rules.all_rules().any(|rule| rule.rule.set.prio.is_some());
+    let delayed_max = usize::try_from(limits.get(Limit::PktdelayPkts)).unwrap_or(usize::MAX);
+    Arc::new(queues.with(prioritized, delayed_max))
 }
 
 /// Whether so many anchors may exist; the main ruleset is none.
@@ -248,6 +271,8 @@ impl Engine {
             reassemble: Reassemble::Yes,
             enabled: false,
             facts: Arc::new(config.facts.clone()),
+            queues: Arc::default(),
+            queues_epoch: 0,
         };
         // pf's ids begin with the time of the first enable; here a random word keeps the ids of
         // two runs apart.
@@ -314,6 +339,26 @@ impl Engine {
         let rules = LoadedRules::new(old.rules.parts(), &facts, control.epoch);
         self.change(&control, |old| Snapshot { rules, facts: Arc::new(facts), ..old.share() });
         Ok(())
+    }
+
+    /// A secret that tells flows apart, for [`crate::queue::FlowKey::flow_of`].
+    #[must_use]
+    pub fn flow_key(&self) -> FlowKey {
+        FlowKey(self.rng.lock().unwrap_or_else(PoisonError::into_inner).key())
+    }
+
+    /// The lines that the queues in force were made from, for loads that leave them as they are.
+    #[must_use]
+    pub fn queue_lines(&self) -> (Vec<QueueDef>, Vec<Altq>) {
+        let lines = Arc::clone(&self.snapshot.load().queues.lines);
+        (lines.queues.clone(), lines.altq.clone())
+    }
+
+    /// Every queue with its counters, and the number of the load that made them.
+    #[must_use]
+    pub fn queues(&self) -> (u64, Vec<QueueReport>) {
+        let snapshot = self.snapshot.load();
+        (snapshot.queues_epoch, snapshot.queues.report(&snapshot.facts))
     }
 
     /// Says what the wall clock shows at `now`, in nanoseconds since 1970. Cookies follow it, so that
@@ -431,13 +476,20 @@ impl Engine {
         let mut places = (&mut parts.rulesets, &mut parts.tables);
         parts.tags = self.place(&old.rules, &mut places, (root, ruleset), control.epoch, loader)?;
         check_anchors(&parts.rulesets, limit)?;
+        if !ruleset.queues().is_empty() || !ruleset.altq().is_empty() {
+            return Err(PlanError::InAnchor.into());
+        }
+        let named = ruleset.rulesets();
+        let named = named.iter().flat_map(|(_, rules)| rules.iter().copied());
+        old.queues.check(&parts.tags.queues, named)?;
         check_tables(&parts.tables, &old.limits)?;
         if let Some(entries) = ruleset.fingerprints() {
             parts.fingerprints = Arc::new(Fingerprints::new(entries));
         }
         let rules = LoadedRules::new(parts, &old.facts, control.epoch);
         hand_over(&old.rules.tables, &rules.tables);
-        self.change(&control, |old| Snapshot { rules, ..old.share() });
+        let queues = adapt(&old.queues, &rules, &old.limits);
+        self.change(&control, |old| Snapshot { rules, queues, ..old.share() });
         Ok(())
     }
 
@@ -453,7 +505,8 @@ impl Engine {
     ) -> Result<Tags, LoadError> {
         let parts = ruleset.rulesets();
         let ruleset_dialect = ruleset.dialect();
-        let tags = self.tags(old, parts.iter().flat_map(|(_, rules)| rules.iter().copied()))?;
+        let mut tags = self.tags(old, parts.iter().flat_map(|(_, rules)| rules.iter().copied()))?;
+        self.number_queues(&mut tags, ruleset)?;
         // Bodies without a name belong to their ruleset alone.
         let unnamed = if root.is_empty() { "_".to_owned() } else { format!("{root}/_") };
         rulesets.retain(|path, _| !path.starts_with(&unnamed));
@@ -501,6 +554,16 @@ impl Engine {
         check_anchors(&rulesets, options.limits.get(Limit::Anchors))?;
         check_tables(&tables, &options.limits)?;
         let skip = skipped(&options.skip, &old.facts);
+        let source = QueueSource {
+            queues: ruleset.queues(),
+            altq: ruleset.altq(),
+            facts: &old.facts,
+            ids: &tags.queues,
+        };
+        let queues = QueuePlan::new(&source, &old.queues)?;
+        let named = ruleset.rulesets();
+        let named = named.iter().flat_map(|(_, rules)| rules.iter().copied());
+        queues.check(&tags.queues, named)?;
         let fingerprints = ruleset.fingerprints().map_or_else(
             || Arc::clone(&old.rules.fingerprints),
             |entries| Arc::new(Fingerprints::new(entries)),
@@ -508,6 +571,7 @@ impl Engine {
         let parts = Parts { rulesets, tables, tags, fingerprints, skip };
         let rules = LoadedRules::new(parts, &old.facts, control.epoch);
         hand_over(&old.rules.tables, &rules.tables);
+        let queues = adapt(&queues, &rules, &options.limits);
         if fault::is(Fault::LoadFlushes) {
             let _ = self.end_states(|_| true);
         }
@@ -521,6 +585,8 @@ impl Engine {
             reassemble: options.reassemble.unwrap_or(old.reassemble),
             enabled: old.enabled,
             facts: Arc::clone(&old.facts),
+            queues,
+            queues_epoch: control.epoch,
         });
         if let Some(setting) = options.syncookies {
             self.configure_syncookies(setting, now);
@@ -548,6 +614,29 @@ impl Engine {
         let names = rules.filter_map(|rule| rule.tag.as_deref());
         tags.add(names).map_err(|name| LoadError::TooManyTags { name })?;
         Ok(tags)
+    }
+
+    /// Numbers for the names of the queues of a load; those of before keep theirs.
+    fn number_queues(&self, tags: &mut Tags, ruleset: &CheckedRuleset) -> Result<(), LoadError> {
+        /// Names that are kept without asking whether anything still uses them.
+        const KEPT: usize = 16_384;
+        if tags.queues.len() > KEPT {
+            let plan = Arc::clone(&self.snapshot.load().queues);
+            let mut carried = BTreeSet::new();
+            for slot in 0..self.store.slots() {
+                let queue = self.store.lock(slot).and_then(|state| state.actions().queue);
+                carried.extend(queue.into_iter().flat_map(|(queue, fast)| [queue, fast]));
+            }
+            tags.queues.retain(|_, &mut id| plan.has(id) || carried.contains(&id));
+        }
+        let names = ruleset.queues().iter().map(|queue| queue.name.as_str());
+        let altq = ruleset.altq().iter().flat_map(|altq| &altq.queues);
+        let names = names.chain(altq.map(|queue| queue.name.as_str()));
+        if number_queues(&mut tags.queues, names) {
+            Ok(())
+        } else {
+            Err(PlanError::TooManyNames.into())
+        }
     }
 
     fn configure_syncookies(&self, setting: SyncookieSetting, now: Uptime) {

@@ -252,8 +252,9 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// Does to a packet that passes what rules ask for: tag, priority and scrub. Source: OpenBSD
-/// sys/net/pf.c `pf_test`, `pf_tag_packet`.
+/// Does to a packet that passes what rules ask for: tag, queue, priority, delay and scrub. What the
+/// inbound rules have set stays where the outbound ones set nothing, the delay excepted. Source: OpenBSD sys/net/pf.c
+/// `pf_test`, `pf_tag_packet`.
 pub(super) fn carry_out(
     packet: &mut Packet,
     desc: &PacketDesc,
@@ -263,11 +264,19 @@ pub(super) fn carry_out(
     /// Type of service that asks for low delay (RFC 1349).
     const LOW_DELAY: u8 = 0x10;
     packet.meta.tag = actions.tag.or(packet.meta.tag);
-    if let Some((prio, fast)) = actions.prio {
+    if actions.prio.is_some() || actions.queue.is_some() {
         let is_ack = matches!(desc.transport, Transport::Tcp(tcp) if tcp.payload == 0
             && tcp.flags & (SYN | FIN | RST | ACK) == ACK);
-        packet.meta.prio = if is_ack || desc.tos & LOW_DELAY != 0 { fast } else { prio };
+        let is_fast = is_ack || desc.tos & LOW_DELAY != 0;
+        if let Some((prio, fast)) = actions.prio {
+            packet.meta.prio = if is_fast { fast } else { prio };
+        }
+        if let Some((queue, fast)) = actions.queue {
+            packet.meta.queue = Some(if is_fast { fast } else { queue });
+        }
     }
+    // Unlike the queue: what the last rules say counts, also when they say nothing.
+    packet.meta.delay_ms = actions.delay_ms.unwrap_or(0);
     scrub::apply(packet, desc, actions, rng);
 }
 

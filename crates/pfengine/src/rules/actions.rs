@@ -6,7 +6,8 @@
 
 use pfapi::ruleset::Rule;
 
-use super::tag::Tag;
+use super::tag::{Tag, Tags};
+use crate::queue::QueueId;
 
 /// What rules ask to be done to packets that pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ use super::tag::Tag;
 pub struct Actions {
     /// `set prio`: the priority, and the one of acknowledgements and low-delay packets.
     pub prio: Option<(u8, u8)>,
+    /// `set queue`: the queue, and the one of acknowledgements and low-delay packets.
+    pub queue: Option<(QueueId, QueueId)>,
     /// `set tos`.
     pub tos: Option<u8>,
     /// `set delay`, in milliseconds.
@@ -40,10 +43,16 @@ pub struct Actions {
 
 impl Actions {
     /// What one rule asks for, its tag excepted: tags stick by rules of their own.
-    pub fn of(rule: &Rule) -> Self {
+    pub fn of(rule: &Rule, names: &Tags) -> Self {
         let log = rule.log.unwrap_or_default();
+        let queue = rule.set.queue.as_ref().and_then(|(queue, fast)| {
+            let queue = *names.queues.get(queue)?;
+            let fast = fast.as_ref().and_then(|fast| names.queues.get(fast).copied());
+            Some((queue, fast.unwrap_or(queue)))
+        });
         Self {
             prio: rule.set.prio,
+            queue,
             tos: rule.set.tos,
             delay_ms: rule.set.delay,
             rtable: rule.rare.rtable.and_then(|id| u8::try_from(id).ok()),
@@ -62,6 +71,7 @@ impl Actions {
     pub fn merge(&mut self, next: &Self) {
         let Self {
             prio,
+            queue,
             tos,
             delay_ms,
             rtable,
@@ -75,6 +85,7 @@ impl Actions {
             tag,
         } = *next;
         self.prio = prio.or(self.prio);
+        self.queue = queue.or(self.queue);
         self.tos = tos.or(self.tos);
         self.delay_ms = delay_ms.or(self.delay_ms);
         self.rtable = rtable.or(self.rtable);

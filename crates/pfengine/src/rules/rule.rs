@@ -188,7 +188,7 @@ impl LoadedRule {
         tags: &Tags,
     ) -> Self {
         Self {
-            actions: Actions::of(&rule),
+            actions: Actions::of(&rule, tags),
             tag: rule.tag.as_deref().and_then(|name| tags.get(name)),
             pools: Pools::new(&rule),
             tables: Default::default(),

@@ -1,10 +1,13 @@
-//! Tags: names that rules write onto packets and test later.
+//! Tags: names that rules write onto packets and test later, and names of queues.
 //!
-//! A packet carries one tag as a small number. Names keep their numbers over reloads, because
-//! states that outlive a load go on tagging. Source: OpenBSD sys/net/pf.c `pf_tagname2tag`.
+//! A packet carries one tag as a small number, and its queue likewise. Names keep their numbers
+//! over reloads, because states that outlive a load go on marking. Source: OpenBSD sys/net/pf.c
+//! `pf_tagname2tag`; sys/net/pf_ioctl.c `pf_qname2qid`.
 
 use core::num::NonZeroU16;
 use std::collections::BTreeMap;
+
+use crate::queue::QueueId;
 
 /// A tag on a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +24,8 @@ impl Tag {
 #[derive(Clone, Debug, Default)]
 pub struct Tags {
     numbers: BTreeMap<String, Tag>,
+    /// Numbers of the names of queues.
+    pub queues: BTreeMap<String, QueueId>,
 }
 
 impl Tags {

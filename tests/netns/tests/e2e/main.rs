@@ -11,6 +11,7 @@ mod leftovers;
 mod log;
 mod nat;
 mod peers;
+mod queues;
 mod reload;
 mod start;
 mod transfer;
