@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     adaptive_given: bool,
     /// What was named of the settings that always have a value.
     given: Given,
+    /// Words that no pfctl of BSD knows, for who wants to do without them.
+    pub(crate) extensions: Vec<Diagnostic>,
     /// Percentages of syncookies, until the limit of states is known for sure.
     percent: Option<(u32, u32)>,
 }
@@ -332,6 +334,11 @@ impl Settings {
             }
         }
         setting.classic = given.classic;
+        if given.classic {
+            let text = "'classic' is no part of pf.conf on any BSD";
+            let found = error(text).at(&here, "a word of this program only").line_at(statement.end);
+            self.extensions.push(found.help("leave it out, or check without --strict"));
+        }
         let mut percent = None;
         if given.any_mark {
             if setting.mode != SyncookieMode::Adaptive {
