@@ -15,7 +15,8 @@ const SURPRISES_MAX: usize = 20;
 pub fn extensions(ruleset: &CheckedRuleset) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(Syncookies { classic, destination, probe, .. }) = ruleset.options().syncookies {
-        let given = [(classic, "classic"), (destination.is_some(), "destination")];
+        // `classic` is told where it is read.
+        let given = [(destination.is_some(), "destination")];
         let plain = !classic && !probe;
         for (_, word) in given.into_iter().chain([(plain, "no-probe")]).filter(|&(given, _)| given)
         {

@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     adaptive_given: bool,
     /// What was named of the settings that always have a value.
     given: Given,
+    /// Words that no pfctl of BSD knows, for who wants to do without them.
+    pub(crate) extensions: Vec<Diagnostic>,
     /// Percentages of syncookies, until the limit of states is known for sure.
     percent: Option<CookiePercent>,
 }
@@ -337,6 +339,11 @@ impl Settings {
         }
         setting.classic = given.classic;
         setting.probe = !given.classic && !given.no_probe;
+        if given.classic {
+            let text = "'classic' is no part of pf.conf on any BSD";
+            let found = error(text).at(&here, "a word of this program only").line_at(statement.end);
+            self.extensions.push(found.help("leave it out, or check without --strict"));
+        }
         let mut percent = None;
         let destination = given.destination.filter(|&share| share > 0);
         if given.any_mark || destination.is_some() {
