@@ -30,7 +30,7 @@ pass proto tcp to port 5201
 pass proto udp to port 9
 ";
 /// A cookie for every SYN.
-const COOKIES: &str = "set syncookies always\npass\n";
+const COOKIES: &str = "set syncookies always (no-probe)\npass\n";
 /// Time for queues and states to settle before counting.
 const WARM_UP: Duration = Duration::from_millis(500);
 

@@ -16,7 +16,7 @@ use crate::facts::Facts;
 use crate::limit::Limits;
 use crate::load::{Given, Parts};
 use crate::osfp::{Fingerprint, OsName};
-use crate::reason::{LimitCounter, Reason, TableCounter};
+use crate::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
 use crate::ruleset::{
     Altq, AltqQueue, Options, QueueDef, Rule, Scheduler, TableDef, TableEntry, Watermarks,
 };
@@ -601,18 +601,96 @@ impl InterfaceTraffic {
 }
 
 /// Syncookies as they are now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to separate questions")]
 pub struct SyncookieInfo {
     /// `set syncookies`.
     pub mode: crate::ruleset::SyncookieMode,
     /// Whether `classic` is set.
     pub classic: bool,
-    /// Whether cookies are sent now.
+    /// Whether cookies are sent now, for all or for some destination.
     pub active: bool,
+    /// Whether they are sent for all destinations.
+    #[serde(default)]
+    pub active_for_all: bool,
     /// Marks in states.
     pub watermarks: Watermarks,
     /// Cookies sent and not yet answered, of keys that still live.
     pub in_flight: u64,
+    /// Marks of a single destination; `None` when only the whole has marks.
+    #[serde(default)]
+    pub destination_watermarks: Option<Watermarks>,
+    /// Whether the keys come from a secret that several firewalls share.
+    #[serde(default)]
+    pub shared_secret: bool,
+    /// Counters in print order.
+    #[serde(default)]
+    pub counters: Vec<(CookieCounter, u64)>,
+    /// Destinations that get cookies of their own.
+    #[serde(default)]
+    pub destinations: Vec<CookieDestination>,
+    /// When cookies went on and off lately, oldest first.
+    #[serde(default)]
+    pub history: Vec<CookieSwitch>,
+}
+
+/// A destination under flood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookieDestination {
+    /// Address, as clients see it.
+    pub addr: IpAddr,
+    /// Port; `None` is every port of the address.
+    pub port: Option<u16>,
+    /// Seconds for which it has got cookies.
+    pub active_s: u64,
+    /// Half-open connections to it.
+    pub half_open: u64,
+    /// Cookies sent for it.
+    pub sent: u64,
+    /// Those of them that came back.
+    pub validated: u64,
+}
+
+/// Cookies went on or off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CookieSwitch {
+    /// Seconds ago.
+    pub ago_s: u64,
+    /// Whether they went on.
+    pub on: bool,
+    /// For this address and port, or all ports of the address; `None` is for everything.
+    pub destination: Option<(IpAddr, Option<u16>)>,
+    /// Why.
+    pub reason: SwitchReason,
+    /// Half-open connections at that moment, of the destination or of all.
+    pub half_open: u64,
+}
+
+/// Why cookies went on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwitchReason {
+    /// More half-open connections than the high mark.
+    HighMark,
+    /// It was quiet at two looks; with `classic`, at a rotation.
+    LowMark,
+    /// A ruleset was loaded that says so.
+    Configured,
+    /// Too many destinations were under flood at once.
+    TooMany,
+}
+
+impl SwitchReason {
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::HighMark => "above the high mark",
+            Self::LowMark => "below the low mark",
+            Self::Configured => "as configured",
+            Self::TooMany => "too many destinations",
+        }
+    }
 }
 
 /// A rule with its counters.

@@ -142,7 +142,8 @@ impl Options {
             };
             // Marks are a share of the limit, whichever it turns out to be.
             let watermarks = setting.watermarks.map(|marks| marks.scaled(states, limit));
-            Syncookies { watermarks, ..setting }
+            let destination = setting.destination.map(|marks| marks.scaled(states, limit));
+            Syncookies { watermarks, destination, ..setting }
         });
         for &limit in &given.limits {
             limits.set(limit, self.limits.get(limit));

@@ -93,6 +93,39 @@ named! {
 }
 
 named! {
+    /// Counters of SYN cookies in `pfctl -vsi`: those of Linux's SYNPROXY under their names, then
+    /// ours.
+    CookieCounter {
+        /// SYNs that were answered with a cookie.
+        SynReceived = "syn_received",
+        /// ACKs that brought no cookie of ours, although one might have come.
+        CookieInvalid = "cookie_invalid",
+        /// ACKs that brought a valid cookie.
+        CookieValid = "cookie_valid",
+        /// ACKs of the client that made the filter repeat its SYN to the server.
+        CookieRetrans = "cookie_retrans",
+        /// Connections that began anew between the same ports.
+        ConnReopened = "conn_reopened",
+        /// Valid cookies that came too late.
+        Expired = "expired",
+        /// Valid cookies that had opened a connection already.
+        Replayed = "replayed",
+        /// ACKs that were not checked, because too many came.
+        Unchecked = "unchecked",
+        /// SYNs to closed ports, answered with a RST without asking the server.
+        EarlyReset = "early-reset",
+        /// SYNs to unreachable ports, answered with an ICMP error likewise.
+        EarlyUnreachable = "early-unreachable",
+        /// SYNs that went on to the server, to learn whether the port is open.
+        Probes = "probes",
+        /// SYNs that were dropped while such an answer was awaited.
+        AwaitingProbe = "awaiting-probe",
+        /// Answers that were not sent, because they would have been more than the sender sent.
+        Withheld = "withheld",
+    }
+}
+
+named! {
     /// Counters of the blocks "State Table", "Source Tracking Table" and "Fragments".
     TableCounter {
         /// Look-ups.

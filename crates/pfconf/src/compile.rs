@@ -84,6 +84,9 @@ pub struct Compiled {
     pub unused: Vec<String>,
     /// Lines of the database of `set fingerprints` that were left out, as pfctl tells them.
     pub fingerprint_mistakes: Vec<String>,
+    /// Words that no pfctl of BSD knows, as errors for who wants to do without them; they are not
+    /// among the diagnostics.
+    pub extensions: Vec<Diagnostic>,
     /// The settings that the file names, for `pfctl -m`.
     pub given: Given,
 }
@@ -144,6 +147,7 @@ pub fn compile(input: &Input, options: &CompileOptions) -> Compiled {
         remarks: Vec::new(),
         unused: std::mem::take(&mut main.unused),
         fingerprint_mistakes: std::mem::take(&mut shared.fingerprint_mistakes),
+        extensions: std::mem::take(&mut main.extensions),
         given: Given::default(),
     };
     if has_errors(&compiled) {
@@ -318,6 +322,7 @@ fn load_anchor(
     let mut found = reader.finish();
     compiled.listing.append(&found.listing);
     compiled.unused.append(&mut found.unused);
+    compiled.extensions.append(&mut found.extensions);
     let failed = found.diagnostics.iter().any(|found| found.severity() == Severity::Error);
     compiled.diagnostics.append(&mut found.diagnostics);
     if failed {

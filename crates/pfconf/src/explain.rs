@@ -298,6 +298,7 @@ fn describe(rules: &[Rule]) -> Vec<String> {
                 Rule::weight => "`weight`".to_owned(),
                 Rule::set_action | Rule::set_prio => "`prio`, `queue`, `tos`, `delay`".to_owned(),
                 Rule::classic => "`classic`".to_owned(),
+                Rule::no_probe => "`no-probe`".to_owned(),
                 Rule::flags => "`flags`".to_owned(),
                 Rule::flag_set => "letters of FSRPAUEW".to_owned(),
                 Rule::icmp => "`icmp-type`".to_owned(),
@@ -309,7 +310,9 @@ fn describe(rules: &[Rule]) -> Vec<String> {
                 Rule::answer => "an answer such as `drop` or `return`".to_owned(),
                 Rule::setting_value => "a name and a number".to_owned(),
                 Rule::paren | Rule::cookie_options | Rule::state_options => "`(`".to_owned(),
-                Rule::cookie_option => "`start N%`, `end N%`, `classic`".to_owned(),
+                Rule::cookie_option => {
+                    "`start N%`, `end N%`, `destination N%`, `no-probe`, `classic`".to_owned()
+                }
                 Rule::table_option => "`persist`, `const`, `counters`, `file`, `{`".to_owned(),
                 _ => continue,
             },

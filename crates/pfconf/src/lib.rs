@@ -15,6 +15,7 @@ mod altq;
 mod anchors;
 mod antispoof;
 mod compile;
+pub mod cookies;
 mod criteria;
 mod diag;
 mod dialect;

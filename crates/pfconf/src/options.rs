@@ -37,8 +37,10 @@ pub(crate) struct Settings {
     adaptive_given: bool,
     /// What was named of the settings that always have a value.
     given: Given,
+    /// Words that no pfctl of BSD knows, for who wants to do without them.
+    pub(crate) extensions: Vec<Diagnostic>,
     /// Percentages of syncookies, until the limit of states is known for sure.
-    percent: Option<(u32, u32)>,
+    percent: Option<CookiePercent>,
 }
 
 impl Settings {
@@ -233,8 +235,16 @@ impl Settings {
             self.options.timeouts.set(Timeout::AdaptiveEnd, tenth.saturating_mul(12));
             self.given.timeouts.extend([Timeout::AdaptiveStart, Timeout::AdaptiveEnd]);
         }
-        if let (Some(setting), Some((start, end))) = (&mut self.options.syncookies, self.percent) {
-            setting.watermarks = Some(Watermarks::from_percent(states, start, end));
+        if let (Some(setting), Some(percent)) = (&mut self.options.syncookies, self.percent) {
+            let CookiePercent { marks, start, end, destination } = percent;
+            setting.watermarks = marks.then(|| Watermarks::from_percent(states, start, end));
+            // The same hysteresis as for the whole, reckoned in connections so that small shares
+            // keep it.
+            setting.destination = destination.map(|share| {
+                let high = Watermarks::from_percent(states, share, 0).start;
+                let low = u64::from(high) * u64::from(end) / u64::from(start);
+                Watermarks { start: high, end: u32::try_from(low).unwrap_or(high) }
+            });
         }
         (self.options, self.given)
     }
@@ -314,26 +324,29 @@ impl Settings {
         for part in pair.clone().into_inner() {
             match part.as_rule() {
                 Rule::string => {
-                    setting.mode = match string(&part).as_str() {
-                        "never" => SyncookieMode::Never,
-                        "always" => SyncookieMode::Always,
-                        "adaptive" => SyncookieMode::Adaptive,
-                        _ => {
-                            return Err(Box::new(
-                                error("illegal value for syncookies")
-                                    .at(&place(statement, &part), "no mode of syncookies")
-                                    .help("the modes are never, always and adaptive"),
-                            ));
-                        }
-                    }
+                    let Some(mode) = SyncookieMode::from_name(&string(&part)) else {
+                        return Err(Box::new(
+                            error("illegal value for syncookies")
+                                .at(&place(statement, &part), "no mode of syncookies")
+                                .help("the modes are never, always and adaptive"),
+                        ));
+                    };
+                    setting.mode = mode;
                 }
                 Rule::cookie_options => given = cookie_words(statement, &part)?,
                 _ => {}
             }
         }
         setting.classic = given.classic;
+        setting.probe = !given.classic && !given.no_probe;
+        if given.classic {
+            let text = "'classic' is no part of pf.conf on any BSD";
+            let found = error(text).at(&here, "a word of this program only").line_at(statement.end);
+            self.extensions.push(found.help("leave it out, or check without --strict"));
+        }
         let mut percent = None;
-        if given.any_mark {
+        let destination = given.destination.filter(|&share| share > 0);
+        if given.any_mark || destination.is_some() {
             if setting.mode != SyncookieMode::Adaptive {
                 return Err(Box::new(
                     error("error setting syncookies")
@@ -356,11 +369,22 @@ impl Settings {
                         .help("`end` is the lower mark; half of `start` is usual"),
                 ));
             }
-            percent = Some((start, end));
+            if destination.is_some_and(|share| share > start)
+                || destination.is_some() && given.classic
+            {
+                return Err(Box::new(
+                    error("error setting syncookies")
+                        .title("the mark of a destination does not fit")
+                        .at(&here, "this mark")
+                        .help("`destination` is at most `start`, and `classic` has none"),
+                ));
+            }
+            percent = Some(CookiePercent { marks: given.any_mark, start, end, destination });
         }
         self.options.syncookies = Some(setting);
         self.percent = percent;
-        Ok(print::syncookies(setting, percent))
+        let marks = percent.filter(|percent| percent.marks).map(|found| (found.start, found.end));
+        Ok(print::syncookies(setting, marks, destination))
     }
 
     fn skip(
@@ -475,13 +499,25 @@ fn database(world: World, statement: &Statement, pair: &Pair, file: &str) -> Fal
     ))
 }
 
+/// Marks of `set syncookies` in percent of the limit of states.
+#[derive(Clone, Copy, Debug)]
+struct CookiePercent {
+    /// Whether those of the whole were given.
+    marks: bool,
+    start: u32,
+    end: u32,
+    destination: Option<u32>,
+}
+
 /// What stands in the brackets of `set syncookies`.
 #[derive(Clone, Copy, Default)]
 struct CookieWords {
     start: u32,
     end: u32,
     any_mark: bool,
+    destination: Option<u32>,
     classic: bool,
+    no_probe: bool,
 }
 
 fn cookie_words(statement: &Statement, pair: &Pair) -> Fallible<CookieWords> {
@@ -497,7 +533,9 @@ fn cookie_words(statement: &Statement, pair: &Pair) -> Fallible<CookieWords> {
             .map(|part| string(&part))
             .collect();
         let [name, text] = words.as_slice() else {
-            given.classic = true;
+            let is = |rule| option.clone().into_inner().any(|part| part.as_rule() == rule);
+            given.classic |= is(Rule::classic);
+            given.no_probe |= is(Rule::no_probe);
             continue;
         };
         let here = place(statement, &option);
@@ -508,15 +546,15 @@ fn cookie_words(statement: &Statement, pair: &Pair) -> Fallible<CookieWords> {
                     .help("the sign follows the number directly: `start 25%`"),
             ));
         };
-        given.any_mark = true;
         match name.as_str() {
-            "start" => given.start = percent,
-            "end" => given.end = percent,
+            "start" => (given.any_mark, given.start) = (true, percent),
+            "end" => (given.any_mark, given.end) = (true, percent),
+            "destination" => given.destination = Some(percent),
             _ => {
                 return Err(Box::new(
                     Diagnostic::error(Code::Syncookies, "illegal syncookie option")
                         .at(&here, "neither `start` nor `end`")
-                        .help("the options are `start N%`, `end N%` and `classic`"),
+                        .help("the options are `start N%`, `end N%`, `destination N%`, `no-probe` and `classic`"),
                 ));
             }
         }

@@ -429,6 +429,9 @@ pub(crate) fn state_options(line: &mut String, rule: &Rule, dialect: Dialect) {
     words.word(options.sloppy, "sloppy");
     words.word(options.pflow, "pflow");
     words.word(options.allow_related, "allow-related");
+    if let Some(policy) = options.syncookies {
+        put(words.next(), format_args!("syncookies {}", policy.name()));
+    }
     for (timeout, value) in &options.timeouts {
         put(words.next(), format_args!("{timeout} {value}"));
     }

@@ -5,8 +5,8 @@
 
 use pfapi::addr::Af;
 use pfapi::ruleset::{
-    Pool, PoolKind, PoolPorts, QueueDef, Rule, Scrub, ServiceCurve, SyncookieMode, Syncookies,
-    TableDef, TableEntry,
+    Pool, PoolKind, PoolPorts, QueueDef, Rule, Scrub, ServiceCurve, Syncookies, TableDef,
+    TableEntry,
 };
 
 use crate::dialect::Dialect;
@@ -178,20 +178,23 @@ pub(crate) fn table_head(table: &TableDef, dialect: Dialect) -> String {
 }
 
 /// `set syncookies …` with the percentages as they were given.
-pub(crate) fn syncookies(setting: Syncookies, percent: Option<(u32, u32)>) -> String {
+pub(crate) fn syncookies(
+    setting: Syncookies,
+    percent: Option<(u32, u32)>,
+    destination: Option<u32>,
+) -> String {
     let mut words = Vec::new();
     if let Some((start, end)) = percent {
         words.push(format!("start {start}%"));
         words.push(format!("end {end}%"));
     }
+    words.extend(destination.map(|share| format!("destination {share}%")));
     if setting.classic {
         words.push("classic".to_owned());
+    } else if !setting.probe {
+        words.push("no-probe".to_owned());
     }
-    let mode = match setting.mode {
-        SyncookieMode::Never => "never",
-        SyncookieMode::Always => "always",
-        SyncookieMode::Adaptive => "adaptive",
-    };
+    let mode = setting.mode.name();
     if words.is_empty() {
         format!("set syncookies {mode}")
     } else {

@@ -100,6 +100,7 @@ pub(crate) struct Found {
     pub(crate) loads: Vec<Load>,
     pub(crate) listing: Lines,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) extensions: Vec<Diagnostic>,
     pub(crate) unused: Vec<String>,
 }
 
@@ -139,6 +140,7 @@ pub(crate) struct Reader<'a> {
     loads: Vec<Load>,
     listing: Lines,
     diagnostics: Vec<Diagnostic>,
+    extensions: Vec<Diagnostic>,
     /// What is left of [`QUIET`].
     quiet: usize,
     pub(crate) recovery: Recovery,
@@ -185,6 +187,7 @@ impl<'a> Reader<'a> {
             loads: Vec::new(),
             listing: Lines::default(),
             diagnostics: Vec::new(),
+            extensions: Vec::new(),
             quiet: 0,
             recovery: Recovery::default(),
             stopped: false,
@@ -211,6 +214,7 @@ impl<'a> Reader<'a> {
             loads: self.loads,
             listing: self.listing,
             diagnostics: self.diagnostics,
+            extensions: self.extensions,
         }
     }
 
@@ -786,6 +790,8 @@ impl<'a> Reader<'a> {
             self.listing.extend(tables);
         }
         for diagnostic in faults.into_diagnostics(spec) {
+            // Beyond the bound there is nothing to learn from what follows, which may be much.
+            self.stopped |= diagnostic.code() == Code::TooMany.as_str();
             self.report(diagnostic);
         }
     }
@@ -801,6 +807,10 @@ impl<'a> Reader<'a> {
             &mut lines,
         );
         self.listing.extend(lines);
+        for found in std::mem::take(&mut self.settings.extensions) {
+            let line = found.seen_at().map_or(0, |offset| self.lines.line(offset));
+            self.extensions.push(found.place(&self.name, line).within(self.source.as_ref()));
+        }
         done
     }
 

@@ -3,7 +3,7 @@
 //! Source: pf.conf(5) "STATEFUL TRACKING OPTIONS"; OpenBSD sbin/pfctl/parse.y `keep`,
 //! `state_opt_item`, `pfrule`.
 
-use pfapi::ruleset::{Flush, Overload, Rate, SourceTrack, StateOptions};
+use pfapi::ruleset::{Flush, Overload, Rate, SourceTrack, StateOptions, SyncookieMode};
 use pfapi::timeout::Timeout;
 
 use crate::address::table_name;
@@ -40,6 +40,7 @@ enum Kind {
     Sloppy,
     Pflow,
     AllowRelated,
+    Syncookies(SyncookieMode),
     Timeout(Timeout, u32),
 }
 
@@ -81,6 +82,7 @@ fn item(statement: &Statement, pair: &Pair, here: &Place) -> Fallible<Kind> {
         Rule::kw_sloppy => Kind::Sloppy,
         Rule::kw_pflow => Kind::Pflow,
         Rule::kw_allow_related => Kind::AllowRelated,
+        Rule::kw_syncookies => Kind::Syncookies(cookie_policy(parts.next().as_ref(), here)?),
         _ => timeout(&word, here)?,
     })
 }
@@ -92,6 +94,18 @@ pub(crate) fn positive(pair: Option<&Pair>, here: &Place) -> Fallible<u32> {
         Box::new(
             Diagnostic::error(Code::Value, "only positive values permitted")
                 .at(here, format!("not from 0 to {}", u32::MAX)),
+        )
+    })
+}
+
+/// The word behind `syncookies`; an extension of ours.
+fn cookie_policy(pair: Option<&Pair>, here: &Place) -> Fallible<SyncookieMode> {
+    let word = pair.map(string).unwrap_or_default();
+    SyncookieMode::from_name(&word).ok_or_else(|| {
+        Box::new(
+            Diagnostic::error(Code::Syncookies, "illegal value for syncookies")
+                .at(here, "not a policy of syncookies")
+                .help("the policies are never, always and adaptive"),
         )
     })
 }
@@ -218,6 +232,10 @@ pub(crate) fn combine(
             Kind::AllowRelated => {
                 once(options.allow_related, "state allow-related option:")?;
                 options.allow_related = true;
+            }
+            Kind::Syncookies(mode) => {
+                once(options.syncookies.is_some(), "state syncookies option:")?;
+                options.syncookies = Some(*mode);
             }
             Kind::Timeout(timeout, seconds) => {
                 let given = options.timeouts.iter().any(|(known, _)| known == timeout);

@@ -70,6 +70,17 @@ fn combinations_of_all_anchors_count_together() {
     assert_eq!(messages(&compiled).first(), Some(&wanted));
 }
 
+/// A small file that includes a larger one many times must not be read to its end for nothing.
+#[test]
+fn reading_ends_where_there_are_too_many_combinations() {
+    let large = format!("pass from {{{} }} to {{{} }}\n", addresses(1_000), addresses(250));
+    let compiled = read(&"include \"x\"\n".repeat(1_000), &large);
+    let wanted = format!(
+        "x:1: rule expands to 250000 rules, with 500000 before it more than the limit of {RULES_MAX}"
+    );
+    assert_eq!(messages(&compiled), [wanted]);
+}
+
 #[test]
 fn files_that_include_themselves_end() {
     let file = "include \"x\"\n".repeat(100);

@@ -9,7 +9,7 @@ mod read;
 pub(crate) use checks::broadcast;
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,10 @@ pub struct Config {
     pub user: Option<String>,
     /// File of the packet log, that of pflog0; `None` writes none.
     pub pflog: Option<PathBuf>,
+    /// Address where a monitoring system reads; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// File with the secrets that several firewalls share; `None` keeps one of this start.
+    pub cluster_secret_file: Option<PathBuf>,
     /// In the order of the file: an [`IfIndex`] is a position in this list.
     pub interfaces: Vec<Interface>,
     /// Configured routes, without the connected ones.

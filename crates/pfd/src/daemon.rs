@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
@@ -23,11 +24,13 @@ use crate::control::{Access, Control, Ownership, Service, SocketError, Sockets};
 use crate::exit::Exit;
 use crate::io::{DeviceCounters, IoLoop, IoOptions, Waker};
 use crate::log;
+use crate::metrics::Metrics;
 use crate::notify::{READY, STOPPING, notify};
 use crate::pflog::{LogFileError, LogFiles, PacketLog, Recorder};
 use crate::privdrop::{self, Identity, UserError};
 use crate::router::{Counters, Router, RouterOptions};
 use crate::run::{self, Clock};
+use crate::secret::{ClusterSecret, SecretError};
 use crate::tun::{Tun, TunError, TunOptions};
 
 /// How often a device whose name is taken is tried again, and after what time: 1 s in all.
@@ -49,6 +52,17 @@ pub enum DaemonError {
     /// No file for the packet log.
     #[error(transparent)]
     PacketLog(#[from] LogFileError),
+    /// The secrets cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The address of the metrics cannot be had.
+    #[error("metrics: {addr}: {source}")]
+    Metrics {
+        /// The address.
+        addr: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// No ruleset.
     #[error(
         "{0}\nthe ruleset does not load, so nothing would be filtered; `pfctl -nf FILE` says more; \
@@ -77,6 +91,7 @@ impl DaemonError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::User(_)
+            | Self::Secret(SecretError::Readable { .. } | SecretError::Line { .. })
             | Self::Device(TunError::NameInvalid { .. } | TunError::AddressInvalid { .. }) => {
                 Exit::Config
             }
@@ -84,14 +99,19 @@ impl DaemonError {
             Self::Socket(SocketError::Step { source, .. })
             | Self::PacketLog(LogFileError::System { source, .. })
             | Self::Step { source, .. }
+            | Self::Metrics { source, .. }
+            | Self::Secret(SecretError::System { source, .. })
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 Exit::Permission
             }
             Self::PacketLog(LogFileError::Foreign(_)) => Exit::Config,
-            Self::PacketLog(_) | Self::Socket(_) | Self::Device(_) | Self::Step { .. } => {
-                Exit::System
-            }
+            Self::PacketLog(_)
+            | Self::Socket(_)
+            | Self::Device(_)
+            | Self::Step { .. }
+            | Self::Metrics { .. }
+            | Self::Secret(_) => Exit::System,
             Self::Ruleset(_) => Exit::Ruleset,
             Self::Io(_) => Exit::Io,
             Self::Panicked => Exit::Software,
@@ -111,6 +131,8 @@ struct Daemon {
     engine: Arc<Engine>,
     clock: Clock,
     control: Control,
+    secret: ClusterSecret,
+    metrics: Option<Metrics>,
     recorder: Recorder,
     stop: Arc<AtomicBool>,
     waker: Waker,
@@ -145,6 +167,15 @@ fn start(config: Config) -> Result<Daemon, DaemonError> {
         clock.now(),
     );
     engine.use_routes(Box::new(router.routes()));
+    engine.set_unix_time(Clock::unix_nanos(), clock.now());
+    let secret = ClusterSecret::new(config.cluster_secret_file.clone(), Arc::clone(&engine), clock);
+    secret.load()?;
+    let metrics = match config.metrics {
+        Some(addr) => {
+            Some(Metrics::bind(addr).map_err(|source| DaemonError::Metrics { addr, source })?)
+        }
+        None => None,
+    };
     load_first(&config, &engine, clock, identity.as_ref())?;
     let files = LogFiles::open(config.pflog.clone(), log_owner(identity.as_ref()))?;
     give_up_rights(&config, identity.as_ref())?;
@@ -160,6 +191,11 @@ fn start(config: Config) -> Result<Daemon, DaemonError> {
     let path = Path { io, router, clock, packet_log: packet_log.clone() };
     spawn_engine(path, &engine, &stop, sender).map_err(step("start a thread"))?;
     let service = Service::new(Arc::clone(&engine), clock, access(identity.as_ref()), packet_log);
+    let service = service.with_secret(secret.clone());
+    let metrics = metrics
+        .map(|listener| Metrics::start(listener, Arc::clone(&engine), clock))
+        .transpose()
+        .map_err(step("start a thread"))?;
     let control = Control::start(sockets, service).map_err(step("start a thread"))?;
     notify(READY);
     log::info(&format!(
@@ -167,7 +203,20 @@ fn start(config: Config) -> Result<Daemon, DaemonError> {
         config.interfaces.len(),
         config.socket.display()
     ));
-    Ok(Daemon { config, engine, clock, control, recorder, stop, waker, counters, devices, events })
+    Ok(Daemon {
+        config,
+        engine,
+        clock,
+        control,
+        secret,
+        metrics,
+        recorder,
+        stop,
+        waker,
+        counters,
+        devices,
+        events,
+    })
 }
 
 impl Daemon {
@@ -177,6 +226,7 @@ impl Daemon {
             match self.events.recv() {
                 Ok(Event::Signal(SIGHUP)) => {
                     self.recorder.reopen();
+                    self.secret.reload();
                     self.reload();
                 }
                 Ok(Event::Signal(SIGUSR1)) => self.tell_counters(),
@@ -194,6 +244,9 @@ impl Daemon {
             log::warn(&format!("{error}; the next start takes it over"));
         }
         self.recorder.stop();
+        if let Some(metrics) = self.metrics {
+            metrics.stop();
+        }
         log::info("stopped");
         outcome
     }

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod exit;
 pub mod io;
 pub mod log;
+pub mod metrics;
 pub mod notify;
 pub mod outlet;
 pub mod pflog;
@@ -18,6 +19,7 @@ pub mod ports;
 pub mod privdrop;
 pub mod router;
 pub mod run;
+pub mod secret;
 pub mod segment;
 #[expect(unsafe_code, reason = "system calls that no safe crate offers")]
 pub mod sys;

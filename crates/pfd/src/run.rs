@@ -8,7 +8,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pfapi::units::{Direction, Uptime};
 use pfengine::{Batch, Gso, Output, Packet, Verdict, Worker};
@@ -37,6 +37,13 @@ impl Clock {
         Self(Instant::now())
     }
 
+    /// What the wall clock shows, in nanoseconds since 1970.
+    #[must_use]
+    pub fn unix_nanos() -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Time since the start.
     #[must_use]
     pub fn now(self) -> Uptime {
@@ -58,9 +65,16 @@ pub fn run(
 ) -> io::Result<()> {
     let mut forwarder = Forwarder::new(worker, router);
     let mut batch = Batch::new();
+    let mut told_s = u64::MAX;
     while !stop.load(Relaxed) {
         let timeout = forwarder.timeout(clock.now());
         io.turn(&mut batch, Some(timeout))?;
+        // The wall clock may be set at any time; cookies follow it.
+        let now = clock.now();
+        if now.as_secs() != told_s {
+            told_s = now.as_secs();
+            forwarder.path.worker.engine().set_unix_time(Clock::unix_nanos(), now);
+        }
         forwarder.turn(clock.now(), &mut batch, &mut io);
         packet_log.take(&mut forwarder.path.worker);
     }

@@ -127,7 +127,7 @@ fn check_says_what_is_wrong() {
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).ends_with("pfd.toml: OK\n"));
 
-    fs::write(place.file("pfd.toml"), "metrics = \"x\"\nspeed = 1\n").unwrap();
+    fs::write(place.file("pfd.toml"), "state_file = \"x\"\nspeed = 1\n").unwrap();
     let output = place.run(&["-n"]);
     assert_eq!(output.status.code(), Some(1));
     let file = place.file("pfd.toml");
@@ -135,11 +135,11 @@ fn check_says_what_is_wrong() {
     assert_eq!(
         text(&output),
         format!(
-            "pfd: error: {file}:1: metrics: not supported by this version; remove the line\n\
+            "pfd: error: {file}:1: state_file: not supported by this version; remove the line\n\
              pfd: error: {file}:1: interface: there is no interface; add a section [[interface]] \
              with name and address\n\
              pfd: error: {file}:2: speed: unknown key; the keys here are ruleset, socket, fail, \
-             user, workers, pflog, interface, route\n"
+             user, workers, pflog, metrics, cluster_secret_file, interface, route\n"
         )
     );
     assert_eq!(place.run(&[]).status.code(), Some(78));

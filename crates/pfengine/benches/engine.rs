@@ -15,7 +15,7 @@ use pfapi::addr::Prefix;
 use pfapi::limit::Limit;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, AddrMatch, BlockAnswer, Endpoint, Options, Rule, SyncookieMode, Syncookies,
+    Action, AddrMatch, BlockAnswer, Endpoint, Options, Rule, SyncookieMode, Syncookies, Watermarks,
 };
 use pfapi::units::{Direction, IfIndex};
 use pfengine::{Batch, Loader, Verdict};
@@ -34,7 +34,7 @@ fn pass() -> Vec<Rule> {
 
 fn options(cookies: bool) -> Options {
     let mode = if cookies { SyncookieMode::Always } else { SyncookieMode::Never };
-    let setting = Syncookies { mode, classic: false, watermarks: None };
+    let setting = Syncookies { mode, classic: false, watermarks: None, ..Syncookies::default() };
     let mut options = Options { syncookies: Some(setting), ..Options::default() };
     options.limits.set(Limit::States, 250_000);
     options
@@ -209,6 +209,48 @@ fn block_return_rst(bencher: Bencher) {
 fn syn_to_cookie(bencher: Bencher) {
     let mut rig = Rig::new(options(true), pass());
     all_are(&mut rig, &syn(0), Verdict::Answer);
+    measure(bencher, &mut rig, &mut rounds(100_000, syn));
+}
+
+/// A SYN that gets a cookie after the rules were asked: so many rules about other networks and
+/// ports, then one that passes.
+#[divan::bench(args = [10_u32, 100, 10_000])]
+fn syn_to_cookie_behind_rules(bencher: Bencher, count: u32) {
+    let mut rules: Vec<Rule> = (0..count)
+        .map(|n| {
+            let net = core::net::Ipv4Addr::from_bits(0xac10_0000 + n * 256);
+            let mut rule = Rule::new(Action::Block(BlockAnswer::Drop));
+            rule.proto = Some(proto::TCP);
+            rule.from = Endpoint {
+                addr: AddrMatch::Net(Prefix::new(net.into(), 24)),
+                ..Endpoint::default()
+            };
+            rule
+        })
+        .collect();
+    rules.insert(0, Rule::new(Action::Pass));
+    let mut rig = Rig::new(options(true), rules);
+    all_are(&mut rig, &syn(0), Verdict::Answer);
+    measure(bencher, &mut rig, &mut rounds(100_000, syn));
+}
+
+/// SYNs to one destination while only another one is under flood: what the watch costs everybody.
+#[divan::bench]
+fn block_while_another_is_flooded(bencher: Bencher) {
+    let mut options = options(false);
+    let watermarks = Some(Watermarks { start: 10_000, end: 5_000 });
+    let destination = Some(Watermarks { start: 50, end: 25 });
+    let mode = SyncookieMode::Adaptive;
+    options.syncookies =
+        Some(Syncookies { mode, watermarks, destination, ..Syncookies::default() });
+    let mut blocked = Rule::new(Action::Block(BlockAnswer::Drop));
+    blocked.to.port = Some(PortMatch::Equal(80));
+    let mut rig = Rig::new(options, vec![Rule::new(Action::Pass), blocked]);
+    for n in 0..60 {
+        let flood = Tcp { dport: 443, ..Tcp::with_all() }.packet(V4.client(n));
+        rig.send(Direction::In, &flood);
+    }
+    assert_eq!(rig.engine.info(rig.now).syncookies.destinations.len(), 1);
     measure(bencher, &mut rig, &mut rounds(100_000, syn));
 }
 

@@ -1,6 +1,7 @@
 //! What the caller must do besides carrying out verdicts.
 
 use core::fmt;
+use core::net::IpAddr;
 
 use crate::packet::{Offload, Packet};
 use crate::wire::build::TcpSegment;
@@ -26,14 +27,37 @@ pub enum Event {
     SynfloodDetected,
     /// Adaptive syncookies went off.
     SyncookiesDisabled,
+    /// Syncookies went on for one destination.
+    DestinationFlooded {
+        /// Address, as clients see it.
+        addr: IpAddr,
+        /// Port; `None` is every port of the address.
+        port: Option<u16>,
+    },
+    /// Syncookies went off for one destination.
+    DestinationCalm {
+        /// Address, as clients see it.
+        addr: IpAddr,
+        /// Port; `None` is every port of the address.
+        port: Option<u16>,
+    },
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SynfloodDetected => "synflood detected, enabling syncookies",
-            Self::SyncookiesDisabled => "syncookies disabled",
-        })
+        let (before, addr, port, after) = match self {
+            Self::SynfloodDetected => return f.write_str("synflood detected, enabling syncookies"),
+            Self::SyncookiesDisabled => return f.write_str("syncookies disabled"),
+            Self::DestinationFlooded { addr, port } => {
+                ("synflood on ", addr, port, " detected, enabling syncookies for it")
+            }
+            Self::DestinationCalm { addr, port } => ("syncookies for ", addr, port, " disabled"),
+        };
+        write!(f, "{before}{addr}")?;
+        if let Some(port) = port {
+            write!(f, " port {port}")?;
+        }
+        f.write_str(after)
     }
 }
 

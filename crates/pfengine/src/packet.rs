@@ -40,6 +40,8 @@ pub struct PacketMeta {
     pub(crate) pair: Option<StateRef>,
     /// Whether the outbound pass lets the packet by as it is: `af-to` has decided both ways.
     pub(crate) unfiltered: bool,
+    /// Whether the packet asks an unknown port: its states go soon when nobody answers.
+    pub(crate) probe: bool,
     /// Another way than that of its destination, set by each pass of the filter.
     pub next_hop: Option<NextHop>,
     /// Tag that rules wrote onto the packet; cleared by the inbound pass.
@@ -74,6 +76,7 @@ impl PacketMeta {
         self.queue = None;
         self.delay_ms = 0;
         self.unfiltered = false;
+        self.probe = false;
         self.next_hop = None;
     }
 
@@ -232,6 +235,7 @@ impl Packet {
                 refragment: None,
                 pair: None,
                 unfiltered: false,
+                probe: false,
                 next_hop: None,
                 tag: None,
                 received_on: None,

@@ -8,7 +8,7 @@ use pfapi::timeout::Timeout;
 use pfapi::units::Uptime;
 
 use crate::engine::{Engine, Snapshot};
-use crate::filter::{Arrival, Filter};
+use crate::filter::{Arrival, Filter, MacBudget};
 use crate::output::{Event, Output};
 use crate::overload::Flushes;
 use crate::packet::{Batch, Packet, Verdict};
@@ -52,6 +52,7 @@ pub(crate) struct Parts {
     /// SYNs to servers that have not answered.
     pub relays: Relays,
     pub icmp_budget: IcmpBudget,
+    pub mac_budget: MacBudget,
     /// Packets that rules log.
     pub log: LogBuffer,
 }
@@ -108,6 +109,7 @@ impl Worker {
                 decisions: Decisions::default(),
                 relays: Relays::default(),
                 icmp_budget: IcmpBudget::default(),
+                mac_budget: MacBudget::default(),
                 log: LogBuffer::new(),
             },
             parsed: Vec::with_capacity(Batch::SIZE),
@@ -146,7 +148,16 @@ impl Worker {
     /// bounded. Drain [`Self::poll_output`] afterwards.
     pub fn handle_timeout(&mut self, now: Uptime) {
         let engine = Arc::clone(&self.engine);
-        let events = engine.syncookies.handle_timeout(now, engine.half_open());
+        let backlog = &engine.store.half_open.backlog;
+        let events = engine.syncookies.handle_timeout(now, engine.half_open(), backlog);
+        for to in events.flooded {
+            let event = Event::DestinationFlooded { addr: to.ip(), port: to.port };
+            self.parts.outputs.push_back(Output::Event(event));
+        }
+        for to in events.calmed {
+            let event = Event::DestinationCalm { addr: to.ip(), port: to.port };
+            self.parts.outputs.push_back(Output::Event(event));
+        }
         if events.activated {
             self.parts.outputs.push_back(Output::Event(Event::SynfloodDetected));
         }

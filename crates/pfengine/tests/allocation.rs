@@ -226,7 +226,12 @@ fn blocked_packets() {
 }
 
 fn flood_and_cookies() {
-    let setting = Syncookies { mode: SyncookieMode::Always, classic: false, watermarks: None };
+    let setting = Syncookies {
+        mode: SyncookieMode::Always,
+        classic: false,
+        watermarks: None,
+        ..Syncookies::default()
+    };
     let options = Options { syncookies: Some(setting), ..Options::default() };
     let mut rig = Rig::new(options, vec![Rule::new(Action::Pass)]);
     let mut flood = segments(Direction::In, syn);

@@ -11,7 +11,12 @@ use pfengine::wire::checksum::packet_is_intact;
 use pfengine::{Batch, Output, Packet, Verdict};
 
 fn cookies() -> Options {
-    let setting = Syncookies { mode: SyncookieMode::Always, classic: false, watermarks: None };
+    let setting = Syncookies {
+        mode: SyncookieMode::Always,
+        classic: false,
+        watermarks: None,
+        ..Syncookies::default()
+    };
     Options { syncookies: Some(setting), ..Options::default() }
 }
 
@@ -90,7 +95,10 @@ fn icmp_error_about_an_authenticated_packet_finds_its_state() {
 fn blocked_syn_of_a_cookie_is_answered_in_both_families() {
     for (ends, len) in [(V4, 56), (V6, 112)] {
         let answer = BlockAnswer::ReturnIcmp { code: 3, code6: 4 };
-        let mut rig = Rig::new(cookies(), vec![Rule::new(Action::Block(answer))]);
+        // Only `classic` gives SYNs a cookie that the rules block.
+        let mut classic = cookies();
+        classic.syncookies = classic.syncookies.map(|c| Syncookies { classic: true, ..c });
+        let mut rig = Rig::new(classic, vec![Rule::new(Action::Block(answer))]);
         let cookie = rig.send(Direction::In, &Tcp::default().packet(ends));
         assert_eq!(cookie.verdict, Verdict::Answer);
         rig.send(Direction::In, &acknowledge(ends, &cookie.octets));

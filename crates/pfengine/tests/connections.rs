@@ -34,6 +34,7 @@ fn cookies(mode: SyncookieMode, classic: bool, marks: Option<(u32, u32)>) -> Opt
             mode,
             classic,
             watermarks: marks.map(|(start, end)| Watermarks { start, end }),
+            ..Syncookies::default()
         }),
         ..Options::default()
     }

@@ -151,7 +151,12 @@ fn reassemble_tcp_shifts_timestamps_and_drops_strangers() {
 #[test]
 fn max_mss_reaches_the_server_of_a_cookie() {
     use pfapi::ruleset::{SyncookieMode, Syncookies};
-    let setting = Syncookies { mode: SyncookieMode::Always, classic: false, watermarks: None };
+    let setting = Syncookies {
+        mode: SyncookieMode::Always,
+        classic: false,
+        watermarks: None,
+        ..Syncookies::default()
+    };
     let options = Options { syncookies: Some(setting), ..Options::default() };
     let mut rule = Rule::new(Action::Pass);
     rule.scrub = Scrub { max_mss: 1_000, ..Scrub::default() };

@@ -6,7 +6,7 @@ use pfapi::addr::{Af, Prefix};
 use pfapi::control::{
     Info, OTHER_LEVELS, QueueDefinition, QueueReport, StateReport, TCP_LEVELS, TableTraffic,
 };
-use pfapi::reason::{Reason, TableCounter};
+use pfapi::reason::{CookieCounter, Reason, TableCounter};
 use pfapi::ruleset::proto;
 use pfapi::units::Direction;
 
@@ -293,6 +293,11 @@ impl Play<'_> {
 }
 
 /// Name and value of a counter.
+/// Name of a counter of cookies in a scenario.
+pub fn cookie_word(counter: CookieCounter) -> String {
+    counter.name().replace('_', "-")
+}
+
 fn read(info: &Info, counter: Counter) -> (String, u64) {
     let of = |list: &[(TableCounter, u64)], wanted: TableCounter| {
         list.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, value)| *value)
@@ -305,6 +310,10 @@ fn read(info: &Info, counter: Counter) -> (String, u64) {
         Counter::Limit(limit) => {
             let found = info.limit_counters.iter().find(|(name, _)| *name == limit);
             (limit.name().replace(' ', "-"), found.map_or(0, |(_, value)| *value))
+        }
+        Counter::Cookie(name) => {
+            let found = info.syncookies.counters.iter().find(|(other, _)| *other == name);
+            (format!("cookie-{}", cookie_word(name)), found.map_or(0, |(_, value)| *value))
         }
         Counter::State(name) => (name.name().to_owned(), of(&info.state_table, name)),
         Counter::Source(name) => (format!("source-{}", name.name()), of(&info.source_table, name)),

@@ -159,6 +159,9 @@ impl<'a> Play<'a> {
         let engine = Engine::new(EngineConfig { facts, seed, hostid: 1 }, START);
         let _ = engine.set_enabled(true, START);
         engine.use_routes(Box::new(scenario.world.clone()));
+        if !scenario.ports_unknown {
+            engine.never_probe_ports();
+        }
         let before = engine.info(START);
         Self {
             facts: scenario.world.facts.clone(),
@@ -227,7 +230,7 @@ impl<'a> Play<'a> {
         match counter {
             Counter::Reason(reason) => *self.accounted.reason(reason) = now,
             Counter::Limit(limit) => *self.accounted.limit(limit) = now,
-            Counter::State(_) | Counter::Source(_) | Counter::Fragment(_) => {}
+            Counter::State(_) | Counter::Source(_) | Counter::Fragment(_) | Counter::Cookie(_) => {}
         }
     }
 

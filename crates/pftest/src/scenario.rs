@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use pfapi::addr::{Af, Prefix};
 use pfapi::control::{Flush, KillFilter, TableUse};
 use pfapi::facts::InterfaceAddress;
-use pfapi::reason::{LimitCounter, Reason, TableCounter};
+use pfapi::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
 use pfapi::ruleset::TableEntry;
 use pfapi::units::Direction;
 
@@ -24,6 +24,9 @@ pub struct Scenario {
     pub(crate) world: World,
     /// Seed of everything random.
     pub(crate) seed: u64,
+    /// Whether the filter knows nothing of ports at first, as a daemon that starts; else every port
+    /// counts as open, so that SYNs get their cookies at once.
+    pub(crate) ports_unknown: bool,
     /// Files that the scenario holds: tables, includes.
     pub(crate) files: BTreeMap<String, String>,
     /// What happens, in order.
@@ -182,6 +185,8 @@ pub enum Counter {
     Fragment(TableCounter),
     /// Limits that were hit.
     Limit(LimitCounter),
+    /// Events around SYN cookies.
+    Cookie(CookieCounter),
 }
 
 /// A counter of a rule.

@@ -7,10 +7,11 @@ use pfapi::addr::{Af, Prefix};
 use pfapi::control::TableUse;
 use pfapi::control::{Flush, KillFilter};
 use pfapi::facts::Facts;
-use pfapi::reason::{LimitCounter, Reason, TableCounter};
+use pfapi::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
 use pfapi::ruleset::{TableEntry, proto};
 use pfapi::units::Direction;
 
+use crate::check;
 use crate::packet::{self, End, Packet};
 use crate::scenario::{
     Action, Command, Counter, Expect, Gauge, InterfaceWanted, Outcome, QueueCounter, RuleCounter,
@@ -45,6 +46,7 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario, ScriptError> {
             title,
             world: World::default(),
             seed: 1,
+            ports_unknown: false,
             files: BTreeMap::new(),
             steps: Vec::new(),
         },
@@ -96,6 +98,15 @@ impl Script<'_> {
                 self.scenario.seed = cursor.plain()?;
                 return end(&cursor);
             }
+            "ports" => {
+                let before = cursor;
+                self.scenario.ports_unknown = match cursor.word("known or unknown")? {
+                    "unknown" => true,
+                    "known" => false,
+                    _ => return Err(before.fault("expected known or unknown")),
+                };
+                return end(&cursor);
+            }
             "file" => return self.file(&mut cursor),
             "ruleset" => {
                 let source = RulesetSource::File(cursor.quoted()?.to_owned());
@@ -114,7 +125,7 @@ impl Script<'_> {
             "in" | "out" | "expect" | "do" => self.event(word, &mut cursor)?,
             _ => {
                 return Err(before.fault(format!(
-                    "`{word}` is no statement: interface, route, seed, file, config, ruleset, \
+                    "`{word}` is no statement: interface, route, seed, ports, file, config, ruleset, \
                      refused, at, wait, in, out, expect or do"
                 )));
             }
@@ -476,6 +487,12 @@ fn reason(cursor: &mut Cursor) -> Result<Reason, Fault> {
 fn counter(cursor: &mut Cursor) -> Result<Counter, Fault> {
     let before = *cursor;
     let word = cursor.word("the name of a counter")?;
+    if let Some(rest) = word.strip_prefix("cookie-")
+        && let Some(found) =
+            CookieCounter::ALL.into_iter().find(|counter| check::cookie_word(*counter) == rest)
+    {
+        return Ok(Counter::Cookie(found));
+    }
     let (table, rest): (fn(TableCounter) -> Counter, &str) =
         if let Some(rest) = word.strip_prefix("source-") {
             (Counter::Source, rest)

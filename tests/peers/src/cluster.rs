@@ -54,7 +54,8 @@ pub struct Cluster {
 }
 
 /// Nothing passes that is not part of a connection.
-const RULES: &str = "set syncookies always\nblock\npass proto tcp to port 80 flags S/SA\n";
+const RULES: &str =
+    "set syncookies always (no-probe)\nblock\npass proto tcp to port 80 flags S/SA\n";
 
 /// A secret for tests; the number tells it from others.
 #[must_use]

@@ -78,7 +78,7 @@ impl Middle {
     #[must_use]
     pub fn pf_options(self) -> String {
         let cookies = match self {
-            Self::Always => "set syncookies always\n",
+            Self::Always => "set syncookies always (no-probe)\n",
             Self::Flood => "set syncookies adaptive (start 2%, end 1%)\n",
             Self::Classic => "set syncookies always (classic)\n",
             Self::Plain | Self::Calm | Self::Synproxy | Self::SynproxyBare => "",

@@ -30,7 +30,12 @@ fn policy(rng: &mut Rng) -> Policy {
             SyncookieMode::Adaptive,
             SyncookieMode::Adaptive,
         ]);
-        policy.syncookies = Some(Syncookies { mode, classic: rng.chance(300), watermarks });
+        policy.syncookies = Some(Syncookies {
+            mode,
+            classic: rng.chance(300),
+            watermarks,
+            ..Syncookies::default()
+        });
     }
     if rng.chance(300) {
         policy.timeouts.set(Timeout::TcpFirst, 2);

@@ -56,7 +56,12 @@ impl Policy {
     /// With cookies for every SYN.
     #[must_use]
     pub fn always(self, classic: bool) -> Self {
-        let setting = Syncookies { mode: SyncookieMode::Always, classic, watermarks: None };
+        let setting = Syncookies {
+            mode: SyncookieMode::Always,
+            classic,
+            watermarks: None,
+            ..Syncookies::default()
+        };
         Self { syncookies: Some(setting), ..self }
     }
 
@@ -64,7 +69,12 @@ impl Policy {
     #[must_use]
     pub fn adaptive(self, classic: bool, start: u32, end: u32) -> Self {
         let watermarks = Some(Watermarks { start, end });
-        let setting = Syncookies { mode: SyncookieMode::Adaptive, classic, watermarks };
+        let setting = Syncookies {
+            mode: SyncookieMode::Adaptive,
+            classic,
+            watermarks,
+            ..Syncookies::default()
+        };
         Self { syncookies: Some(setting), ..self }
     }
 

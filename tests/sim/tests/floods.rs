@@ -4,7 +4,8 @@ use pf_sim::app::Order;
 use pf_sim::attack::{Attack, Kind};
 use pf_sim::host::Habits;
 use pf_sim::{Family, Outcome, Policy, Rng, Weather, World, WorldConfig, seeds};
-use pfapi::reason::LimitCounter;
+use pfapi::reason::{CookieCounter, LimitCounter};
+use pfapi::ruleset::{Syncookies, Watermarks};
 use pfapi::timeout::Timeout;
 use pfapi::units::Uptime;
 use pfengine::Event;
@@ -99,6 +100,55 @@ fn adaptive_cookies_serve_honest_clients_through_a_flood() {
         let active = off[0].nanos_since(on[0]);
         assert!(active >= 30 * SECOND, "off while the flood lasts");
         assert!(active % (step * SECOND) < SECOND / 2, "off after {active} ns");
+    }
+}
+
+/// A flood on one server; clients of it and of another one.
+#[test]
+fn a_flood_on_one_server_leaves_the_other_without_cookies() {
+    for seed in seeds(12) {
+        let mut policy = policy().adaptive(false, 4 * START, 4 * END);
+        let marks = Some(Watermarks { start: START, end: END });
+        let probe = seed % 3 == 0;
+        policy.syncookies =
+            policy.syncookies.map(|setting| Syncookies { destination: marks, probe, ..setting });
+        let mut world = world(seed, policy, Kind::Syn, 8, 4 * SECOND, 28 * SECOND);
+        let rng = &mut world.rng.fork();
+        let habits = Habits { patience_s: 40, ..Habits::default() };
+        let calm = world.add_server(rng.next(), Weather::FAIR, habits, &[80]);
+        for _ in 0..6 {
+            let client = world.add_client(rng.next(), bad_link(rng), Habits::with_loss(rng));
+            let order = Order { up: rng.between(1, 900), down: rng.between(1, 900), seed };
+            world.connect(rng.between(4 * SECOND, 28 * SECOND), client, calm, 80, order);
+        }
+        world.run_for(20);
+        let cookies = world.router.engine.info(world.now).syncookies;
+        assert!(cookies.active && !cookies.active_for_all, "only the flooded server has cookies");
+        let under_flood: Vec<_> =
+            cookies.destinations.iter().map(|to| (to.addr, to.port)).collect();
+        assert_eq!(under_flood, [(world.servers[0].addr, Some(80))]);
+        assert_all_done(&mut world);
+        assert_eq!(counter(&world, LimitCounter::Synfloods), 1);
+        assert_calm(&mut world);
+        let cookies = world.router.engine.info(world.now).syncookies;
+        assert_eq!(cookies.destinations, []);
+        let turns: Vec<bool> = cookies.history.iter().map(|change| change.on).collect();
+        assert_eq!(turns, [true, false]);
+    }
+}
+
+/// SYNs to ports that nobody has asked for: the filter asks the servers itself, within bounds.
+#[test]
+fn unknown_ports_are_asked_and_clients_connect() {
+    for seed in seeds(12) {
+        let mut policy = policy().always(false);
+        policy.syncookies = policy.syncookies.map(|c| Syncookies { probe: true, ..c });
+        let mut world = world(seed, policy, Kind::Syn, 12, 0, 28 * SECOND);
+        assert_all_done(&mut world);
+        let counters = world.router.engine.info(world.now).syncookies.counters;
+        let probes = counters.iter().find(|(name, _)| *name == CookieCounter::Probes);
+        assert!(probes.is_some_and(|(_, count)| (1..=60).contains(count)), "{probes:?}");
+        assert_calm(&mut world);
     }
 }
 

@@ -141,6 +141,14 @@ pub struct Syncookies {
     pub classic: bool,
     /// Marks of adaptive mode in states; `None` keeps what is in force.
     pub watermarks: Option<Watermarks>,
+    /// `destination N%`: marks of a single destination in half-open connections; `None` derives them
+    /// from those of the whole ([`Watermarks::of_destination`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Watermarks>,
+    /// Whether a port of which nothing is known is asked by a real SYN before it gets cookies, so
+    /// that closed ports look closed. Never with `classic`.
+    #[serde(default)]
+    pub probe: bool,
 }
 
 /// When SYN cookies are sent.
@@ -154,6 +162,24 @@ pub enum SyncookieMode {
     Always,
     /// While more connections are half open than the marks allow.
     Adaptive,
+}
+
+impl SyncookieMode {
+    /// The word of pf.conf(5).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Always => "always",
+            Self::Adaptive => "adaptive",
+        }
+    }
+
+    /// The mode with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Never, Self::Always, Self::Adaptive].into_iter().find(|mode| mode.name() == name)
+    }
 }
 
 /// High and low count of half-open connections that switch adaptive syncookies with hysteresis.
@@ -179,6 +205,26 @@ impl Watermarks {
             u32::try_from(mark).unwrap_or(u32::MAX)
         };
         Self { start: share(start), end: share(end) }
+    }
+
+    /// Fewest half-open connections at which one destination gets cookies when the file does not
+    /// say: less is normal for a busy server far away.
+    pub const DESTINATION_MIN: u32 = 100;
+
+    /// Marks of a single destination when the file names none: a fifth of the whole, with the same
+    /// hysteresis. `None` when that is no less than the marks of the whole, which then decide alone.
+    #[must_use]
+    pub fn of_destination(self) -> Option<Self> {
+        let start = (self.start / 5).max(Self::DESTINATION_MIN);
+        self.share_of_destination(start)
+    }
+
+    /// Marks of a single destination that start at `start`, with the hysteresis of the whole.
+    #[must_use]
+    pub fn share_of_destination(self, start: u32) -> Option<Self> {
+        let end = u64::from(start) * u64::from(self.end) / u64::from(self.start.max(1));
+        let end = u32::try_from(end).unwrap_or(u32::MAX);
+        (start < self.start).then_some(Self { start, end })
     }
 
     /// The same share of another `limit states`.

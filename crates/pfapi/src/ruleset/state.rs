@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Rate;
+use super::{Rate, SyncookieMode};
 use crate::rare::Usual;
 use crate::timeout::Timeout;
 
@@ -53,6 +53,9 @@ pub struct StateOptions {
     /// `allow-related`: associations that an SCTP packet announces pass too.
     #[serde(skip_serializing_if = "is_false")]
     pub allow_related: bool,
+    /// `syncookies`: when SYNs that the rule passes get a cookie; `None` is as `set syncookies` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syncookies: Option<SyncookieMode>,
     /// Timeouts of the rule's states; never zero.
     pub timeouts: Vec<(Timeout, u32)>,
 }
@@ -72,6 +75,7 @@ impl Usual for StateOptions {
             sloppy: false,
             pflow: false,
             allow_related: false,
+            syncookies: None,
             timeouts: Vec::new(),
         };
         &USUAL

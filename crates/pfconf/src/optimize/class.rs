@@ -11,7 +11,8 @@ use pfapi::port::PortMatch;
 use pfapi::ruleset::{
     Action, BlockAnswer, Divert, Dummynet, Endpoint, Flush, FreeBsdWords, IcmpMatch, IdMatch,
     InterfaceMatch, LimiterUse, Log, Pool, RareWords, Rate, RdomainMatch, Route, Rule, RuleKind,
-    Scrub, SetActions, SourceTrack, StateOptions, StatePolicy, TagMatch, TcpFlagsMatch,
+    Scrub, SetActions, SourceTrack, StateOptions, StatePolicy, SyncookieMode, TagMatch,
+    TcpFlagsMatch,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -112,6 +113,7 @@ pub(super) struct Shared<'r> {
     sloppy: bool,
     pflow: bool,
     allow_related: bool,
+    syncookies: Option<SyncookieMode>,
     overload: Option<&'r str>,
     flush: Flush,
     queue: Option<&'r (String, Option<String>)>,
@@ -247,6 +249,7 @@ impl<'r> Fields<'r> {
             pflow,
             timeouts,
             allow_related,
+            syncookies,
         } = &**state_options;
         let FreeBsdWords {
             except,
@@ -302,6 +305,7 @@ impl<'r> Fields<'r> {
                 sloppy: *sloppy,
                 pflow: *pflow,
                 allow_related: *allow_related,
+                syncookies: *syncookies,
                 overload: overload.as_ref().map(|overload| overload.table.as_str()),
                 flush: overload.as_ref().map_or(Flush::No, |overload| overload.flush),
                 queue: queue.as_ref(),

@@ -10,7 +10,7 @@ use pfapi::control::{Request, Response};
 use pfapi::facts::Facts;
 use pfconf::{
     Compiled, Counted, Dialect, FingerprintMistake, Input, Listing, Optimization, Part, Parts,
-    Severity, Sources, name_ports,
+    Sources, name_ports,
 };
 
 use crate::console::{os_text, printable};
@@ -71,8 +71,22 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
         let named = compiled.listing.iter().map(|line| name_ports(line, world.sources()));
         compiled.listing = named.collect();
     }
+    if flags.strict {
+        compiled.diagnostics.append(&mut compiled.extensions);
+    }
     if is_refused(&compiled, flags) {
         compiled.ruleset = None;
+    }
+    if flags.strict
+        && let Some(ruleset) = &compiled.ruleset
+    {
+        let words = pfconf::cookies::extensions(ruleset);
+        for word in &words {
+            session.console.note(format_args!("{word}"));
+        }
+        if !words.is_empty() {
+            compiled.ruleset = None;
+        }
     }
     let people = matches!(flags.format, OutputForm::Text | OutputForm::Ruleset);
     if people {
@@ -92,6 +106,9 @@ pub fn load(session: &mut Session<'_, '_>, file: &str) -> Result<Exit, Error> {
     }
     if flags.verbosity > 0 {
         print_listing(session, &compiled)?;
+        for surprise in compiled.ruleset.iter().flat_map(pfconf::cookies::surprises) {
+            session.console.note(format_args!("warning: {surprise}"));
+        }
     }
     let Some(ruleset) = compiled.ruleset else { return Ok(not_loaded(session)) };
     if !flags.no_action {
@@ -179,10 +196,9 @@ fn dialect(session: &mut Session<'_, '_>, file: &str, text: &str) -> Dialect {
     found
 }
 
-/// `--strict`: a warning is as bad as an error.
+/// `--strict`: a warning is as bad as an error, and so is a word that no BSD has.
 fn is_refused(compiled: &Compiled, flags: &Classic) -> bool {
-    let mut warnings = compiled.diagnostics.iter().chain(&compiled.remarks);
-    flags.strict && warnings.any(|found| found.severity() == Severity::Warning)
+    flags.strict && !(compiled.diagnostics.is_empty() && compiled.remarks.is_empty())
 }
 
 /// What rules refer to.

@@ -226,7 +226,7 @@ pub const FLAGS: &[Flag] = &[
         "With -n: what a check writes: text, json, sarif, github or ruleset",
     ),
     long("help", None, "Show this help"),
-    long("strict", None, "Refuse rules that give warnings"),
+    long("strict", None, "Refuse warnings, and words that no BSD has"),
     long("version", None, "Show the version"),
     hidden(long("compile", Some("name"), "Compile standard input for the daemon")),
     hidden(long("facts", Some("json"), "Interfaces for --compile")),

@@ -5,9 +5,9 @@
 //! `Syncookies` at the end.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use pfapi::control::{Info, SyncookieInfo};
-use pfapi::ruleset::SyncookieMode;
 
 use crate::console::printable;
 
@@ -70,16 +70,48 @@ pub fn print(out: &mut dyn Write, info: &Info, verbose: bool) -> io::Result<()> 
 
 /// What `set syncookies` says, and whether cookies are sent now. FreeBSD has such a block.
 fn print_syncookies(out: &mut dyn Write, cookies: &SyncookieInfo) -> io::Result<()> {
-    let mode = match cookies.mode {
-        SyncookieMode::Never => "never",
-        SyncookieMode::Always => "always",
-        SyncookieMode::Adaptive => "adaptive",
-    };
+    let mode = cookies.mode.name();
     let active = if cookies.active { "active" } else { "inactive" };
     writeln!(out, "Syncookies")?;
     writeln!(out, "  {:<25} {mode:>14}{}", "mode", if cookies.classic { " classic" } else { "" })?;
     writeln!(out, "  {:<25} {active:>14}", "active")?;
-    writeln!(out, "  {:<25} {:>14}", "in flight", cookies.in_flight)
+    writeln!(out, "  {:<25} {:>14}", "in flight", cookies.in_flight)?;
+    if let Some(marks) = cookies.destination_watermarks {
+        writeln!(out, "  {:<25} {:>14} states", "start per destination", marks.start)?;
+        writeln!(out, "  {:<25} {:>14} states", "end per destination", marks.end)?;
+    }
+    if cookies.shared_secret {
+        writeln!(out, "  {:<25} {:>14}", "secret", "shared")?;
+    }
+    for (counter, count) in &cookies.counters {
+        writeln!(out, "  {:<25} {count:>14}", counter.name())?;
+    }
+    if !cookies.destinations.is_empty() {
+        writeln!(out, "Syncookies Destinations")?;
+    }
+    for found in &cookies.destinations {
+        let (name, half_open) = (destination(found.addr, found.port), found.half_open);
+        let (sent, valid, seconds) = (found.sent, found.validated, found.active_s);
+        writeln!(
+            out,
+            "  {name:<39} half-open {half_open}, sent {sent}, valid {valid}, active {seconds}s"
+        )?;
+    }
+    if !cookies.history.is_empty() {
+        writeln!(out, "Syncookies History")?;
+    }
+    for change in &cookies.history {
+        let name = change.destination.map_or_else(|| "all".to_owned(), |(a, p)| destination(a, p));
+        let (ago, half_open) = (change.ago_s, change.half_open);
+        let (turned, why) = (if change.on { "on" } else { "off" }, change.reason.words());
+        writeln!(out, "  {name:<39} {turned:<3} {ago}s ago, half-open {half_open}, {why}")?;
+    }
+    Ok(())
+}
+
+/// A destination as rules write it.
+fn destination(addr: IpAddr, port: Option<u16>) -> String {
+    port.map_or_else(|| addr.to_string(), |port| format!("{addr} port {port}"))
 }
 
 fn gauge(out: &mut dyn Write, name: &str, count: u64) -> io::Result<()> {
@@ -117,8 +149,10 @@ fn rate(count: u64, seconds: u64) -> f64 {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use pfapi::control::{CookieDestination, CookieSwitch, SwitchReason};
+    use pfapi::reason::CookieCounter;
     use pfapi::reason::{LimitCounter, Reason, TableCounter};
-    use pfapi::ruleset::Watermarks;
+    use pfapi::ruleset::{SyncookieMode, Watermarks};
 
     /// The example of the specification.
     pub fn example() -> Info {
@@ -143,8 +177,14 @@ pub mod tests {
                 mode: SyncookieMode::Adaptive,
                 classic: false,
                 active: false,
+                active_for_all: false,
                 watermarks: Watermarks { start: 25_000, end: 12_500 },
                 in_flight: 0,
+                destination_watermarks: None,
+                shared_secret: false,
+                counters: Vec::new(),
+                destinations: Vec::new(),
+                history: Vec::new(),
             },
             log_interface: None,
         }
@@ -219,6 +259,58 @@ pub mod tests {
                 "  mode                            adaptive\n",
                 "  active                          inactive\n",
                 "  in flight                              0\n",
+            )
+        );
+    }
+
+    #[test]
+    fn floods_are_listed_with_their_history() {
+        let mut info = example();
+        let cookies = &mut info.syncookies;
+        cookies.destination_watermarks = Some(Watermarks { start: 5_000, end: 2_500 });
+        cookies.shared_secret = true;
+        cookies.counters = vec![(CookieCounter::SynReceived, 70), (CookieCounter::Probes, 2)];
+        let addr = "192.0.2.1".parse().unwrap();
+        let found = CookieDestination {
+            addr,
+            port: Some(80),
+            active_s: 12,
+            half_open: 5_003,
+            sent: 70,
+            validated: 4,
+        };
+        cookies.destinations = vec![found];
+        let change = |ago_s, on, destination, reason| CookieSwitch {
+            ago_s,
+            on,
+            destination,
+            reason,
+            half_open: 5_001,
+        };
+        cookies.history = vec![
+            change(99, true, None, SwitchReason::TooMany),
+            change(70, false, Some((addr, None)), SwitchReason::LowMark),
+            change(12, true, Some((addr, Some(80))), SwitchReason::HighMark),
+        ];
+        let text = text(&info, true);
+        let (_, shown) = text.split_once("Syncookies\n").unwrap();
+        assert_eq!(
+            shown,
+            concat!(
+                "  mode                            adaptive\n",
+                "  active                          inactive\n",
+                "  in flight                              0\n",
+                "  start per destination               5000 states\n",
+                "  end per destination                 2500 states\n",
+                "  secret                            shared\n",
+                "  syn_received                          70\n",
+                "  probes                                 2\n",
+                "Syncookies Destinations\n",
+                "  192.0.2.1 port 80                       half-open 5003, sent 70, valid 4, active 12s\n",
+                "Syncookies History\n",
+                "  all                                     on  99s ago, half-open 5001, too many destinations\n",
+                "  192.0.2.1                               off 70s ago, half-open 5001, below the low mark\n",
+                "  192.0.2.1 port 80                       on  12s ago, half-open 5001, above the high mark\n",
             )
         );
     }

@@ -110,3 +110,63 @@ fn checks_may_name_an_anchor() {
     let outcome = check(machine.path(), &["-a", "regress/x", "-Fa", "--strict"], "pass\n");
     assert_eq!(outcome, Outcome { code: 0, out: String::new(), err: String::new() });
 }
+
+const EXTENDED: &str = "set syncookies adaptive (destination 5%)\n\
+    pass in proto tcp to port 80 keep state (syncookies always)\n";
+
+#[test]
+fn words_of_ours_alone_are_refused_when_that_is_asked_for() {
+    let machine = machine();
+    assert_eq!(check(machine.path(), &[], EXTENDED).code, 0);
+    let outcome = check(machine.path(), &["--strict"], EXTENDED);
+    assert_eq!(outcome.code, 1);
+    assert!(
+        outcome.err.starts_with(
+            "`set syncookies ... (destination)` is an extension\n\
+             rule 0: the state option `syncookies` is an extension\n"
+        ),
+        "{}",
+        outcome.err
+    );
+}
+
+#[test]
+fn rules_that_do_not_go_well_with_cookies_are_told() {
+    let machine = machine();
+    for (setting, rule, words) in [
+        (
+            "always",
+            "pass in proto tcp no state",
+            "rule 0: passes SYNs without state, so they never",
+        ),
+        ("always", "pass in proto tcp keep state (sloppy)", "rule 0: `sloppy` states cannot stand"),
+        ("always", "pass in proto tcp probability 5%", "rule 0: `probability` is decided when"),
+        ("always (classic)", "block in proto tcp", "with `classic` cookies come before the rules"),
+        (
+            "always (classic)",
+            "pass in proto tcp synproxy state",
+            "rule 0: `synproxy state` answers",
+        ),
+        (
+            "never",
+            "pass in proto udp keep state (syncookies always)",
+            "rule 0: `syncookies` says nothing",
+        ),
+        (
+            "always (classic)",
+            "pass in proto tcp keep state (syncookies never)",
+            "rule 0: `syncookies` says nothing",
+        ),
+    ] {
+        let rules = format!("set syncookies {setting}\n{rule}\n");
+        let outcome = check(machine.path(), &["-v"], &rules);
+        let wanted = format!("warning: {words}");
+        assert!(outcome.code == 0 && outcome.err.starts_with(&wanted), "{rule}: {}", outcome.err);
+        assert_eq!(check(machine.path(), &[], &rules).err, "", "only with -v");
+    }
+    for rules in
+        ["set syncookies never\npass in proto tcp no state\n", "set syncookies always\npass\n"]
+    {
+        assert_eq!(check(machine.path(), &["-v"], rules).err, "", "{rules}");
+    }
+}

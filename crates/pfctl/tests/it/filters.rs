@@ -185,3 +185,16 @@ fn merged_settings_are_named() {
             .any(|request| { matches!(request, Request::AddOptions { given: None, .. }) })
     );
 }
+
+#[test]
+fn strict_refuses_words_of_ours() {
+    let text = "set syncookies adaptive (start 20%, end 10%, classic)\npass\n";
+    let check = |flag: &str, text: &str| {
+        pfctl(&["-p", "/nonexistent/pfd.sock", flag, "--errors", "classic", "-nf", "-"], text)
+    };
+    let outcome = check("--strict", text);
+    let told = "stdin:1: 'classic' is no part of pf.conf on any BSD\n";
+    assert_eq!((outcome.code, outcome.err.as_str()), (1, told));
+    assert_eq!(check("-N", text).code, 0);
+    assert_eq!(check("--strict", &text.replace(", classic", "")).code, 0);
+}

@@ -1,6 +1,6 @@
 //! From TOML to typed values: every key has one reader, unknown keys are mistakes.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 use core::str::FromStr;
 use std::path::PathBuf;
@@ -20,7 +20,8 @@ use super::{Config, Fail, Interface, MTU_DEFAULT, MTU_MIN, Report, Route, SOCKET
 
 type Value<'a, 'i> = &'a Spanned<DeValue<'i>>;
 
-const TOP_KEYS: &str = "ruleset, socket, fail, user, workers, pflog, interface, route";
+const TOP_KEYS: &str = "ruleset, socket, fail, user, workers, pflog, metrics, \
+                        cluster_secret_file, interface, route";
 const INTERFACE_KEYS: &str = "name, address, peer, netns, groups, mtu, backend, queues";
 const ROUTE_KEYS: &str = "to, dev, via";
 
@@ -32,6 +33,8 @@ pub(super) fn file(text: &str, report: &mut Report<'_>) -> Config {
         fail: Fail::default(),
         user: None,
         pflog: None,
+        metrics: None,
+        cluster_secret_file: None,
         interfaces: Vec::new(),
         routes: Vec::new(),
     };
@@ -61,7 +64,11 @@ pub(super) fn file(text: &str, report: &mut Report<'_>) -> Config {
             }
             "route" => routes = Some(value),
             "pflog" => config.pflog = read(report, "pflog", value, log_file),
-            later @ ("metrics" | "state_file" | "cluster_secret_file") => {
+            "metrics" => config.metrics = read(report, "metrics", value, socket_address),
+            "cluster_secret_file" => {
+                config.cluster_secret_file = read(report, "cluster_secret_file", value, path);
+            }
+            later @ "state_file" => {
                 report.add(&key.span(), later, "not supported by this version; remove the line");
             }
             unknown => unknown_key(report, &key.span(), unknown, TOP_KEYS),
@@ -264,6 +271,13 @@ fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
     } else {
         Err(format!("{:?} is no absolute path; begin it with /", path.display().to_string()))
     }
+}
+
+fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
+    let written = text(value)?;
+    written
+        .parse()
+        .map_err(|_| format!("{written:?} is no address with a port, such as 127.0.0.1:9617"))
 }
 
 fn log_file(value: &DeValue<'_>) -> Result<PathBuf, String> {

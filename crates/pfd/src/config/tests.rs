@@ -66,7 +66,7 @@ fn every_mistake_is_listed_in_order() {
         [
             "1: socket: expected a string, found integer; put it in quotes",
             "2: port: unknown key; the keys here are ruleset, socket, fail, user, workers, \
-             pflog, interface, route",
+             pflog, metrics, cluster_secret_file, interface, route",
             "5: interface.mtu: 1 is outside 576 to 65535",
             "6: interface.colour: unknown key; the keys here are name, address, peer, netns, \
              groups, mtu, backend, queues",
@@ -76,11 +76,29 @@ fn every_mistake_is_listed_in_order() {
 
 #[test]
 fn keys_of_later_versions_are_refused() {
-    for key in ["metrics", "state_file", "cluster_secret_file"] {
+    for key in ["state_file"] {
         let text = format!("{key} = \"/x\"\n[[interface]]\nname = \"tun0\"\n");
         let want = format!("1: {key}: not supported by this version; remove the line");
         assert_eq!(mistakes(&text), [want]);
     }
+}
+
+#[test]
+fn metrics_and_secrets_have_places() {
+    let interface = "[[interface]]\nname = \"tun0\"\naddress = [\"10.0.0.1/24\"]\n";
+    let text =
+        format!("metrics = \"[::1]:9617\"\ncluster_secret_file = \"/etc/pfd.key\"\n{interface}");
+    let config = parse(&text).unwrap();
+    assert_eq!(config.metrics, Some("[::1]:9617".parse().unwrap()));
+    assert_eq!(config.cluster_secret_file, Some("/etc/pfd.key".into()));
+    let text = format!("metrics = \"9617\"\ncluster_secret_file = \"key\"\n{interface}");
+    assert_eq!(
+        mistakes(&text),
+        [
+            "1: metrics: \"9617\" is no address with a port, such as 127.0.0.1:9617",
+            "2: cluster_secret_file: \"key\" is no absolute path; begin it with /",
+        ]
+    );
 }
 
 #[test]

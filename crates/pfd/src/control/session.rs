@@ -11,6 +11,7 @@ use super::access::{Access, Peer};
 use super::load::{LoadFailure, Loads, Target};
 use crate::pflog::PacketLog;
 use crate::run::Clock;
+use crate::secret::ClusterSecret;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Service {
     access: Access,
     loads: Mutex<Loads>,
     log: PacketLog,
+    secret: Option<ClusterSecret>,
 }
 
 /// Who asks, and where.
@@ -40,7 +42,13 @@ impl Service {
     /// A service for this engine.
     #[must_use]
     pub fn new(engine: Arc<Engine>, clock: Clock, access: Access, log: PacketLog) -> Self {
-        Self { engine, clock, access, loads: Mutex::default(), log }
+        Self { engine, clock, access, loads: Mutex::default(), log, secret: None }
+    }
+
+    /// The same, reading the secrets again whenever a ruleset is loaded.
+    #[must_use]
+    pub fn with_secret(self, secret: ClusterSecret) -> Self {
+        Self { secret: Some(secret), ..self }
     }
 
     /// Answers one frame.
@@ -219,6 +227,9 @@ impl Service {
         let ruleset = draft.check()?;
         let loader = Loader { uid: asker.peer.uid, pid: asker.peer.pid };
         self.engine.load_at(&target.anchor, &ruleset, loader, self.clock.now())?;
+        if let Some(secret) = self.secret.as_ref().filter(|_| target.anchor.is_empty()) {
+            secret.reload();
+        }
         Ok(Response::Done)
     }
 

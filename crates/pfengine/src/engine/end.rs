@@ -24,6 +24,14 @@ impl Engine {
     /// Flushes; gives the number of items that ended where pfctl prints one (states, tables).
     #[must_use]
     pub fn flush(&self, what: &Flush, now: Uptime) -> u64 {
+        let count = self.end(what, now);
+        if matches!(what, Flush::Rules { .. } | Flush::Reset) {
+            self.follow_cookie_rules(now);
+        }
+        count
+    }
+
+    fn end(&self, what: &Flush, now: Uptime) -> u64 {
         match what {
             Flush::Rules { anchor } => {
                 let mut control = self.control();
@@ -106,6 +114,7 @@ impl Engine {
                             Watermarks::DEFAULT_START_PERCENT,
                             Watermarks::DEFAULT_START_PERCENT / 2,
                         )),
+                        ..SyncookieSetting::default()
                     },
                     now,
                 );

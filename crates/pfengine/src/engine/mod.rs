@@ -400,6 +400,12 @@ impl Engine {
         self.syncookies.share(secrets, now);
     }
 
+    /// Takes every port behind the filter for open, so that SYNs get cookies at once where a ruleset
+    /// would have the port asked first: for callers who know, and for tests.
+    pub fn never_probe_ports(&self) {
+        self.syncookies.never_probe();
+    }
+
     /// Gives the engine a view of the routing table, once: for `no-route` and `urpf-failed`.
     pub fn use_routes(&self, routes: Box<dyn Routes>) {
         // A second view would change what rules mean in the middle of a batch.
@@ -480,10 +486,18 @@ impl Engine {
             return Err(LoadError::Unsupported(feature));
         }
         if root.is_empty() {
-            self.load_main(ruleset, loader, now)
+            self.load_main(ruleset, loader, now)?;
         } else {
-            self.load_anchor(root, ruleset, loader, now)
+            self.load_anchor(root, ruleset, loader, now)?;
         }
+        self.follow_cookie_rules(now);
+        Ok(())
+    }
+
+    /// Counts destinations while marks ask for it: those of the setting, or of rules.
+    pub(super) fn follow_cookie_rules(&self, now: Uptime) {
+        self.syncookies.set_rules_adapt(self.snapshot.load().rules.cookies.adapt, now);
+        self.store.half_open.backlog.set_counting(self.syncookies.wants_backlog());
     }
 
     fn load_anchor(

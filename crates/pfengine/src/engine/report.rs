@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use pfapi::control::{Info, RuleReport, SourceReport, StateReport, SyncookieInfo};
+use pfapi::control::{Info, RuleReport, SourceReport, StateReport};
 use pfapi::dialect::Dialect;
 use pfapi::limit::Limits;
 use pfapi::osfp::OsName;
-use pfapi::reason::{LimitCounter, TableCounter};
+use pfapi::reason::{CookieCounter, LimitCounter, TableCounter};
 use pfapi::timeout::Timeouts;
 use pfapi::units::{IfIndex, Uptime};
 
@@ -38,9 +38,10 @@ impl Engine {
             .zip(sources.into_iter().zip(control.cleared_sources))
             .map(|(counter, (now, before))| (counter, now - before))
             .collect();
-        let cookies = self.syncookies.status(now);
         let gauges = &self.store.half_open;
+        let cookies = self.syncookies.report(now, &gauges.backlog);
         let pf_states = gauges.pf_states.load(Ordering::Relaxed);
+        let counted = |counter| self.syncookies.counters.get(counter);
         Info {
             enabled: snapshot.enabled,
             status_since_s: now.secs_since(control.status_since),
@@ -57,17 +58,11 @@ impl Engine {
             fragment_table: totals.fragment_table(),
             reasons: totals.reasons(),
             limit_counters: self.limit_counters.list([
-                (LimitCounter::Synfloods, cookies.synfloods),
-                (LimitCounter::SyncookiesSent, cookies.sent),
-                (LimitCounter::SyncookiesValid, cookies.validated),
+                (LimitCounter::Synfloods, self.syncookies.synfloods()),
+                (LimitCounter::SyncookiesSent, counted(CookieCounter::SynReceived)),
+                (LimitCounter::SyncookiesValid, counted(CookieCounter::CookieValid)),
             ]),
-            syncookies: SyncookieInfo {
-                mode: cookies.mode,
-                classic: cookies.classic,
-                active: cookies.active,
-                watermarks: cookies.watermarks,
-                in_flight: cookies.in_flight,
-            },
+            syncookies: cookies,
             log_interface: self.log_interface(&control, &snapshot, now),
         }
     }

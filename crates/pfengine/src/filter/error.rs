@@ -4,6 +4,7 @@
 
 use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
+use pfapi::units::Direction;
 
 use super::{Filter, Place, replace};
 use crate::nat;
@@ -15,6 +16,17 @@ use crate::seq::SeqNum;
 use crate::state::entry::{Body, State};
 use crate::state::key::Key;
 use crate::state::store::Held;
+use crate::state::tcp::Level;
+use crate::syncookie::Answer;
+
+/// Code of an ICMP error that says "unreachable", but for the ones about size.
+fn unreachable_code(desc: &PacketDesc) -> Option<u8> {
+    match (desc.af, desc.transport) {
+        (Af::Inet, Transport::Icmp { icmp_type: 3, code, .. }) if code != 4 => Some(code),
+        (Af::Inet6, Transport::Icmp { icmp_type: 1, code, .. }) => Some(code),
+        _ => None,
+    }
+}
 
 impl Filter<'_> {
     /// Finds the state of the packet that an ICMP error quotes. `None` when there is none: rules
@@ -43,7 +55,7 @@ impl Filter<'_> {
             return Ok(None);
         };
         let forward = state.is_forward(direction, desc.af);
-        let mut seq = None;
+        let (mut seq, mut unanswered) = (None, false);
         if let (Body::Tcp(tcp), QuotedTransport::Tcp { seq: quoted, .. }) =
             (&mut state.body, quoted.transport)
         {
@@ -60,6 +72,11 @@ impl Filter<'_> {
                 return Err(Reason::StateMismatch);
             }
             seq = Some(known.0);
+            // The server's side has not answered yet: this is its answer.
+            let is_first = sender.level == Level::SynSent && receiver.level == Level::Closed;
+            if is_first || tcp.is_waiting_for_server() {
+                unanswered = !forward && state.direction == Direction::In;
+            }
         }
         if ends_the_wait(desc, &state) {
             return self.refuse(packet, state).map(Some);
@@ -67,6 +84,12 @@ impl Filter<'_> {
         if desc.has_options {
             self.log_known(packet, desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
+        }
+        if unanswered
+            && self.engine.syncookies.probes()
+            && let Some(code) = unreachable_code(desc)
+        {
+            self.learn_port(&state.destination(), Answer::Unreachable(code));
         }
         self.log_known(packet, desc, &state, None);
         state.count(forward, desc.total);

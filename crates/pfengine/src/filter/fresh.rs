@@ -185,7 +185,7 @@ impl Filter<'_> {
 
     /// Counts a packet without a state: the deciding rule and the anchor rule around it; match
     /// rules count with states only. Source: OpenBSD sys/net/pf.c `pf_counters_inc`.
-    fn count_stateless(found: &Evaluation<'_>, direction: Direction, desc: &PacketDesc) {
+    pub(super) fn count_stateless(found: &Evaluation<'_>, direction: Direction, desc: &PacketDesc) {
         let octets = desc.total;
         for rule in [found.rule].into_iter().chain(found.anchor) {
             rule.counters.count(direction, octets);
@@ -265,7 +265,7 @@ impl Filter<'_> {
         state.interface = if_bound.then_some(packet.meta.interface);
         state.pair = packet.meta.link;
         // The state behind an inbound one belongs to the same connection.
-        state.half_open = HalfOpen::new(packet.meta.link.is_none());
+        state.half_open = HalfOpen::new(packet.meta.link.is_none(), packet.meta.probe);
         state
     }
 
@@ -333,7 +333,7 @@ impl Filter<'_> {
 
     /// Answers a blocked packet in place. Source: rules of `block return` in pf.conf(5); OpenBSD
     /// sys/net/pf.c `pf_test_rule`.
-    fn answer_block(
+    pub(super) fn answer_block(
         &mut self,
         packet: &mut Packet,
         desc: &PacketDesc,
@@ -376,7 +376,7 @@ impl Filter<'_> {
 
     /// Source of an ICMP error: the packet's destination when it is an own address, else an
     /// address of the interface that the packet crosses, else any own address.
-    fn answer_source(&self, interface: IfIndex, desc: &PacketDesc) -> Option<IpAddr> {
+    pub(super) fn answer_source(&self, interface: IfIndex, desc: &PacketDesc) -> Option<IpAddr> {
         let facts = &self.snapshot.facts;
         let own = || facts.interfaces.iter().flat_map(|interface| &interface.addresses);
         let dst = desc.dst.to_ip(desc.af);

@@ -8,6 +8,7 @@ use pfapi::addr::Af;
 use pfapi::reason::Reason;
 use pfapi::units::Direction;
 
+use super::guard::is_over;
 use super::splice::early_window;
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
 use crate::output::{Output, SmallPacket};
@@ -54,12 +55,7 @@ impl<'a> Filter<'a> {
         if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
     }
 
-    /// In flood mode turns an inbound SYN into the SYN|ACK that carries its cookie. Nothing is
-    /// kept of the SYN. `None` when it gets no cookie.
-    ///
-    /// The SYN of a connection that has a state gets no cookie: it was there before the flood
-    /// mode, and the server has its own numbers for it. pf sends one all the same, which the
-    /// client acknowledges in vain; `classic` does so.
+    /// Turns a SYN into the SYN|ACK that carries its cookie. Nothing is kept of the SYN.
     ///
     /// # Security
     /// A SYN that nobody can be answered for (from a multicast address, say) is dropped: if the
@@ -69,18 +65,8 @@ impl<'a> Filter<'a> {
         packet: &mut Packet,
         flow: &Flow,
         tcp: &TcpDesc,
-    ) -> Option<Result<Verdict, Reason>> {
+    ) -> Result<Verdict, Reason> {
         let desc = &flow.desc;
-        let looked_at = if self.classic { SYN | ACK } else { SYN | ACK | RST };
-        if packet.meta.direction != Direction::In || tcp.flags & looked_at != SYN {
-            return None;
-        }
-        if !self.engine.syncookies.should_answer(self.engine.half_open(), self.now) {
-            return None;
-        }
-        if !self.classic && self.find(packet, flow).is_some_and(|state| !is_over(&state)) {
-            return None;
-        }
         let offered = tcp_options_of(packet, desc.l4, tcp);
         let known = self.engine.servers.get(desc.dst.to_ip(desc.af), tcp.dport, self.now);
         let wish = Self::wish(desc, tcp, &offered, known.as_ref());
@@ -98,7 +84,7 @@ impl<'a> Filter<'a> {
             }
         };
         let answered = reply::syn_ack(packet, &answer);
-        Some(if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) })
+        if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) }
     }
 
     /// Whether the packet may bring a cookie back: an inbound ACK that no living state claims.
@@ -141,6 +127,7 @@ impl<'a> Filter<'a> {
                     body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie));
                 }
                 held.update_half_open(&self.engine.store.half_open);
+                self.engine.syncookies.note_used(&tuple, valid.cookie, self.now);
                 packet.meta.link = Some(state);
                 let held = match self.complete_handshake(held) {
                     Ok(held) => held,
@@ -232,13 +219,22 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
         forward: bool,
     ) -> Result<Verdict, Reason> {
+        let learns = !forward && self.engine.syncookies.probes();
+        let destination = learns.then(|| state.destination());
         if state.splice().is_some() {
-            return self.pass_unjoined(packet, flow, tcp, state, forward);
+            let outcome = self.pass_unjoined(packet, flow, tcp, state, forward);
+            if let (Some(to), Ok(_)) = (destination, &outcome) {
+                self.learn_answer(&to, tcp);
+            }
+            return outcome;
         }
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         let waited = !body.is_waiting_for_server();
         let step = body.proxy(tcp, forward);
         let (completed, mss) = (waited && body.is_waiting_for_server(), body.proxy_mss);
+        if let (Some(to), ProxyStep::Join { .. }) = (destination, &step) {
+            self.learn_answer(&to, tcp);
+        }
         let max_mss = state.actions().max_mss;
         state.update_half_open(&self.engine.store.half_open);
         if completed {
@@ -284,11 +280,6 @@ impl<'a> Filter<'a> {
 /// The SYN|ACK of `classic`: the MSS option alone, and a closed window.
 const fn classic_answer(seq: u32, mss: u16, id: u16) -> SynAck {
     SynAck { seq, ecn: false, window: 0, options: SynOptions::of_mss(Some(mss)), id }
-}
-
-/// Whether both ends of a connection have closed.
-fn is_over(state: &State) -> bool {
-    matches!(&state.body, Body::Tcp(tcp) if tcp.is_closed())
 }
 
 /// What became of a re-created SYN.

@@ -1,6 +1,6 @@
 //! Packets of a state: most packets end here, without rules.
 
-use pfapi::reason::{Reason, TableCounter};
+use pfapi::reason::{CookieCounter, Reason, TableCounter};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
@@ -54,10 +54,17 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
+        let from_server = !forward && state.direction == Direction::In;
+        let learns = from_server && self.engine.syncookies.probes();
+        let destination = learns.then(|| state.destination());
         let is_stamped = state.rare.as_ref().is_some_and(|rare| rare.timestamps.is_some());
         let Decision { sloppy, modulated, .. } = *state.decision;
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
+        let destination = destination.filter(|_| body.dst.level == Level::Closed);
         if body.is_proxying() {
+            if forward && body.is_waiting_for_server() {
+                self.engine.syncookies.counters.count(CookieCounter::CookieRetrans);
+            }
             return self.proxy(packet, flow, tcp, state, forward);
         }
         let wscale = wscale_offer(packet, flow.desc.l4, tcp);
@@ -73,6 +80,9 @@ impl<'a> Filter<'a> {
         }
         match tracked {
             Tracked::Accept(accepted) => {
+                if let Some(destination) = destination {
+                    self.learn_answer(&destination, tcp);
+                }
                 if let Some(before) = before {
                     self.normalize_timestamps(packet, flow, tcp, &mut state, before)?;
                 }
@@ -106,6 +116,7 @@ impl<'a> Filter<'a> {
                 Ok(Verdict::Answer)
             }
             Tracked::Reuse => {
+                self.engine.syncookies.counters.count(CookieCounter::ConnReopened);
                 let slot = state.slot;
                 state.purge = true;
                 let id = state.id;

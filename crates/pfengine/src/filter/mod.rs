@@ -1,7 +1,7 @@
 //! What happens to one packet, stage by stage.
 //!
-//! [`Filter::decide`] is the list of stages; each stage is a file: `handshake` (SYN cookies and
-//! the proxy phase), `known` (packets of a state), `error` (ICMP errors), `fresh` (packets that
+//! [`Filter::decide`] is the list of stages; each stage is a file: `guard` (which SYNs get cookies),
+//! `handshake` (the cookies and the proxy phase), `known` (packets of a state), `error` (ICMP errors), `fresh` (packets that
 //! only rules can decide). Fragments are put together before, when a packet is received
 //! (`fragment`). Source: OpenBSD sys/net/pf.c `pf_test`.
 
@@ -9,6 +9,7 @@ mod clean;
 mod error;
 mod fragment;
 mod fresh;
+mod guard;
 mod handshake;
 mod known;
 mod limits;
@@ -34,6 +35,8 @@ use crate::wire::build::flags::{ACK, FIN, RST, SYN};
 use crate::wire::build::{TCP_HEADER, TcpSegment};
 use crate::wire::tcp_options::{self, SynOptions};
 use crate::worker::{Parsed, Parts};
+
+pub use guard::MacBudget;
 
 /// Filter of one batch: one moment, one snapshot of the rules, one hold on the index.
 pub struct Filter<'a> {
@@ -251,14 +254,15 @@ impl<'a> Filter<'a> {
         origin: Origin,
     ) -> Result<Verdict, Reason> {
         if origin == Origin::Real
-            && let Some(outcome) = self.answer_with_cookie(packet, flow, &tcp)
+            && tcp.has(SYN)
+            && let Some(outcome) = self.guard_syn(packet, flow, &tcp)
         {
             return outcome;
         }
         tcp_flags::normalize(packet, flow.desc.l4, &mut tcp)?;
         flow.desc.transport = Transport::Tcp(tcp);
         let mut state = self.find(packet, flow);
-        if Self::may_return_cookie(packet, &tcp, state.as_deref()) {
+        if Self::may_return_cookie(packet, &tcp, state.as_deref()) && self.may_check_cookie() {
             drop(state);
             if let Some(outcome) = self.accept_cookie(packet, flow, &tcp) {
                 return outcome;

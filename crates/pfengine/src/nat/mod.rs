@@ -7,6 +7,7 @@
 mod embed;
 mod family;
 mod family_icmp;
+mod foresee;
 mod mapping;
 mod pool;
 mod port;
@@ -16,6 +17,7 @@ mod translate;
 
 pub use family::change_family;
 pub use family_icmp::change_error_family;
+pub use foresee::Foresight;
 pub use mapping::Mappings;
 pub use pool::{Asked, Named, Pool, Via};
 pub use quote::rewrite_error;

@@ -201,6 +201,32 @@ impl Pool {
         }
     }
 
+    /// An address that the next choice may give, without making it: the one of `bitmask` and
+    /// `source-hash`, else the first.
+    pub fn foresee(&self, asked: &Asked) -> Option<Addr> {
+        // These kinds remember nothing.
+        let kind = match self.kind {
+            kind @ (PoolKind::Bitmask | PoolKind::SourceHash(_)) => kind,
+            _ => PoolKind::Single,
+        };
+        match &self.addresses {
+            Addresses::Net(prefix) if prefix.af() == asked.af => {
+                Some(choose_fixed(*prefix, kind, asked))
+            }
+            Addresses::Named(named) => named.load().as_ref()?.with(asked.af, |list| {
+                let count = list.entries.len() as u64;
+                let at = match kind {
+                    PoolKind::SourceHash(key) => hash(key, asked.af, asked.source) % count.max(1),
+                    _ => 0,
+                };
+                let entry = list.entries.get(usize::try_from(at).ok()?)?;
+                let is_bitmask = kind == PoolKind::Bitmask;
+                Some(if is_bitmask { choose_fixed(entry.prefix, kind, asked) } else { entry.first })
+            }),
+            Addresses::Net(_) | Addresses::None => None,
+        }
+    }
+
     /// Whether the pool still has an address that was chosen from it before.
     pub fn contains(&self, af: Af, addr: Addr) -> bool {
         match &self.addresses {
@@ -265,6 +291,20 @@ impl Pool {
             }
         }
     }
+}
+
+/// The address of a network that a kind without memory gives.
+fn choose_fixed(prefix: Prefix, kind: PoolKind, asked: &Asked) -> Addr {
+    let net = Addr::from(prefix.addr()).0;
+    let host_bits = u32::from(prefix.af().bits() - prefix.len());
+    let mask = u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
+    Addr(match kind {
+        PoolKind::Bitmask => net | asked.host.0 & mask,
+        PoolKind::SourceHash(key) => {
+            net | spread(hash(key, asked.af, asked.source), asked.af) & mask
+        }
+        _ => net,
+    })
 }
 
 /// The next address of a list in turn. Entries with a weight below the present one are left out;

@@ -464,7 +464,7 @@ impl Translate for Translator<'_, '_> {
 }
 
 /// Where the ports of a condition begin, as `rdr-to port a:b` counts them.
-const fn first_port(ports: Option<PortMatch>) -> u16 {
+pub(super) const fn first_port(ports: Option<PortMatch>) -> u16 {
     match ports {
         None => 0,
         Some(

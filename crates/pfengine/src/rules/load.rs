@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pfapi::anchor::around;
 use pfapi::facts::Facts;
-use pfapi::ruleset::{Action, Rule, StatePolicy};
+use pfapi::ruleset::{Action, Rule, StatePolicy, SyncookieMode};
 
 use super::compile::{InterfaceSet, Names, is_named};
 use super::fingerprint::Fingerprints;
@@ -31,6 +31,29 @@ pub struct Parts {
     pub skip: InterfaceSet,
 }
 
+/// Whether rules say something of SYN cookies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CookieRules {
+    /// Some rule asks for them.
+    pub ask: bool,
+    /// Some rule asks for them under flood.
+    pub adapt: bool,
+}
+
+impl CookieRules {
+    fn of<'a>(rules: impl Iterator<Item = &'a Arc<LoadedRule>>) -> Self {
+        let mut found = Self::default();
+        for rule in rules {
+            match rule.rule.state_options.syncookies {
+                None | Some(SyncookieMode::Never) => {}
+                Some(SyncookieMode::Always) => found.ask = true,
+                Some(SyncookieMode::Adaptive) => found = Self { ask: true, adapt: true },
+            }
+        }
+        found
+    }
+}
+
 /// All rules in force.
 #[derive(Debug)]
 pub struct LoadedRules {
@@ -47,6 +70,8 @@ pub struct LoadedRules {
     pub fingerprints: Arc<Fingerprints>,
     /// Interfaces with `set skip on`.
     pub skip: InterfaceSet,
+    /// Whether rules say something of cookies.
+    pub cookies: CookieRules,
     /// Number of the change that made this: no two values have the same.
     pub epoch: u64,
     /// 32 hex digits that change when the main ruleset changes.
@@ -79,6 +104,8 @@ impl LoadedRules {
         let names =
             Names { facts, path: "", tables: &tables, tags: &tags, fingerprints: &fingerprints };
         let program = Program::new(&rulesets, &names);
+        let all = rulesets.values().flat_map(|ruleset| &ruleset.rules);
+        let cookies = CookieRules::of(all);
         let checksum = checksum(rulesets.get("").map_or(&[], |main| main.rules.as_slice()));
         Self {
             rulesets,
@@ -88,6 +115,7 @@ impl LoadedRules {
             tags,
             fingerprints,
             skip,
+            cookies,
             epoch,
             checksum,
         }
@@ -124,6 +152,7 @@ impl LoadedRules {
             tags: self.tags.clone(),
             fingerprints: Arc::clone(&self.fingerprints),
             skip: self.skip.clone(),
+            cookies: self.cookies,
             epoch: self.epoch,
             checksum: self.checksum.clone(),
         }

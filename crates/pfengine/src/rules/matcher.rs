@@ -62,6 +62,14 @@ pub(super) struct Working {
     pub tag: Option<Tag>,
 }
 
+/// Evaluation of a packet that is only thought of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trial {
+    /// What a condition gives that is left to chance: true for a rule that passes, false for one
+    /// that blocks, so that a packet is never blocked for less than certainty.
+    pub chance: bool,
+}
+
 /// A packet in front of the conditions of one rule after the other.
 #[derive(Debug)]
 pub(super) struct Subject<'p> {
@@ -69,6 +77,8 @@ pub(super) struct Subject<'p> {
     pub working: Working,
     surroundings: Surroundings<'p>,
     fingerprints: &'p Fingerprints,
+    /// Whether the packet is only thought of: nothing is counted or used up.
+    pub trial: Option<Trial>,
     /// The entry of the sender's system, once a rule has asked.
     system: OnceCell<Option<u32>>,
     /// Owner of the socket, once a rule has asked.
@@ -87,9 +97,15 @@ impl<'p> Subject<'p> {
             working,
             surroundings,
             fingerprints,
+            trial: None,
             system: OnceCell::new(),
             owner: OnceCell::new(),
         }
+    }
+
+    /// The same, as a trial.
+    pub fn tried(self, trial: Option<Trial>) -> Self {
+        Self { trial, ..self }
     }
 
     /// Lets a rule translate.
@@ -191,6 +207,9 @@ impl Rest {
             && self.tos.is_none_or(|tos| tos == subject.packet.desc.tos & !ECN)
             // Source: OpenBSD `pf_match_rule`: the random number is from 1 to 2^32 - 2.
             && self.probability.is_none_or(|share| {
+                if let Some(trial) = subject.trial {
+                    return trial.chance;
+                }
                 let range = u64::from(u32::MAX - 1);
                 let random = (u64::from(subject.surroundings.rng.next_u32()) * range) >> 32;
                 u64::from(share) > random + 1
@@ -205,7 +224,11 @@ impl Rest {
             && self.prio.is_none_or(|prio| prio == subject.packet.prio)
             // Last, because asking counts the packet.
             && self.max_pkt_rate.is_none_or(|most| {
-                !rate.exceeded_by_one_more(most, subject.surroundings.now)
+                let now = subject.surroundings.now;
+                !match subject.trial {
+                    Some(_) => rate.would_be_exceeded(most, now),
+                    None => rate.exceeded_by_one_more(most, now),
+                }
             })
     }
 
@@ -256,6 +279,7 @@ impl CompiledEndpoint {
             CompiledAddr::Range(family, low, high) => {
                 *family == af && (*low..=*high).contains(&addr)
             }
+            CompiledAddr::Table(table) if subject.trial.is_some() => table.holds(af, addr),
             CompiledAddr::Table(table) => table.lookup(af, addr),
             CompiledAddr::NoRoute => subject.way_to(addr) == Some(Way::None),
             CompiledAddr::UrpfFailed => {

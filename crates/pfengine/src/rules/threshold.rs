@@ -50,6 +50,12 @@ impl SharedThreshold {
         let mut threshold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         threshold.exceeded_by_one_more(rate, now)
     }
+
+    /// Whether one more event would be too many; counts none.
+    pub fn would_be_exceeded(&self, rate: Rate, now: Uptime) -> bool {
+        let mut copy = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        copy.exceeded_by_one_more(rate, now)
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use pfapi::units::Direction;
 use super::actions::Actions;
 use super::classify::{Candidates, Place};
 use super::load::LoadedRules;
-use super::matcher::{PacketView, Subject, Surroundings, Working};
+use super::matcher::{PacketView, Subject, Surroundings, Trial, Working};
 use super::program::{Block, Program, Step};
 use super::rule::LoadedRule;
 use super::tag::Tag;
@@ -130,13 +130,40 @@ impl LoadedRules {
         scratch: &mut Scratch,
         translate: &mut impl Translate,
     ) -> Result<Evaluation<'a>, Reason> {
+        self.walk(packet, surroundings, scratch, translate, None)
+    }
+
+    /// Walks the rules for a packet that is only thought of: nothing is counted, logged or used
+    /// up, and what is left to chance never blocks. `translate` must not keep anything either.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn foresee<'a>(
+        &'a self,
+        packet: &PacketView<'_>,
+        surroundings: Surroundings<'_>,
+        scratch: &mut Scratch,
+        translate: &mut impl Translate,
+    ) -> Result<Evaluation<'a>, Reason> {
+        let trial = Some(Trial { chance: false });
+        self.walk(packet, surroundings, scratch, translate, trial)
+    }
+
+    fn walk<'a>(
+        &'a self,
+        packet: &PacketView<'_>,
+        surroundings: Surroundings<'_>,
+        scratch: &mut Scratch,
+        translate: &mut impl Translate,
+        trial: Option<Trial>,
+    ) -> Result<Evaluation<'a>, Reason> {
         scratch.matches.clear();
         scratch.logs.clear();
         scratch.frames.clear();
         let mut walk = Walk {
             program: &self.program,
             kind: RuleKind::Filter,
-            subject: Subject::new(packet, surroundings, &self.fingerprints),
+            subject: Subject::new(packet, surroundings, &self.fingerprints).tried(trial),
             scratch,
             actions: Actions::default(),
             decided: None,
@@ -249,6 +276,9 @@ impl Walk<'_, '_> {
     }
 
     fn matches(&mut self, step: &Step) -> bool {
+        if let Some(trial) = &mut self.subject.trial {
+            trial.chance = !matches!(step.rule.rule.action, Action::Block(_));
+        }
         let inbound =
             step.inbound.as_ref().filter(|_| self.subject.packet.direction == Direction::In);
         inbound.unwrap_or(&step.test).matches(&mut self.subject, &step.rule.rate)
@@ -313,7 +343,9 @@ impl Walk<'_, '_> {
                 // A called ruleset was entered; `at` is its first rule.
                 continue;
             }
-            block.ruleset.count_whole(self.kind);
+            if self.subject.trial.is_none() {
+                block.ruleset.count_whole(self.kind);
+            }
             if self.leave() == Next::Stop {
                 return Ok(());
             }
@@ -322,6 +354,9 @@ impl Walk<'_, '_> {
 
     /// Uses a `once` rule up; false when another packet was faster.
     fn may_use(&self, step: &Step) -> bool {
+        if self.subject.trial.is_some() {
+            return true;
+        }
         let block = &self.program.blocks[self.block as usize];
         let looked_at =
             || block.ruleset.evaluations(self.kind, (self.at - block.start) as usize) + 1;
@@ -417,6 +452,9 @@ impl Walk<'_, '_> {
 
     /// Counts where each open ruleset was left.
     fn stop(&mut self) {
+        if self.subject.trial.is_some() {
+            return;
+        }
         let (program, kind) = (self.program, self.kind);
         let count = |block: u32, step: u32| {
             let block = &program.blocks[block as usize];

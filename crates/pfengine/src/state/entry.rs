@@ -20,6 +20,7 @@ use crate::normalize::timestamps::Timestamps;
 use crate::packet::{NextHop, StateRef};
 use crate::rules::{Actions, Decision, Live, LoadedRule, LoadedRules};
 use crate::source::SourceHold;
+use crate::syncookie::{Backlog, Destination, PROBE_LIFE_S};
 
 /// A connection as the filter remembers it.
 ///
@@ -190,6 +191,8 @@ pub struct HalfOpenGauges {
     pub connections: AtomicU64,
     /// States without a SYN|ACK, as pf counts them.
     pub pf_states: AtomicU64,
+    /// The connections by destination.
+    pub backlog: Backlog,
 }
 
 /// What one state adds to the gauges. The gauges change only in [`State::update_half_open`] and
@@ -202,11 +205,16 @@ impl HalfOpen {
     const PF_STATE: u8 = 2;
     /// The first state of its connection; the one behind it does not count again.
     const COUNTS_CONNECTION: u8 = 4;
+    /// The connection is counted for its destination.
+    const IN_BACKLOG: u8 = 8;
+    /// The connection asks an unknown port, and is given up soon when nobody answers.
+    const IS_PROBE: u8 = 16;
 
     /// For a state that counts for its connection, or one that does not because the inbound
-    /// state of the same packet does.
-    pub const fn new(counts_connection: bool) -> Self {
-        Self(if counts_connection { Self::COUNTS_CONNECTION } else { 0 })
+    /// state of the same packet does. `is_probe` is whether it asks an unknown port.
+    pub const fn new(counts_connection: bool, is_probe: bool) -> Self {
+        let counts = if counts_connection { Self::COUNTS_CONNECTION } else { 0 };
+        Self(if is_probe { counts | Self::IS_PROBE } else { counts })
     }
 
     const fn has(self, bit: u8) -> bool {
@@ -244,7 +252,7 @@ impl State {
             direction,
             purge: false,
             form: keys.form,
-            half_open: HalfOpen::new(true),
+            half_open: HalfOpen::new(true, false),
             body,
             pair: None,
             packets: [0; 2],
@@ -329,12 +337,34 @@ impl State {
         let connection = counts && tcp.is_half_open();
         self.half_open.step(&gauges.pf_states, HalfOpen::PF_STATE, pf_state);
         self.half_open.step(&gauges.connections, HalfOpen::CONNECTION, connection);
+        self.follow_backlog(&gauges.backlog);
     }
 
     /// Takes the state out of the gauges for good.
     pub fn leave_half_open(&mut self, gauges: &HalfOpenGauges) {
         self.half_open.step(&gauges.pf_states, HalfOpen::PF_STATE, false);
         self.half_open.step(&gauges.connections, HalfOpen::CONNECTION, false);
+        self.follow_backlog(&gauges.backlog);
+    }
+
+    /// Counts the connection for its destination, or takes the count back.
+    fn follow_backlog(&mut self, backlog: &Backlog) {
+        let (counted, open) =
+            (self.half_open.has(HalfOpen::IN_BACKLOG), self.half_open.has(HalfOpen::CONNECTION));
+        if open && !counted && backlog.is_counting() {
+            backlog.add(&self.destination());
+            self.half_open.0 |= HalfOpen::IN_BACKLOG;
+        } else if counted && !open {
+            backlog.remove(&self.destination());
+            self.half_open.0 &= !HalfOpen::IN_BACKLOG;
+        }
+    }
+
+    /// The destination as the initiator sees it, when that is a client outside.
+    pub fn destination(&self) -> Destination {
+        let key = self.key(Side::Wire);
+        let end = usize::from(self.direction == Direction::In);
+        Destination::new(key.af, key.addr[end], key.port[end])
     }
 
     /// What this state adds to the gauges, for recounts: connections, pf's states.
@@ -429,7 +459,12 @@ impl State {
         if fault::is(Fault::NothingExpires) {
             return 1;
         }
-        let life = Expiry { timeouts, population }.life(self.rule(), self.timeout);
+        let mut life = Expiry { timeouts, population }.life(self.rule(), self.timeout);
+        if self.half_open.has(HalfOpen::IS_PROBE)
+            && matches!(&self.body, Body::Tcp(tcp) if tcp.is_half_open() || tcp.is_closed())
+        {
+            life = life.min(PROBE_LIFE_S);
+        }
         u64::from(life).saturating_sub(now.secs_since(self.last_used))
     }
 

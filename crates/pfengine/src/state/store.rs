@@ -16,6 +16,7 @@ use super::index::{Index, IndexWriter};
 use super::key::{HashSecret, Hashed, Key, Side};
 use crate::fault::{self, Fault};
 use crate::packet::StateRef;
+use crate::syncookie::Backlog;
 
 /// Slots that are allocated together; small, so that growing never takes long.
 const CHUNK: usize = 512;
@@ -104,6 +105,9 @@ struct FreeSlots {
 impl Store {
     /// An empty store for up to `limit` states. Ids count up from `first_id`.
     pub fn new(limit: u32, secret: HashSecret, first_id: u64) -> Self {
+        // Another key for other hashes; neither is ever seen.
+        let mut backlog_secret = secret.0;
+        backlog_secret.reverse();
         Self {
             index: RwLock::new(Index::new(index_size(limit))),
             indexed_limit: AtomicU32::new(limit),
@@ -114,7 +118,10 @@ impl Store {
             count: AtomicU64::new(0),
             bound: AtomicU64::new(0),
             next_id: AtomicU64::new(first_id),
-            half_open: HalfOpenGauges::default(),
+            half_open: HalfOpenGauges {
+                backlog: Backlog::new(backlog_secret),
+                ..Default::default()
+            },
         }
     }
 

@@ -7,6 +7,10 @@
 //!     └─────────────────────────────┘  quiet: see `Setting::classic`
 //! ```
 //!
+//! A destination that alone has too many half-open connections gets cookies alone (`watch`); the
+//! switch drawn here is for all, the fall-back when floods are spread. A rule may ask for cookies,
+//! or for none, whatever the setting says.
+//!
 //! Two behaviours:
 //! * *classic*, exactly pf: the 15 s rotation decides whether adaptive mode ends (half-open
 //!   connections and cookies in flight below the low mark); a cookie is only valid while some
@@ -28,29 +32,43 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use pfapi::control::SwitchReason;
+use pfapi::reason::CookieCounter;
 use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 
+use super::backlog::Backlog;
 use super::cookie::{self, Code, Parity, Tuple};
+use super::counters::Counters;
+use super::destination::Destination;
 use super::flight::Flight;
+use super::history::{Change, History};
 use super::keys::{EPOCH_S, EpochKeys, Master};
 use super::layout::{self, Cookie, Terms, Wish};
+use super::meter::Meter;
+use super::ports::{Ports, network_of};
+use super::replay::Replay;
 use super::ring::{KeySource, ROTATION_S, Ring, Slot};
+use super::switch::Switch;
+use super::watch::{Added, Entry, Look, Watch};
 use crate::rng::Rng;
 use crate::wire::tcp_options::SynOptions;
-
-/// Seconds between two looks of the default off-switch (docs/notes/0002).
-const CHECK_S: u64 = 5;
-/// Quiet looks in a row that switch adaptive cookies off by default.
-const QUIET_CHECKS: u8 = 2;
 
 /// SYN cookies of one filter, shared by all its threads.
 pub struct Syncookies {
     mode: AtomicU8,
-    /// Cookies are being sent, or were until the mode became "never".
-    active: AtomicBool,
+    /// Cookies are being sent to all, or were until the mode became "never".
+    active: Switch,
     /// High mark.
     start: AtomicU32,
+    /// High mark of a single destination; `u32::MAX` when destinations have none.
+    destination_start: AtomicU32,
+    /// Destinations that get cookies while others do not.
+    watch: Watch,
+    /// Whether unknown ports are asked before they get cookies.
+    probe: AtomicBool,
+    /// The caller's word that all ports are open.
+    never_probe: AtomicBool,
     /// Whether the behaviour is pf's.
     classic: AtomicBool,
     epochs: EpochKeys,
@@ -61,8 +79,15 @@ pub struct Syncookies {
     shared: AtomicBool,
     /// Keys of `classic`.
     ring: ArcSwap<Ring>,
-    sent: AtomicU64,
-    validated: AtomicU64,
+    /// Events around cookies; those that were sent and came back among them.
+    pub counters: Counters,
+    /// What is known of ports.
+    pub ports: Ports,
+    /// Credit of networks for answers that are longer than their SYNs.
+    pub meter: Meter,
+    /// Secret of the hashes of networks.
+    secret: [u8; 16],
+    replay: Replay,
     synfloods: AtomicU64,
     /// Nanoseconds of the earliest deadline; `u64::MAX` when there is none.
     deadline: AtomicU64,
@@ -75,29 +100,56 @@ struct Control {
     setting: Setting,
     watermarks: Watermarks,
     rotate_at: Option<Uptime>,
-    check: Option<Check>,
+    check: Option<Look>,
     /// Activations that no `handle_timeout` has told yet, and when the first one was.
     activated_at: Option<Uptime>,
+    /// Likewise of destinations.
+    flooded: Vec<Destination>,
+    /// Whether some rule asks for adaptive cookies, whatever the setting says.
+    rules_adapt: bool,
+    history: History,
 }
 
-/// The off-switch of the default behaviour.
-#[derive(Clone, Copy)]
-struct Check {
-    at: Uptime,
-    quiet: u8,
-    /// Counters at the last look.
-    sent: u64,
-    validated: u64,
+impl Control {
+    /// Whether marks switch cookies on and off, for all or for some rules.
+    fn adapts(&self) -> bool {
+        self.setting.mode == SyncookieMode::Adaptive || self.rules_adapt && !self.setting.classic
+    }
+
+    /// Marks of a single destination.
+    fn destination_marks(&self) -> Option<Watermarks> {
+        if self.setting.classic || !self.adapts() {
+            return None;
+        }
+        self.setting.destination.or_else(|| self.watermarks.of_destination())
+    }
 }
 
 /// What [`Syncookies::handle_timeout`] has to tell; for the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Events {
     /// "synflood detected, enabling syncookies"
     pub activated: bool,
     /// "syncookies disabled"
     pub deactivated: bool,
+    /// Destinations that get cookies from now on.
+    pub flooded: Vec<Destination>,
+    /// Destinations that get none any more.
+    pub calmed: Vec<Destination>,
+}
+
+/// A SYN that may get a cookie.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// `syncookies` of the rule that passes it.
+    pub policy: Option<SyncookieMode>,
+    /// Half-open connections of all destinations.
+    pub half_open: u64,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Half-open connections of each destination.
+    pub backlog: &'a Backlog,
 }
 
 /// A cookie, and what its SYN|ACK may announce.
@@ -134,27 +186,6 @@ pub struct Decoded {
     pub cookie: u32,
 }
 
-/// What `pfctl -si` shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// As configured.
-    pub mode: SyncookieMode,
-    /// Whether the behaviour is pf's.
-    pub classic: bool,
-    /// Whether cookies are being sent, or were until the mode became "never" a moment ago.
-    pub active: bool,
-    /// Marks of adaptive mode.
-    pub watermarks: Watermarks,
-    /// Cookies sent and not validated, of keys that are alive.
-    pub in_flight: u64,
-    /// Cookies sent.
-    pub sent: u64,
-    /// Cookies that came back valid.
-    pub validated: u64,
-    /// Times that adaptive mode switched on.
-    pub synfloods: u64,
-}
-
 impl Syncookies {
     /// Mode "never", pf's marks, no keys. Everything random comes from `seed`.
     #[must_use]
@@ -163,16 +194,23 @@ impl Syncookies {
         let mut rng = Rng::new(seed);
         Self {
             mode: AtomicU8::new(encode_mode(SyncookieMode::Never)),
-            active: AtomicBool::new(false),
+            active: Switch::default(),
             start: AtomicU32::new(watermarks.start),
+            destination_start: AtomicU32::new(u32::MAX),
+            watch: Watch::default(),
+            probe: AtomicBool::new(false),
+            never_probe: AtomicBool::new(false),
             classic: AtomicBool::new(false),
             epochs: EpochKeys::new(Master::new(rng.seed())),
             flight: Flight::default(),
             last_sent_s: AtomicU64::new(u64::MAX),
             shared: AtomicBool::new(false),
             ring: ArcSwap::default(),
-            sent: AtomicU64::new(0),
-            validated: AtomicU64::new(0),
+            counters: Counters::default(),
+            ports: Ports::default(),
+            meter: Meter::default(),
+            secret: rng.key(),
+            replay: Replay::new(rng.key()),
             synfloods: AtomicU64::new(0),
             deadline: AtomicU64::new(u64::MAX),
             control: Mutex::new(Control {
@@ -182,6 +220,9 @@ impl Syncookies {
                 rotate_at: None,
                 check: None,
                 activated_at: None,
+                flooded: Vec::new(),
+                rules_adapt: false,
+                history: History::default(),
             }),
         }
     }
@@ -200,54 +241,207 @@ impl Syncookies {
         }
         let was_active = self.is_active();
         let starts = setting.mode == SyncookieMode::Always && old.mode != setting.mode;
+        if setting.mode != SyncookieMode::Never && !setting.classic {
+            let _ = self.replay.prepare();
+        }
         self.classic.store(setting.classic, Ordering::Release);
+        self.probe.store(setting.probe && !setting.classic, Ordering::Relaxed);
         if setting.classic && (starts || was_active && !old.classic) {
             self.new_key(&mut control, now);
         }
-        if starts {
-            self.active.store(true, Ordering::Release);
+        if starts && self.active.turn_on() {
+            control.remember(now, true, None, SwitchReason::Configured, 0);
         }
         self.mode.store(encode_mode(setting.mode), Ordering::Release);
-        self.arm_check(&mut control, now);
-        self.publish_deadline(&control);
+        self.follow_setting(&mut control, now);
     }
 
-    /// Whether a SYN gets a cookie; `half_open` is the count that drives adaptive mode.
+    /// Says whether some rule asks for adaptive cookies, so that marks count even where the
+    /// setting is "never".
+    pub fn set_rules_adapt(&self, rules_adapt: bool, now: Uptime) {
+        let mut control = self.lock();
+        control.rules_adapt = rules_adapt;
+        self.follow_setting(&mut control, now);
+    }
+
+    /// Brings marks, watched destinations and timers to where the setting is.
+    fn follow_setting(&self, control: &mut Control, now: Uptime) {
+        let marks = control.destination_marks();
+        let start = marks.map_or(u32::MAX, |marks| marks.start);
+        self.destination_start.store(start, Ordering::Relaxed);
+        if marks.is_none() {
+            control.flooded.clear();
+            for destination in self.watch.clear() {
+                let destination = Some(destination);
+                control.remember(now, false, destination, SwitchReason::Configured, 0);
+            }
+        }
+        self.arm_check(control, now);
+        self.publish_deadline(control);
+    }
+
+    /// Whether destinations are to be counted one by one.
+    pub fn wants_backlog(&self) -> bool {
+        self.destination_start.load(Ordering::Relaxed) != u32::MAX
+    }
+
+    /// Whether any SYN may get a cookie now: a quick answer for calm days. `rules_ask` is whether
+    /// a rule asks for cookies of its own.
+    pub fn may_answer(&self, half_open: u64, rules_ask: bool) -> bool {
+        match decode_mode(self.mode.load(Ordering::Acquire)) {
+            SyncookieMode::Always => true,
+            SyncookieMode::Never => rules_ask,
+            SyncookieMode::Adaptive => {
+                rules_ask
+                    || self.is_active()
+                    || self.watch.len() > 0
+                    || half_open > u64::from(self.start.load(Ordering::Relaxed))
+                    || half_open > u64::from(self.destination_start.load(Ordering::Relaxed))
+            }
+        }
+    }
+
+    /// Whether the setting alone, without rules and destinations, gives a SYN a cookie: the way
+    /// of `classic`. `half_open` is the count that drives adaptive mode.
     ///
-    /// To be asked for every inbound SYN without ACK that is not one re-created from a cookie.
     /// Adaptive mode switches on when `half_open` is above the high mark.
     pub fn should_answer(&self, half_open: u64, now: Uptime) -> bool {
         match decode_mode(self.mode.load(Ordering::Acquire)) {
             SyncookieMode::Never => false,
             SyncookieMode::Always => true,
+            SyncookieMode::Adaptive => self.is_above_marks(half_open, now),
+        }
+    }
+
+    /// Whether a SYN that the rules pass gets a cookie.
+    ///
+    /// To be asked for every inbound SYN without ACK and RST that is not one re-created from a
+    /// cookie and that belongs to no connection.
+    pub fn answers(&self, asked: &Asked<'_>, now: Uptime) -> bool {
+        let mode = asked.policy.unwrap_or_else(|| decode_mode(self.mode.load(Ordering::Acquire)));
+        match mode {
+            SyncookieMode::Never => false,
+            SyncookieMode::Always => true,
             SyncookieMode::Adaptive => {
-                self.is_active()
-                    || half_open > u64::from(self.start.load(Ordering::Relaxed))
-                        && self.activate(half_open, now)
+                self.is_above_marks(asked.half_open, now) || self.is_flooded(asked, now)
             }
         }
     }
 
+    fn is_above_marks(&self, half_open: u64, now: Uptime) -> bool {
+        self.is_active()
+            || half_open > u64::from(self.start.load(Ordering::Relaxed))
+                && self.activate(half_open, SwitchReason::HighMark, now)
+    }
+
+    /// Whether the destination of a SYN gets cookies alone; counts the one that it gets.
+    fn is_flooded(&self, asked: &Asked<'_>, now: Uptime) -> bool {
+        let start = u64::from(self.destination_start.load(Ordering::Relaxed));
+        if self.watch.len() == 0 && asked.half_open <= start {
+            return false;
+        }
+        let hashes = asked.backlog.hashes(&asked.destination);
+        let count_sent = |entry: &Entry| entry.sent.fetch_add(1, Ordering::Relaxed);
+        for hash in [hashes.port, hashes.address] {
+            if self.watch.with(hash, count_sent).is_some() {
+                return true;
+            }
+        }
+        // A flood on one port stays below the mark of the address, as it ends at that of the port.
+        let whole = (asked.destination.whole_address(), hashes.address, 2 * start);
+        for (destination, hash, mark) in [(asked.destination, hashes.port, start), whole] {
+            let half_open = asked.backlog.count(hash);
+            if half_open > mark {
+                return self.activate_destination((destination, hash), half_open, now);
+            }
+        }
+        false
+    }
+
     /// Switches adaptive mode on, unless another thread was faster or the setting has changed.
     #[cold]
-    fn activate(&self, half_open: u64, now: Uptime) -> bool {
+    fn activate(&self, half_open: u64, reason: SwitchReason, now: Uptime) -> bool {
         let mut control = self.lock();
-        if control.setting.mode != SyncookieMode::Adaptive
-            || half_open <= u64::from(control.watermarks.start)
-        {
-            return self.is_active() && control.setting.mode == SyncookieMode::Adaptive;
+        let is_above = half_open > u64::from(control.watermarks.start);
+        if !control.adapts() || reason == SwitchReason::HighMark && !is_above {
+            return self.is_active() && control.adapts();
         }
-        if !self.is_active() {
-            if control.setting.classic {
-                self.new_key(&mut control, now);
+        self.activate_all(&mut control, half_open, reason, now);
+        true
+    }
+
+    fn activate_all(
+        &self,
+        control: &mut Control,
+        half_open: u64,
+        reason: SwitchReason,
+        now: Uptime,
+    ) {
+        // The key comes first: who sees the switch on makes cookies at once.
+        if control.setting.classic && !self.is_active() {
+            self.new_key(control, now);
+        }
+        if !self.active.turn_on() {
+            return;
+        }
+        self.synfloods.fetch_add(1, Ordering::Relaxed);
+        control.remember(now, true, None, reason, half_open);
+        control.activated_at.get_or_insert(now);
+        self.arm_check(control, now);
+        self.publish_deadline(control);
+    }
+
+    /// Gives a destination cookies alone, unless another thread was faster or the setting has
+    /// changed.
+    #[cold]
+    fn activate_destination(
+        &self,
+        (destination, hash): (Destination, u64),
+        half_open: u64,
+        now: Uptime,
+    ) -> bool {
+        let mut control = self.lock();
+        if control.destination_marks().is_none() {
+            return self.is_active();
+        }
+        match self.watch.add(destination, hash, now) {
+            Added::Known => {}
+            Added::New => {
+                self.synfloods.fetch_add(1, Ordering::Relaxed);
+                control.remember(now, true, Some(destination), SwitchReason::HighMark, half_open);
+                control.flooded.push(destination);
+                self.publish_deadline(&control);
             }
-            self.active.store(true, Ordering::Release);
-            self.synfloods.fetch_add(1, Ordering::Relaxed);
-            control.activated_at.get_or_insert(now);
-            self.arm_check(&mut control, now);
-            self.publish_deadline(&control);
+            Added::Full => {
+                self.activate_all(&mut control, half_open, SwitchReason::TooMany, now);
+            }
         }
         true
+    }
+
+    /// Times that adaptive mode went on, for all or for a destination.
+    pub fn synfloods(&self) -> u64 {
+        self.synfloods.load(Ordering::Relaxed)
+    }
+
+    /// Cookies that are out and would still be accepted.
+    fn in_flight(&self, now: Uptime) -> u64 {
+        self.ring.load().in_flight() + self.flight.out(self.epochs.current(now).0)
+    }
+
+    /// Whether an unknown port is asked before it gets cookies.
+    pub fn probes(&self) -> bool {
+        self.probe.load(Ordering::Relaxed) && !self.never_probe.load(Ordering::Relaxed)
+    }
+
+    /// Takes every port for open from now on, whatever the setting says.
+    pub fn never_probe(&self) {
+        self.never_probe.store(true, Ordering::Relaxed);
+    }
+
+    /// The high mark of all destinations.
+    pub fn high_mark(&self) -> u64 {
+        u64::from(self.start.load(Ordering::Relaxed))
     }
 
     /// A cookie for a SYN, counted as sent.
@@ -262,7 +456,7 @@ impl Syncookies {
         wish: &Wish,
         now: Uptime,
     ) -> Baked {
-        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.counters.count(CookieCounter::SynReceived);
         // A plain store would take the line from all other threads for every SYN.
         if self.last_sent_s.load(Ordering::Relaxed) != now.as_secs() {
             self.last_sent_s.store(now.as_secs(), Ordering::Relaxed);
@@ -313,8 +507,8 @@ impl Syncookies {
     /// `echo` is the timestamp that the packet sends back.
     ///
     /// # Security
-    /// A cookie is accepted again while its key lives (up to 30 s); the state of the connection
-    /// usually catches that. Blind guesses: see [`layout::open`].
+    /// A cookie that has opened a connection ([`Self::note_used`]) is not accepted again; with
+    /// `classic` it is, while its key lives. Blind guesses: see [`layout::open`].
     pub fn validate(
         &self,
         tuple: &Tuple,
@@ -327,11 +521,17 @@ impl Syncookies {
         let classic = self.validate_classic(tuple, client_isn, cookie, now);
         let content = if let Some(code) = classic {
             Content::Classic(code)
-        } else {
-            let terms = self.validate_by_epoch(tuple, (client_isn, cookie), echo, now)?;
+        } else if let Some(terms) = self.validate_by_epoch(tuple, (client_isn, cookie), echo, now) {
             Content::Terms { terms, stamp: echo }
+        } else {
+            self.counters.count(CookieCounter::CookieInvalid);
+            return None;
         };
-        self.validated.fetch_add(1, Ordering::Relaxed);
+        if !self.classic.load(Ordering::Relaxed) && self.replay.was_used(tuple, cookie, now) {
+            self.counters.count(CookieCounter::Replayed);
+            return None;
+        }
+        self.counters.count(CookieCounter::CookieValid);
         Some(Decoded { content, client_isn, cookie })
     }
 
@@ -355,9 +555,6 @@ impl Syncookies {
         echo: Option<u32>,
         now: Uptime,
     ) -> Option<Terms> {
-        if !self.expects_cookies(now) {
-            return None;
-        }
         let bits = u64::from(layout::parity(cookie) == Parity::Odd);
         let (epoch, terms) = self.epochs.find(now, (bits, 1), |epoch, key| {
             Some((epoch, layout::open(key, tuple, isn, cookie, echo)?))
@@ -366,9 +563,21 @@ impl Syncookies {
         Some(terms)
     }
 
+    /// Remembers that a cookie has opened a connection, so that it opens no other.
+    pub fn note_used(&self, tuple: &Tuple, cookie: u32, now: Uptime) {
+        if !self.classic.load(Ordering::Relaxed) {
+            self.replay.note_used(tuple, cookie, now);
+        }
+    }
+
+    /// The network of a client, for what is shared by all of it.
+    pub fn network(&self, client: core::net::IpAddr) -> u64 {
+        network_of(client, &self.secret)
+    }
+
     /// Whether a cookie may come back at all: one was sent here in the last 30 s, or others share
     /// the secret. An ACK flood costs no MAC otherwise.
-    fn expects_cookies(&self, now: Uptime) -> bool {
+    pub fn expects_cookies(&self, now: Uptime) -> bool {
         let last = self.last_sent_s.load(Ordering::Relaxed);
         self.shared.load(Ordering::Relaxed)
             || last != u64::MAX && now.as_secs().saturating_sub(last) <= 2 * EPOCH_S
@@ -387,13 +596,17 @@ impl Syncookies {
     }
 
     /// Rotates keys and switches adaptive mode off, as far as that is due.
-    pub fn handle_timeout(&self, now: Uptime, half_open: u64) -> Events {
+    pub fn handle_timeout(&self, now: Uptime, half_open: u64, backlog: &Backlog) -> Events {
         let mut events = Events::default();
         if now.as_nanos() < self.deadline.load(Ordering::Acquire) {
             return events;
         }
         let mut control = self.lock();
         events.activated = control.activated_at.take().is_some();
+        events.flooded = core::mem::take(&mut control.flooded);
+        if self.watch.due().is_some_and(|due| due <= now) {
+            events.calmed = self.look_at_destinations(&mut control, now, backlog);
+        }
         if let Some(check) = control.check.filter(|check| check.at <= now) {
             events.deactivated = self.look(&mut control, check, now, half_open);
         }
@@ -413,37 +626,38 @@ impl Syncookies {
         }
     }
 
-    /// A snapshot for `pfctl -si`.
-    #[must_use]
-    pub fn status(&self, now: Uptime) -> Status {
-        let control = self.lock();
-        Status {
-            mode: control.setting.mode,
-            classic: control.setting.classic,
-            active: self.is_active(),
-            watermarks: control.watermarks,
-            in_flight: self.ring.load().in_flight() + self.flight.out(self.epochs.current(now).0),
-            sent: self.sent.load(Ordering::Relaxed),
-            validated: self.validated.load(Ordering::Relaxed),
-            synfloods: self.synfloods.load(Ordering::Relaxed),
-        }
-    }
-
     /// The off-switch of the default behaviour; true when it switched off.
-    fn look(&self, control: &mut Control, check: Check, now: Uptime, half_open: u64) -> bool {
-        let (sent, validated) = self.totals();
-        let unanswered = (sent - check.sent).saturating_sub(validated - check.validated);
-        // A low mark of 0 means "nothing at all": pf, which wants less than 0, never ends then.
-        let low = u64::from(control.watermarks.end).max(1);
-        let is_quiet = half_open.saturating_add(unanswered) < low;
-        let quiet = if is_quiet { check.quiet + 1 } else { 0 };
-        if control.setting.mode == SyncookieMode::Never || quiet >= QUIET_CHECKS {
-            self.active.store(false, Ordering::Release);
+    fn look(&self, control: &mut Control, mut check: Look, now: Uptime, half_open: u64) -> bool {
+        let low = control.watermarks.end;
+        if check.take(now, half_open, self.totals(), low) || !control.adapts() {
+            self.active.turn_off();
             control.check = None;
+            let adapts = control.adapts();
+            let reason = if adapts { SwitchReason::LowMark } else { SwitchReason::Configured };
+            control.remember(now, false, None, reason, half_open);
             return true;
         }
-        control.check = Some(Check { at: now.plus_secs(CHECK_S), quiet, sent, validated });
+        control.check = Some(check);
         false
+    }
+
+    /// The off-switches of single destinations.
+    fn look_at_destinations(
+        &self,
+        control: &mut Control,
+        now: Uptime,
+        backlog: &Backlog,
+    ) -> Vec<Destination> {
+        let low = control.destination_marks().map_or(0, |marks| marks.end);
+        let low_of = |destination: &Destination| match destination.port {
+            Some(_) => low,
+            None => low.saturating_mul(2),
+        };
+        let gone = self.watch.look(now, backlog, low_of);
+        for &(destination, half_open) in &gone {
+            control.remember(now, false, Some(destination), SwitchReason::LowMark, half_open);
+        }
+        gone.into_iter().map(|(destination, _)| destination).collect()
     }
 
     /// The 15 s timer; true when it switched cookies off, which only classic does here.
@@ -460,7 +674,10 @@ impl Syncookies {
         };
         let ends = classic && self.is_active() && is_quiet;
         if ends {
-            self.active.store(false, Ordering::Release);
+            self.active.turn_off();
+            let adapts = mode == SyncookieMode::Adaptive;
+            let reason = if adapts { SwitchReason::LowMark } else { SwitchReason::Configured };
+            control.remember(now, false, None, reason, half_open);
         }
         if classic && (self.is_active() || in_flight > 0) {
             self.new_key(control, now);
@@ -486,25 +703,26 @@ impl Syncookies {
         if classic || mode == SyncookieMode::Always || !self.is_active() {
             control.check = None;
         } else if control.check.is_none() {
-            let (sent, validated) = self.totals();
-            control.check = Some(Check { at: now.plus_secs(CHECK_S), quiet: 0, sent, validated });
+            control.check = Some(Look::first(now, self.totals()));
         }
     }
 
     fn publish_deadline(&self, control: &Control) {
-        let earliest = [control.activated_at, control.rotate_at, control.check.map(|c| c.at)]
-            .into_iter()
-            .flatten()
-            .min();
+        let flooded = (!control.flooded.is_empty()).then_some(Uptime::ZERO);
+        let check = control.check.map(|check| check.at);
+        let all = [control.activated_at, flooded, control.rotate_at, check, self.watch.due()];
+        let earliest = all.into_iter().flatten().min();
         self.deadline.store(earliest.map_or(u64::MAX, Uptime::as_nanos), Ordering::Release);
     }
 
     fn is_active(&self) -> bool {
-        self.active.load(Ordering::Acquire)
+        self.active.is_on()
     }
 
     fn totals(&self) -> (u64, u64) {
-        (self.sent.load(Ordering::Relaxed), self.validated.load(Ordering::Relaxed))
+        // Validated first: what comes back in between was sent before.
+        let validated = self.counters.get(CookieCounter::CookieValid);
+        (self.counters.get(CookieCounter::SynReceived), validated)
     }
 
     /// A thread that panicked leaves every field in a state that was valid at some moment.
@@ -516,8 +734,22 @@ impl Syncookies {
 /// Shows no keys.
 impl fmt::Debug for Syncookies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mode, sent) = (&self.mode, &self.sent);
-        f.debug_struct("Syncookies").field("mode", mode).field("sent", sent).finish_non_exhaustive()
+        let Self { mode, counters, .. } = self;
+        let mut shown = f.debug_struct("Syncookies");
+        shown.field("mode", mode).field("counters", counters).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    fn remember(
+        &mut self,
+        at: Uptime,
+        on: bool,
+        destination: Option<Destination>,
+        reason: SwitchReason,
+        half_open: u64,
+    ) {
+        self.history.push(Change { at, on, destination, reason, half_open });
     }
 }
 
@@ -537,5 +769,6 @@ const fn decode_mode(octet: u8) -> SyncookieMode {
     }
 }
 
+mod report;
 #[cfg(test)]
 mod tests;

@@ -333,10 +333,15 @@ impl Table {
         self.contents.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a rule that names the table matches `addr`; counts nothing.
+    pub fn holds(&self, af: Af, addr: Addr) -> bool {
+        fault::is(Fault::TablesMatchAll)
+            || self.read().nearest(addr.to_ip(af)).is_some_and(|held| !held.negated)
+    }
+
     /// Whether a rule that names the table matches `addr`; counts the look-up.
     pub fn lookup(&self, af: Af, addr: Addr) -> bool {
-        let matched = fault::is(Fault::TablesMatchAll)
-            || self.read().nearest(addr.to_ip(af)).is_some_and(|held| !held.negated);
+        let matched = self.holds(af, addr);
         if matched { &self.matched } else { &self.no_match }.fetch_add(1, Ordering::Relaxed);
         matched
     }

@@ -245,6 +245,9 @@ impl Setup {
                 mode,
                 classic: self.syncookies & 0x80 != 0,
                 watermarks: Some(Watermarks { start: 3, end: 1 }),
+                destination: (self.syncookies & 0x40 != 0)
+                    .then_some(Watermarks { start: 1, end: 1 }),
+                probe: self.syncookies & 0x20 != 0,
             }),
             ..Options::default()
         };

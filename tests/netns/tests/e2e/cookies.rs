@@ -51,7 +51,8 @@ fn adaptive_syncookies_switch_on_and_off() {
             flood.join().unwrap();
         }
         let info = lab.info().unwrap();
-        assert_eq!(info.synfloods(), 1, "{info:?}");
+        // One for each family: the server alone gets cookies.
+        assert_eq!(info.synfloods(), 2, "{info:?}");
         assert!(info.cookies_sent() > 1000 && info.cookies_validated() > 0, "{info:?}");
         assert!(info.states() < 10_000, "{info:?}");
         wait_until("syncookies off", Duration::from_secs(30), || !active());
@@ -69,6 +70,8 @@ fn cookie_for_every_syn_serves_everybody() {
             let report = ask(&requests(&host, None, 2000));
             assert_eq!((report.ok, report.failures.total()), (2000, 0), "{:?}", report.failures);
         }
-        assert!(lab.info().unwrap().cookies_validated() >= 4000);
+        // The first connection of each family asks whether the port is open; those that come with it
+        // wait for its answer.
+        assert!(lab.info().unwrap().cookies_validated() >= 3990);
     });
 }

@@ -53,7 +53,7 @@ fn large_files_arrive_whole_through_nat_and_redirection() {
 #[test]
 fn large_files_arrive_whole_through_nat_redirection_and_cookies() {
     in_lab(test_path!(), &["nginx", "curl"], || {
-        download(&format!("set syncookies always\n{RULES}"));
+        download(&format!("set syncookies always (no-probe)\n{RULES}"));
     });
 }
 
@@ -169,7 +169,7 @@ fn files_and_pings_cross_from_one_family_to_the_other() {
 #[test]
 fn files_cross_families_behind_syn_cookies() {
     in_lab(test_path!(), &["nginx", "curl"], || {
-        let lab = lab(&format!("set syncookies always\n{FAMILIES}"));
+        let lab = lab(&format!("set syncookies always (no-probe)\n{FAMILIES}"));
         let nginx = Nginx::start(&lab, 10);
         for host in ["[64:ff9b::10.77.3.2]", "10.77.9.9"] {
             assert_eq!(fetch(&lab, host, ""), nginx.sha256, "{host}");

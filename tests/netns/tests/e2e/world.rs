@@ -18,7 +18,7 @@ use pf_netns::{at, output_of, wait_until};
 /// Passes everything, statefully.
 pub const PASS: &str = "pass\n";
 /// Answers every SYN with a cookie.
-pub const COOKIES: &str = "set syncookies always\npass\n";
+pub const COOKIES: &str = "set syncookies always (no-probe)\npass\n";
 
 /// Both addresses of the server, as they stand in a URL.
 pub fn server_hosts() -> [String; 2] {

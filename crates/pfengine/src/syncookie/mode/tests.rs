@@ -5,11 +5,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Barrier;
 use std::thread;
 
+use pfapi::control::SyncookieInfo;
 use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 use proptest::prelude::*;
 
-use super::{Baked, Content, Decoded, Events, Master, Syncookies, Terms, Tuple, Wish};
+use super::{Backlog, Baked, Content, Decoded, Events, Master, Syncookies, Terms, Tuple, Wish};
 use crate::syncookie::layout::{OWN_SHIFT, Shifts};
 use crate::wire::tcp_options::SynOptions;
 
@@ -17,12 +18,15 @@ const OFFERED: SynOptions =
     SynOptions { mss: Some(1460), wscale: Some(7), sack_permitted: true, timestamps: None };
 /// 10 % and 5 % of 100 states.
 const MARKS: Watermarks = Watermarks { start: 10, end: 5 };
-const ON: Events = Events { activated: true, deactivated: false };
-const OFF: Events = Events { activated: false, deactivated: true };
-const NOTHING: Events = Events { activated: false, deactivated: false };
+const ON: Events =
+    Events { activated: true, deactivated: false, flooded: Vec::new(), calmed: Vec::new() };
+const OFF: Events =
+    Events { activated: false, deactivated: true, flooded: Vec::new(), calmed: Vec::new() };
+const NOTHING: Events =
+    Events { activated: false, deactivated: false, flooded: Vec::new(), calmed: Vec::new() };
 
 fn setting(mode: SyncookieMode, classic: bool) -> Setting {
-    Setting { mode, classic, watermarks: Some(MARKS) }
+    Setting { mode, classic, watermarks: Some(MARKS), ..Setting::default() }
 }
 
 fn cookies(mode: SyncookieMode, classic: bool) -> Syncookies {
@@ -68,7 +72,20 @@ fn ack(cookies: &Syncookies, number: u16, cookie: u32, now: Uptime) -> Option<De
 }
 
 fn is_active(cookies: &Syncookies) -> bool {
-    cookies.status(at(0)).active
+    cookies.is_active()
+}
+
+fn status(cookies: &Syncookies) -> SyncookieInfo {
+    cookies.report(at(0), &Backlog::default())
+}
+
+/// SYNs answered, cookies that came back.
+fn counts(cookies: &Syncookies) -> (u64, u64) {
+    cookies.totals()
+}
+
+fn tick(cookies: &Syncookies, now: Uptime, half_open: u64) -> Events {
+    cookies.handle_timeout(now, half_open, &Backlog::default())
 }
 
 #[test]
@@ -87,7 +104,7 @@ fn always_answers_at_once_and_a_reload_does_not_rotate() {
         let first = send(&cookies, 1, at(10));
         cookies.configure(setting(SyncookieMode::Always, classic), at(20));
         assert_eq!(send(&cookies, 1, at(30)), first, "a repeated SYN gets the same cookie");
-        assert_eq!(cookies.status(at(0)).synfloods, 0);
+        assert_eq!(cookies.synfloods(), 0);
     }
 }
 
@@ -101,8 +118,7 @@ fn cookie_says_what_the_syn_offered() {
     let expected = Decoded { content, client_isn: 1000, cookie };
     assert_eq!(ack(&cookies, 1, cookie, at(1)), Some(expected));
     assert_eq!(ack(&cookies, 2, cookie, at(1)), None, "another client");
-    let status = cookies.status(at(0));
-    assert_eq!((status.sent, status.validated, status.in_flight), (1, 1, 0));
+    assert_eq!((counts(&cookies), status(&cookies).in_flight), ((1, 1), 0));
 }
 
 #[test]
@@ -151,7 +167,7 @@ fn adaptive_starts_strictly_above_the_high_mark() {
         });
         assert_eq!((first_answered, states), (Some(12), 11));
         assert!(cookies.should_answer(0, at(1)), "below the marks it stays on");
-        assert_eq!(cookies.status(at(0)).synfloods, 1);
+        assert_eq!(cookies.synfloods(), 1);
     }
 }
 
@@ -160,9 +176,9 @@ fn activation_is_told_once() {
     let cookies = cookies(SyncookieMode::Adaptive, false);
     assert!(cookies.should_answer(11, at(30)));
     assert_eq!(cookies.poll_timeout(), Some(at(30)));
-    assert_eq!(cookies.handle_timeout(at(30), 11), ON);
+    assert_eq!(tick(&cookies, at(30), 11), ON);
     assert_eq!(cookies.poll_timeout(), Some(at(80)));
-    assert_eq!(cookies.handle_timeout(at(30), 11), NOTHING);
+    assert_eq!(tick(&cookies, at(30), 11), NOTHING);
 }
 
 #[test]
@@ -176,11 +192,11 @@ fn classic_decides_at_its_rotation() {
         for number in 0..in_flight {
             send(&cookies, number, at(1));
         }
-        assert_eq!(cookies.handle_timeout(at(0), 0), ON);
+        assert_eq!(tick(&cookies, at(0), 0), ON);
         assert_eq!(cookies.poll_timeout(), Some(at(150)));
-        assert_eq!(cookies.handle_timeout(at(149), 0), NOTHING);
+        assert_eq!(tick(&cookies, at(149), 0), NOTHING);
         let expected = if ends { OFF } else { NOTHING };
-        assert_eq!(cookies.handle_timeout(at(150), half_open), expected, "{half_open} {in_flight}");
+        assert_eq!(tick(&cookies, at(150), half_open), expected, "{half_open} {in_flight}");
         assert_eq!(is_active(&cookies), !ends);
     }
 }
@@ -192,11 +208,11 @@ fn classic_drops_unanswered_cookies_when_their_slot_is_used_again() {
     for number in 0..1000 {
         send(&cookies, number, at(10));
     }
-    assert_eq!(cookies.handle_timeout(at(150), 0), ON);
-    assert_eq!(cookies.status(at(0)).in_flight, 1000);
-    assert_eq!(cookies.handle_timeout(at(300), 0), NOTHING);
-    assert_eq!(cookies.status(at(0)).in_flight, 0);
-    assert_eq!(cookies.handle_timeout(at(450), 0), OFF);
+    assert_eq!(tick(&cookies, at(150), 0), ON);
+    assert_eq!(status(&cookies).in_flight, 1000);
+    assert_eq!(tick(&cookies, at(300), 0), NOTHING);
+    assert_eq!(status(&cookies).in_flight, 0);
+    assert_eq!(tick(&cookies, at(450), 0), OFF);
     assert_eq!(cookies.poll_timeout(), None, "no cookie is out, so the keys are gone");
 }
 
@@ -205,13 +221,13 @@ fn classic_keys_live_on_for_cookies_in_flight() {
     let cookies = cookies(SyncookieMode::Adaptive, true);
     assert!(cookies.should_answer(11, at(0)));
     let sent: Vec<_> = (0..3).map(|number| send(&cookies, number, at(100))).collect();
-    let _ = cookies.handle_timeout(at(0), 0);
-    assert_eq!(cookies.handle_timeout(at(150), 0), OFF);
+    let _ = tick(&cookies, at(0), 0);
+    assert_eq!(tick(&cookies, at(150), 0), OFF);
     assert!(ack(&cookies, 0, sent[0], at(160)).is_some());
     assert!(!cookies.should_answer(10, at(160)));
-    assert_eq!(cookies.handle_timeout(at(300), 0), NOTHING);
+    assert_eq!(tick(&cookies, at(300), 0), NOTHING);
     assert_eq!(ack(&cookies, 1, sent[1], at(301)), None, "its key was overwritten");
-    assert_eq!(cookies.handle_timeout(at(450), 0), NOTHING);
+    assert_eq!(tick(&cookies, at(450), 0), NOTHING);
     assert_eq!(cookies.poll_timeout(), None);
 }
 
@@ -224,7 +240,7 @@ fn classic_accepts_cookies_only_while_some_are_in_flight() {
         assert_eq!(ack(&cookies, 1, cookie, at(2)).is_some(), repeated);
         send(&cookies, 2, at(3));
         assert!(ack(&cookies, 1, cookie, at(4)).is_some(), "as in pf, a cookie can be replayed");
-        assert_eq!(cookies.status(at(0)).in_flight, 0, "the count never goes below zero");
+        assert_eq!(status(&cookies).in_flight, 0, "the count never goes below zero");
     }
 }
 
@@ -232,13 +248,13 @@ fn classic_accepts_cookies_only_while_some_are_in_flight() {
 fn cookies_live_15_to_30_seconds() {
     for classic in [false, true] {
         let cookies = cookies(SyncookieMode::Always, classic);
-        assert_eq!(cookies.handle_timeout(at(150), 0), NOTHING);
+        assert_eq!(tick(&cookies, at(150), 0), NOTHING);
         let early = send(&cookies, 1, at(150));
         let late = send(&cookies, 2, at(299));
         for (tenths, early_lives, late_lives) in
             [(299, true, true), (300, true, true), (449, true, true), (450, false, false)]
         {
-            let _ = cookies.handle_timeout(at(tenths), 0);
+            let _ = tick(&cookies, at(tenths), 0);
             for number in 10..20 {
                 send(&cookies, number, at(tenths));
             }
@@ -281,16 +297,16 @@ fn default_ends_after_two_quiet_looks_in_a_row() {
     for (looks, ends) in tables {
         let cookies = cookies(SyncookieMode::Adaptive, false);
         assert!(cookies.should_answer(11, at(0)));
-        assert_eq!(cookies.handle_timeout(at(0), 11), ON);
+        assert_eq!(tick(&cookies, at(0), 11), ON);
         let mut ended = None;
         for (number, &(half_open, sent, returned)) in (1_u64..).zip(looks) {
             let time = at(number * 50 - 1);
-            assert_eq!(cookies.handle_timeout(time, 0), NOTHING, "no look before its time");
+            assert_eq!(tick(&cookies, time, 0), NOTHING, "no look before its time");
             for port in 0..sent {
                 let cookie = send(&cookies, port, time);
                 assert!(port >= returned || ack(&cookies, port, cookie, time).is_some());
             }
-            if cookies.handle_timeout(at(number * 50), half_open).deactivated {
+            if tick(&cookies, at(number * 50), half_open).deactivated {
                 ended = Some(usize::try_from(number).unwrap());
                 break;
             }
@@ -304,12 +320,13 @@ fn default_ends_after_two_quiet_looks_in_a_row() {
 fn default_with_a_low_mark_of_zero_ends_when_nothing_is_left() {
     let cookies = Syncookies::new([1; 32]);
     let watermarks = Some(Watermarks { start: 2, end: 0 });
-    let setting = Setting { mode: SyncookieMode::Adaptive, classic: false, watermarks };
+    let setting =
+        Setting { mode: SyncookieMode::Adaptive, classic: false, watermarks, ..Setting::default() };
     cookies.configure(setting, at(0));
     assert!(cookies.should_answer(3, at(0)));
-    assert_eq!(cookies.handle_timeout(at(50), 1), ON);
-    assert_eq!(cookies.handle_timeout(at(100), 0), NOTHING);
-    assert_eq!(cookies.handle_timeout(at(150), 0), OFF);
+    assert_eq!(tick(&cookies, at(50), 1), ON);
+    assert_eq!(tick(&cookies, at(100), 0), NOTHING);
+    assert_eq!(tick(&cookies, at(150), 0), OFF);
 }
 
 #[test]
@@ -317,9 +334,9 @@ fn default_cookies_stay_valid_after_the_flood() {
     let cookies = cookies(SyncookieMode::Adaptive, false);
     assert!(cookies.should_answer(11, at(0)));
     let cookie = send(&cookies, 1, at(20));
-    let _ = cookies.handle_timeout(at(50), 0);
-    assert_eq!(cookies.handle_timeout(at(100), 0), OFF);
-    assert_eq!(cookies.handle_timeout(at(150), 0), NOTHING);
+    let _ = tick(&cookies, at(50), 0);
+    assert_eq!(tick(&cookies, at(100), 0), OFF);
+    assert_eq!(tick(&cookies, at(150), 0), NOTHING);
     assert!(ack(&cookies, 1, cookie, at(299)).is_some());
     assert_eq!(cookies.poll_timeout(), None);
     assert_eq!(ack(&cookies, 1, cookie, at(300)), None);
@@ -331,12 +348,12 @@ fn second_flood_is_detected_again() {
         let cookies = cookies(SyncookieMode::Adaptive, classic);
         assert!(cookies.should_answer(11, at(0)));
         for time in quiet {
-            let _ = cookies.handle_timeout(at(time), 0);
+            let _ = tick(&cookies, at(time), 0);
         }
         assert!(!is_active(&cookies) && !cookies.should_answer(10, at(400)));
         assert!(cookies.should_answer(11, at(400)));
-        assert_eq!(cookies.status(at(0)).synfloods, 2);
-        assert!(cookies.handle_timeout(at(400), 11).activated);
+        assert_eq!(cookies.synfloods(), 2);
+        assert!(tick(&cookies, at(400), 11).activated);
     }
 }
 
@@ -348,11 +365,11 @@ fn mode_never_sends_nothing_but_still_validates() {
         cookies.configure(setting(SyncookieMode::Never, classic), at(10));
         assert!(!cookies.should_answer(1000, at(10)) && is_active(&cookies));
         assert!(ack(&cookies, 1, sent[0], at(11)).is_some());
-        assert_eq!(cookies.handle_timeout(at(ends_at - 1), 1000), NOTHING);
-        assert_eq!(cookies.handle_timeout(at(ends_at), 1000), OFF);
+        assert_eq!(tick(&cookies, at(ends_at - 1), 1000), NOTHING);
+        assert_eq!(tick(&cookies, at(ends_at), 1000), OFF);
         assert!(ack(&cookies, 2, sent[1], at(ends_at)).is_some());
         for time in [ends_at + 150, ends_at + 300, ends_at + 450] {
-            let _ = cookies.handle_timeout(at(time), 0);
+            let _ = tick(&cookies, at(time), 0);
         }
         assert_eq!(cookies.poll_timeout(), None);
     }
@@ -364,19 +381,24 @@ fn always_to_adaptive_stays_on_until_it_is_quiet() {
         let cookies = cookies(SyncookieMode::Always, classic);
         cookies.configure(setting(SyncookieMode::Adaptive, classic), at(10));
         assert!(cookies.should_answer(0, at(10)));
-        assert_eq!(cookies.handle_timeout(at(quiet[0]), 0), NOTHING);
-        assert_eq!(cookies.handle_timeout(at(quiet[1]), 0), OFF);
-        assert_eq!(cookies.status(at(0)).synfloods, 0);
+        assert_eq!(tick(&cookies, at(quiet[0]), 0), NOTHING);
+        assert_eq!(tick(&cookies, at(quiet[1]), 0), OFF);
+        assert_eq!(cookies.synfloods(), 0);
     }
 }
 
 #[test]
 fn marks_that_are_not_given_stay() {
     let cookies = cookies(SyncookieMode::Adaptive, false);
-    let bare = Setting { mode: SyncookieMode::Adaptive, classic: false, watermarks: None };
+    let bare = Setting {
+        mode: SyncookieMode::Adaptive,
+        classic: false,
+        watermarks: None,
+        ..Setting::default()
+    };
     cookies.configure(bare, at(0));
-    assert_eq!(cookies.status(at(0)).watermarks, MARKS);
-    assert_eq!(Syncookies::new([0; 32]).status(at(0)).watermarks, Watermarks::default());
+    assert_eq!(status(&cookies).watermarks, MARKS);
+    assert_eq!(status(&Syncookies::new([0; 32])).watermarks, Watermarks::default());
 }
 
 #[test]
@@ -409,7 +431,7 @@ fn same_seed_same_cookies() {
         let cookies = Syncookies::new([seed; 32]);
         cookies.configure(setting(SyncookieMode::Always, false), at(0));
         let first = send(&cookies, 1, at(0));
-        let _ = cookies.handle_timeout(at(150), 0);
+        let _ = tick(&cookies, at(150), 0);
         [first, send(&cookies, 1, at(150))]
     };
     assert_eq!(run(1), run(1));
@@ -451,10 +473,9 @@ fn flood_on_all_threads_is_detected_once() {
                 });
             }
         });
-        let status = cookies.status(at(0));
-        assert_eq!((status.synfloods, status.sent, status.validated), (1, 4, 4));
-        assert_eq!(status.in_flight, 0, "all with one key");
-        assert_eq!(cookies.handle_timeout(at(0), 11), ON);
+        assert_eq!((cookies.synfloods(), counts(&cookies)), (1, (4, 4)));
+        assert_eq!(status(&cookies).in_flight, 0, "all with one key");
+        assert_eq!(tick(&cookies, at(0), 11), ON);
     }
 }
 
@@ -529,7 +550,7 @@ proptest! {
                     send(&cookies, 2, now);
                 }
                 _ => {
-                    let events = cookies.handle_timeout(now, half_open);
+                    let events = tick(&cookies, now, half_open);
                     prop_assert_eq!(is_active(&cookies), was_active && !events.deactivated);
                     prop_assert!(!events.deactivated || half_open < 5);
                     prop_assert!(cookies.poll_timeout().is_none_or(|next| next > now));

@@ -1,0 +1,142 @@
+//! What a ruleset and SYN cookies do to each other that its author may not expect, and which of its
+//! words pf does not have.
+//!
+//! Source of what `classic` does: docs/notes/0011-when-cookies-are-used.md.
+
+use pfapi::check::CheckedRuleset;
+use pfapi::ruleset::{Action, Rule, RuleKind, StatePolicy, SyncookieMode, Syncookies, proto};
+use pfapi::units::Direction;
+
+/// Most surprises that are worth telling.
+const SURPRISES_MAX: usize = 20;
+
+/// Words of SYN cookies in the ruleset that are ours alone: OpenBSD and FreeBSD refuse them.
+#[must_use]
+pub fn extensions(ruleset: &CheckedRuleset) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(Syncookies { classic, destination, probe, .. }) = ruleset.options().syncookies {
+        // `classic` is told where it is read.
+        let given = [(destination.is_some(), "destination")];
+        let plain = !classic && !probe;
+        for (_, word) in given.into_iter().chain([(plain, "no-probe")]).filter(|&(given, _)| given)
+        {
+            found.push(format!("`set syncookies ... ({word})` is an extension"));
+        }
+    }
+    for (path, number, rule) in rules(ruleset) {
+        if rule.state_options.syncookies.is_some() && found.len() < SURPRISES_MAX {
+            found.push(format!(
+                "{}the state option `syncookies` is an extension",
+                at(&path, number)
+            ));
+        }
+    }
+    found
+}
+
+/// What connections through SYN cookies meet that others do not, in words; empty when cookies are
+/// never sent.
+#[must_use]
+pub fn surprises(ruleset: &CheckedRuleset) -> Vec<String> {
+    let setting = ruleset.options().syncookies.unwrap_or_default();
+    let rules = rules(ruleset);
+    let asked = |rule: &Rule| rule.state_options.syncookies;
+    let sends = setting.mode != SyncookieMode::Never
+        || rules.iter().any(|(.., rule)| asked(rule).is_some_and(|m| m != SyncookieMode::Never));
+    if !sends {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    if setting.classic && rules.iter().any(|(.., rule)| blocks(rule)) {
+        found.push(
+            "with `classic` cookies come before the rules: ports that the rules block look open \
+             to everybody who sends a SYN"
+                .to_owned(),
+        );
+    }
+    for (path, number, rule) in rules {
+        if found.len() >= SURPRISES_MAX {
+            break;
+        }
+        if let Some(text) = of_rule(rule, &setting) {
+            found.push(format!("{}{text}", at(&path, number)));
+        }
+    }
+    found
+}
+
+/// What one rule does that its author may not expect.
+fn of_rule(rule: &Rule, setting: &Syncookies) -> Option<&'static str> {
+    let asked = rule.state_options.syncookies;
+    if !meets_syns(rule) {
+        return asked.map(|_| "`syncookies` says nothing here: no inbound SYN meets this rule");
+    }
+    let is_never = asked == Some(SyncookieMode::Never)
+        || asked.is_none() && setting.mode == SyncookieMode::Never;
+    if setting.classic && asked.is_some() {
+        return Some("`syncookies` says nothing here: `classic` asks no rules");
+    }
+    if rule.action != Action::Pass || is_never {
+        return None;
+    }
+    if rule.state == StatePolicy::None {
+        return Some(if setting.classic {
+            "passes SYNs without state, so no connection opens while cookies are sent"
+        } else {
+            "passes SYNs without state, so they never get cookies and a flood reaches the server"
+        });
+    }
+    if rule.state_options.sloppy {
+        return Some(if setting.classic {
+            "`sloppy` states do not translate sequence numbers, so connections through cookies break"
+        } else {
+            "`sloppy` states cannot stand for a server, so these SYNs never get cookies"
+        });
+    }
+    if rule.state == StatePolicy::Synproxy && setting.classic {
+        return Some("`synproxy state` answers a second time when a cookie has come back");
+    }
+    if rule.rare.os.is_some() {
+        return Some(
+            "`os` is asked again when a cookie has come back, and then matches no system: such \
+             connections do not pass here",
+        );
+    }
+    if rule.rare.probability.is_some() {
+        return Some(
+            "`probability` is decided when the cookie has come back: a client that loses was \
+             connected already",
+        );
+    }
+    None
+}
+
+fn blocks(rule: &Rule) -> bool {
+    matches!(rule.action, Action::Block(_)) && meets_syns(rule)
+}
+
+/// Whether an inbound SYN may meet the rule.
+fn meets_syns(rule: &Rule) -> bool {
+    rule.kind == RuleKind::Filter
+        && rule.anchor.is_none()
+        && rule.direction != Some(Direction::Out)
+        && rule.proto.is_none_or(|number| number == proto::TCP)
+}
+
+fn rules(ruleset: &CheckedRuleset) -> Vec<(String, usize, &Rule)> {
+    let rulesets = ruleset.rulesets().into_iter();
+    rulesets
+        .flat_map(|(path, rules)| {
+            let numbered = rules.into_iter().enumerate();
+            numbered.map(move |(number, rule)| (path.clone(), number, rule)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn at(path: &str, number: usize) -> String {
+    if path.is_empty() {
+        format!("rule {number}: ")
+    } else {
+        format!("anchor {path} rule {number}: ")
+    }
+}
