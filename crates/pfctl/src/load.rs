@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "rules not loaded: rule 1: `rtable` cannot be used: this router has one routing table, \
-             number 0"
+             number 0; route-to sends packets another way"
         );
     }
 

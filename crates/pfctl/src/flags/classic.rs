@@ -506,10 +506,6 @@ mod tests {
                 "--format is for checks of rules: it needs -n and -f",
             ),
             ("-gsr", "-g: not supported, there is no debugging output"),
-            (
-                "-s Interfaces",
-                "-s Interfaces: not supported, there are no statistics per interface",
-            ),
         ] {
             assert_eq!(call(line), Err(FlagError::Plain(text.to_owned())), "{line}");
         }
