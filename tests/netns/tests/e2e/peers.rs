@@ -4,13 +4,18 @@
 
 use std::time::Duration;
 
+use pf_load::lab::CLIENT;
 use pf_netns::{in_lab, test_path};
-use pf_peers::middle::Middle;
+use pf_peers::capture::{Capture, SYN_ACK, Segment};
+use pf_peers::cluster::{Cluster, Member, secret};
+use pf_peers::middle::{Middle, Plan, SECOND_ADDRESS, TTL_OF_SERVER};
 use pf_peers::options::{self, CASES, Case, difference};
+use pf_peers::pair::{Call, connect};
 use pf_peers::relay::Line;
-use pf_peers::requests::Load;
+use pf_peers::requests::{Flood, Load, Web};
+use pf_peers::scan::{Manner, differences};
 use pf_peers::transfer::{Job, Way};
-use pf_peers::{forgery, requests, transfer};
+use pf_peers::{forgery, requests, scan, transfer};
 
 fn case(name: &str) -> &'static Case {
     CASES.iter().find(|case| case.name == name).expect("a case of the table")
@@ -124,5 +129,83 @@ fn cookie_connections_are_those_of_plain_forwarding_with_named_exceptions() {
         ];
         let cases = wanted.map(|(name, _)| *case(name));
         assert_eq!(differences_to_plain(Middle::Always, &cases), wanted.map(|(_, text)| text));
+    });
+}
+
+/// With what the server has sent, the TTL says so: a cookie has that of the firewall.
+#[test]
+fn flood_on_one_address_leaves_handshakes_with_another_alone() {
+    in_lab(test_path!(), &["ip"], || {
+        let stand = Plan::new(Middle::Flood).start().unwrap();
+        let _web = Web::start(100).unwrap();
+        let flood = Flood::start(&stand, 10_000).unwrap();
+        let capture = Capture::start(CLIENT).unwrap();
+        let ttl_of_answer = |call: &Call, connect: &dyn Fn(&Call)| {
+            connect(call);
+            let from = (call.to.ip(), call.to.port());
+            let answer =
+                |segment: &Segment| segment.from == from && segment.flags & SYN_ACK == SYN_ACK;
+            capture.find(Duration::from_secs(5), answer).unwrap().expect("an answer").ttl
+        };
+        let flooded = Call::to(([10, 77, 3, 2], 80).into());
+        let other = Call::to(format!("{SECOND_ADDRESS}:80").parse().unwrap());
+        for _ in 0..20 {
+            let ttl = ttl_of_answer(&other, &|call| drop(connect(call).unwrap()));
+            assert_eq!(ttl, TTL_OF_SERVER, "the other address is not flooded");
+        }
+        let ttl = ttl_of_answer(&flooded, &|call| {
+            let address = call.to;
+            pf_netns::at(CLIENT, || {
+                std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap()
+            });
+        });
+        assert_ne!(ttl, TTL_OF_SERVER, "the flooded address gets cookies");
+        drop(flood);
+    });
+}
+
+#[test]
+fn port_scan_sees_the_same_ports_behind_cookies() {
+    in_lab(test_path!(), &["ip", "nmap"], || {
+        for manner in [Manner::Syn, Manner::Connect] {
+            let scans = [Middle::Calm, Middle::Always]
+                .map(|middle| scan::measure(middle, manner, 3100).unwrap());
+            assert_eq!(differences(&scans[0], &scans[1]), (0, Vec::new()), "{manner:?}");
+            assert_eq!(scans[0].states.len(), 3, "{:?}", scans[0].states);
+        }
+    });
+}
+
+#[test]
+fn acknowledgement_cannot_be_used_twice() {
+    in_lab(test_path!(), &["ip"], || {
+        let replays = forgery::replay(Middle::Always, 5).unwrap();
+        assert_eq!((replays.sent, replays.accepted), (5, 0));
+    });
+}
+
+#[test]
+fn daemons_with_one_secret_accept_each_others_cookies() {
+    in_lab(test_path!(), &["ip", "nft"], || {
+        let (old, new, foreign) = ([secret(1)], [secret(2)], [secret(3)]);
+        let both = [secret(2), secret(1)];
+        let mut cluster = Cluster::start([&old, &old]).unwrap();
+        cluster.acquaint_a().unwrap();
+        cluster.talk(|_| Ok(())).unwrap();
+        // The one that made the cookie is started again in between.
+        cluster.talk(|cluster| cluster.restart(Member::A, &old)).unwrap();
+        cluster.acquaint_a().unwrap();
+        // The secret changes: first where cookies are accepted, then where they are made.
+        cluster.talk(|cluster| cluster.change_secrets(Member::B, &both)).unwrap();
+        cluster.change_secrets(Member::A, &both).unwrap();
+        cluster.talk(|_| Ok(())).unwrap();
+        cluster.talk(|cluster| cluster.change_secrets(Member::A, &new)).unwrap();
+        cluster.talk(|cluster| cluster.change_secrets(Member::B, &new)).unwrap();
+        assert!(cluster.info(Member::A).unwrap().cookies_sent() >= 1);
+        assert!(cluster.info(Member::B).unwrap().cookies_validated() >= 6);
+        // With another secret they do not know each other's cookies.
+        cluster.change_secrets(Member::B, &foreign).unwrap();
+        assert!(cluster.talk(|_| Ok(())).is_err());
+        assert_eq!(cluster.info(Member::B).unwrap().cookies_validated(), 6);
     });
 }
