@@ -1,5 +1,7 @@
 //! What rules are asked before a SYN gets a cookie, and what they must not notice of it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod common;
 
 use common::{Rig, Tcp, V4, V6, flags, proto};

@@ -92,7 +92,7 @@ fn probe(rig: &mut Rig, ends: common::Ends, sport: u16, dport: u16) -> Option<Se
     let first = rig.send(Direction::In, &octets);
     match first.verdict {
         Verdict::Pass => {}
-        Verdict::Answer => return answer(&first.octets, ends),
+        Verdict::Answer => return Some(answer(&first.octets, ends)),
         _ => return None,
     }
     let back = Tcp { sport: dport, dport: sport, ack: syn.seq + 1, ..Tcp::default() };
@@ -102,30 +102,28 @@ fn probe(rig: &mut Rig, ends: common::Ends, sport: u16, dport: u16) -> Option<Se
         Seen::Filtered if dport % 50 < 45 => return None,
         Seen::Filtered => {
             // A router on the way says that nobody may go there.
-            let (icmp_type, code, number) = match ends.src.is_ipv4() {
-                true => (3, 13, proto::ICMP),
-                false => (1, 1, proto::ICMPV6),
-            };
+            let (icmp_type, code, number) =
+                if ends.src.is_ipv4() { (3, 13, proto::ICMP) } else { (1, 1, proto::ICMPV6) };
             let error = icmp(ends.turned(), icmp_type, code, [0; 4], &octets);
             let error = ip(ends.turned(), number, &error);
             let back = rig.send(Direction::Out, &error);
-            return answer(&back.octets, ends);
+            return Some(answer(&back.octets, ends));
         }
     };
     let reply = rig.send(Direction::Out, &reply.packet(ends.turned()));
     assert_eq!(reply.verdict, Verdict::Pass);
-    answer(&reply.octets, ends)
+    Some(answer(&reply.octets, ends))
 }
 
 /// What a scanner takes an answer for.
-fn answer(octets: &[u8], ends: common::Ends) -> Option<Seen> {
+fn answer(octets: &[u8], ends: common::Ends) -> Seen {
     let header = if ends.src.is_ipv4() { 20 } else { 40 };
     let number = if ends.src.is_ipv4() { octets[9] } else { octets[6] };
-    Some(match (number, octets[header + 13]) {
+    match (number, octets[header + 13]) {
         (proto::TCP, found) if found & flags::RST != 0 => Seen::Closed,
         (proto::TCP, found) if found & (flags::SYN | flags::ACK) != 0 => Seen::Open,
         _ => Seen::Filtered,
-    })
+    }
 }
 
 #[test]

@@ -377,10 +377,8 @@ impl Script<'_> {
 /// `queue NAME [on IF] [packets N] [bytes N] [dropped N] [length N]`
 fn queue(cursor: &mut Cursor) -> Result<Expect, Fault> {
     let name = cursor.word("the name of a queue")?.to_owned();
-    let interface = match cursor.accept("on") {
-        true => Some(cursor.word("an interface")?.to_owned()),
-        false => None,
-    };
+    let interface =
+        if cursor.accept("on") { Some(cursor.word("an interface")?.to_owned()) } else { None };
     let mut counters = Vec::new();
     while !cursor.is_done() {
         let before = *cursor;

@@ -63,6 +63,9 @@ pub const TARGET_PORT: u16 = 80;
 
 /// What rules may translate: sources to the router's address on the side of the servers, a port
 /// of its address on the side of the clients to the first server. IPv4 and IPv6.
+///
+/// # Panics
+/// Never: the addresses are constants.
 #[must_use]
 pub fn translation() -> Translation {
     let addr = |text: &str| text.parse().expect("an address");

@@ -265,7 +265,12 @@ fn show_queues(
         if wanted.as_ref().is_none_or(|wanted| report.interface == *wanted) {
             titles.print(out, "QUEUES")?;
             titles.active = false;
-            queues::print(out, report, &all, verbose.then_some(measured))?;
+            let detail = if verbose {
+                queues::Detail::Counters(measured)
+            } else {
+                queues::Detail::Definition
+            };
+            queues::print(out, report, &all, detail)?;
         }
     }
     titles.active |= titles.printed;

@@ -37,6 +37,15 @@ pub struct Rate {
     bytes: f64,
 }
 
+/// How much of a queue is shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Detail {
+    /// Its definition.
+    Definition,
+    /// With `-v` its counters too, and the rate when that is known.
+    Counters(Option<Rate>),
+}
+
 impl History {
     /// A look at the queues of a load; those of another are forgotten.
     pub fn begin(&mut self, load: u64) {
@@ -76,13 +85,12 @@ fn name(definition: &QueueDefinition) -> &str {
     }
 }
 
-/// Prints a queue. Counters come with `-v`, that is when `measured` is there; it holds the rate
-/// when that is known. `all` are the queues that it stands among.
+/// Prints a queue. `all` are the queues that it stands among.
 pub fn print(
     out: &mut dyn Write,
     report: &QueueReport,
     all: &[QueueReport],
-    measured: Option<Option<Rate>>,
+    detail: Detail,
 ) -> io::Result<()> {
     match &report.definition {
         QueueDefinition::Queue(queue) => writeln!(out, "{}", print::queue(queue))?,
@@ -94,7 +102,7 @@ pub fn print(
             writeln!(out, "{line}{}", below(Some(&queue.name), report, all))?;
         }
     }
-    let Some(rate) = measured else { return Ok(()) };
+    let Detail::Counters(rate) = detail else { return Ok(()) };
     writeln!(
         out,
         "  [ pkts: {:>10}  bytes: {:>10}  dropped pkts: {:>6} bytes: {:>6} ]",
@@ -166,9 +174,9 @@ mod tests {
         }
     }
 
-    fn shown(report: &QueueReport, measured: Option<Option<Rate>>) -> String {
+    fn shown(report: &QueueReport, detail: Detail) -> String {
         let mut out = Vec::new();
-        print(&mut out, report, &[], measured).unwrap();
+        print(&mut out, report, &[], detail).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -176,17 +184,17 @@ mod tests {
     fn counters_come_with_v_and_rates_with_the_second_look() {
         let mut history = History::default();
         history.begin(1);
-        assert_eq!(shown(&report(10), None), "queue q qlimit 30\n");
+        assert_eq!(shown(&report(10), Detail::Definition), "queue q qlimit 30\n");
         let first = history.measure(&report(10));
         assert_eq!(
-            shown(&report(10), Some(first)),
+            shown(&report(10), Detail::Counters(first)),
             "queue q qlimit 30\n  \
              [ pkts:         10  bytes:      10000  dropped pkts:      3 bytes:     99 ]\n  \
              [ qlength:   7/ 30 ]\n"
         );
         history.begin(1);
         let second = history.measure(&report(16));
-        let text = shown(&report(16), Some(second));
+        let text = shown(&report(16), Detail::Counters(second));
         assert!(text.ends_with("  [ measured:     1.2 packets/s, 9.60Kb/s ]\n"), "{text}");
         // Another load starts anew.
         history.begin(2);

@@ -8,7 +8,7 @@ use pfapi::control::{FailureKind, ITEMS_PER_FRAME, Request, Response};
 use pfengine::{Engine, LoadError, Loader, TableError, TableName};
 
 use super::access::{Access, Peer};
-use super::load::{LoadFailure, Loads, Target};
+use super::load::{DraftBuilder, LoadFailure, Loads, Target};
 use crate::pflog::PacketLog;
 use crate::run::Clock;
 use crate::secret::ClusterSecret;
@@ -119,40 +119,27 @@ impl Service {
                 Response::Ticket { ticket: self.loads().begin(asker.connection, target, dialect) }
             }
             Request::AddOptions { ticket, options, given } => {
-                let mut loads = self.loads();
-                let draft = loads.draft(ticket)?;
-                draft.grow(octets)?;
-                draft.set_options(*options);
-                draft.merge_options(given.map(|given| *given));
-                Response::Done
+                self.fill(ticket, octets, |draft| {
+                    draft.set_options(*options);
+                    draft.merge_options(given.map(|given| *given));
+                    Ok(())
+                })?
             }
             Request::AddTables { ticket, anchor, tables } => {
-                let mut loads = self.loads();
-                let draft = loads.draft(ticket)?;
-                draft.grow(octets)?;
-                draft.add_tables(&anchor, tables);
-                Response::Done
+                self.fill(ticket, octets, |draft| {
+                    draft.add_tables(&anchor, tables);
+                    Ok(())
+                })?
             }
             Request::AddRules { ticket, anchor, rules } => {
-                let mut loads = self.loads();
-                let draft = loads.draft(ticket)?;
-                draft.grow(octets)?;
-                draft.add_rules(&anchor, rules)?;
-                Response::Done
+                self.fill(ticket, octets, |draft| draft.add_rules(&anchor, rules))?
             }
-            Request::AddQueues { ticket, queues, altq } => {
-                let mut loads = self.loads();
-                let draft = loads.draft(ticket)?;
-                draft.grow(octets)?;
+            Request::AddQueues { ticket, queues, altq } => self.fill(ticket, octets, |draft| {
                 draft.add_queues(queues, altq);
-                Response::Done
-            }
+                Ok(())
+            })?,
             Request::AddFingerprints { ticket, fingerprints } => {
-                let mut loads = self.loads();
-                let draft = loads.draft(ticket)?;
-                draft.grow(octets)?;
-                draft.add_fingerprints(fingerprints)?;
-                Response::Done
+                self.fill(ticket, octets, |draft| draft.add_fingerprints(fingerprints))?
             }
             Request::Commit { ticket } => self.commit(asker, ticket)?,
             Request::Rollback { ticket } => {
@@ -217,6 +204,20 @@ impl Service {
             | Request::TableShow { .. }
             | Request::TableStatistics { .. } => Response::End,
         })
+    }
+
+    /// Puts the octets of one more frame into the ruleset that a ticket stands for.
+    fn fill(
+        &self,
+        ticket: u32,
+        octets: usize,
+        put: impl FnOnce(&mut DraftBuilder) -> Result<(), LoadFailure>,
+    ) -> Result<Response, LoadFailure> {
+        let mut loads = self.loads();
+        let draft = loads.draft(ticket)?;
+        draft.grow(octets)?;
+        put(draft)?;
+        Ok(Response::Done)
     }
 
     fn commit(&self, asker: Asker, ticket: u32) -> Result<Response, LoadFailure> {

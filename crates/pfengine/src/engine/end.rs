@@ -102,7 +102,7 @@ impl Engine {
                     let queues = adapt(&old.queues, &rules, &limits);
                     let timeouts = Timeouts::default();
                     let log_interface = None;
-                    Snapshot { rules, timeouts, limits, queues, log_interface, ..old.share() }
+                    Snapshot { rules, timeouts, limits, log_interface, queues, ..old.share() }
                 });
                 self.configure_syncookies(
                     SyncookieSetting {

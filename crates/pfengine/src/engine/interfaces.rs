@@ -63,7 +63,7 @@ impl Engine {
             traffic.subtract(before);
             cleared = *when;
         }
-        let mut members = self.members(snapshot, name).peekable();
+        let mut members = members(snapshot, name).peekable();
         let skip =
             members.peek().is_some() && members.all(|index| snapshot.rules.skip.contains(index.0));
         let names_it = |rule: &&Arc<crate::rules::LoadedRule>| {
@@ -79,21 +79,11 @@ impl Engine {
         }
     }
 
-    /// Interfaces that a name stands for.
-    fn members<'a>(
-        &self,
-        snapshot: &'a Snapshot,
-        name: &'a str,
-    ) -> impl Iterator<Item = IfIndex> + 'a {
-        let all = (0..).zip(&snapshot.facts.interfaces);
-        all.filter(move |(_, interface)| is_named(interface, name)).map(|(at, _)| IfIndex(at))
-    }
-
     /// What the interfaces of a name have counted since the start.
     fn interface_traffic(&self, snapshot: &Snapshot, name: &str) -> InterfaceTraffic {
         let workers = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sum = InterfaceTraffic::default();
-        for index in self.members(snapshot, name) {
+        for index in members(snapshot, name) {
             workers.iter().for_each(|worker| sum.add(&worker.interfaces.read(index)));
         }
         sum
@@ -103,9 +93,15 @@ impl Engine {
     pub(super) fn clear_interface(&self, control: &mut Control, name: &str, now: Uptime) {
         let snapshot = self.snapshot.load();
         // Names come from the outside; only those that mean something are kept.
-        if self.members(&snapshot, name).next().is_some() {
+        if members(&snapshot, name).next().is_some() {
             let traffic = self.interface_traffic(&snapshot, name);
             control.cleared_interfaces.insert(name.to_owned(), (traffic, now));
         }
     }
+}
+
+/// Interfaces that a name stands for.
+fn members<'a>(snapshot: &'a Snapshot, name: &'a str) -> impl Iterator<Item = IfIndex> + 'a {
+    let all = (0..).zip(&snapshot.facts.interfaces);
+    all.filter(move |(_, interface)| is_named(interface, name)).map(|(at, _)| IfIndex(at))
 }

@@ -4,7 +4,7 @@
 //! that a peer which learned it from another one means the same host (RFC 4787 REQ-1). Source:
 //! FreeBSD sys/netpfil/pf/pf.c `pf_udp_mapping_find`, `pf_udp_mapping_insert`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pfapi::addr::Af;
@@ -30,7 +30,7 @@ struct Ends {
     /// Outer address and port of an inner end, and the states that use them.
     by_inner: BTreeMap<Key, Mapping>,
     /// Outer ends in use.
-    outer: BTreeMap<Key, ()>,
+    outer: BTreeSet<Key>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,16 +62,16 @@ impl Mappings {
 
     /// Whether an outer end is in use.
     pub fn is_taken(&self, outer: End) -> bool {
-        self.ends().outer.contains_key(&key(outer))
+        self.ends().outer.contains(&key(outer))
     }
 
     /// Keeps an outer address and port for a source; `None` when another packet was faster.
     pub fn insert(&self, inner: End, outer: End) -> Option<MappingHold> {
         let mut ends = self.ends();
-        if ends.by_inner.contains_key(&key(inner)) || ends.outer.contains_key(&key(outer)) {
+        if ends.by_inner.contains_key(&key(inner)) || ends.outer.contains(&key(outer)) {
             return None;
         }
-        ends.outer.insert(key(outer), ());
+        ends.outer.insert(key(outer));
         ends.by_inner.insert(key(inner), Mapping { outer: (outer.1, outer.2), states: 1 });
         Some(MappingHold { mappings: self.clone(), inner: key(inner) })
     }

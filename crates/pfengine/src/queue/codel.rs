@@ -126,14 +126,13 @@ impl<T> Codel<T> {
             self.first_above = None;
             return (Some(packet), false);
         }
-        let late = match self.first_above {
-            Some(first) => at >= first,
-            None => {
-                if !self.packets.is_empty() {
-                    self.first_above = Some(at.saturating_add(params.interval_ns));
-                }
-                false
+        let late = if let Some(first) = self.first_above {
+            at >= first
+        } else {
+            if !self.packets.is_empty() {
+                self.first_above = Some(at.saturating_add(params.interval_ns));
             }
+            false
         };
         (Some(packet), late)
     }

@@ -46,7 +46,7 @@ impl<T> Leaving<T> {
 #[derive(Debug)]
 enum Link<T> {
     /// Packets leave in the order of their priority.
-    Open(Priority<T>),
+    Open(Box<Priority<T>>),
     Shaped(Box<Shaper<T>>),
 }
 
@@ -149,7 +149,7 @@ impl<T> Egress<T> {
     fn enqueue(&mut self, now: Uptime, packet: Leaving<T>) {
         let at = usize::from(packet.interface.0);
         if at >= self.links.len() {
-            self.links.resize_with(at + 1, || Link::Open(Priority::default()));
+            self.links.resize_with(at + 1, || Link::Open(Box::default()));
         }
         let Leaving { queue, prio, flow, charge, item, .. } = packet;
         let waiting = Waiting { charge, flow, since: now, item };
@@ -241,8 +241,7 @@ impl<T> Egress<T> {
     pub fn reload(&mut self, now: Uptime, plan: Arc<QueuePlan>) {
         let mut old = core::mem::take(&mut self.links);
         let count = plan.links.iter().map(|link| usize::from(link.interface.0) + 1).max();
-        self.links
-            .resize_with(count.unwrap_or(0).max(old.len()), || Link::Open(Priority::default()));
+        self.links.resize_with(count.unwrap_or(0).max(old.len()), || Link::Open(Box::default()));
         for link in &plan.links {
             let at = usize::from(link.interface.0);
             self.links[at] = Link::Shaped(Box::new(Shaper::new(Arc::clone(link))));

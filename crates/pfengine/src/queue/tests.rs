@@ -14,18 +14,23 @@ use super::*;
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
 
-fn rate(bps: u64) -> Option<ServiceCurve> {
-    Some(ServiceCurve { rate: bps, burst: None })
+fn rate(bps: u64) -> ServiceCurve {
+    ServiceCurve { rate: bps, burst: None }
 }
 
 fn root(bps: u64) -> QueueDef {
     let interface = Some("tun0".to_owned());
-    QueueDef { name: "root".to_owned(), interface, bandwidth: rate(bps), ..QueueDef::default() }
+    QueueDef {
+        name: "root".to_owned(),
+        interface,
+        bandwidth: Some(rate(bps)),
+        ..QueueDef::default()
+    }
 }
 
 fn child(name: &str, parent: &str, bps: u64) -> QueueDef {
     let parent = Some(parent.to_owned());
-    QueueDef { name: name.to_owned(), parent, bandwidth: rate(bps), ..QueueDef::default() }
+    QueueDef { name: name.to_owned(), parent, bandwidth: Some(rate(bps)), ..QueueDef::default() }
 }
 
 fn default(queue: QueueDef) -> QueueDef {
@@ -208,7 +213,7 @@ fn hierarchy_shares_within_the_share_of_the_parent() {
 fn max_bounds_and_its_rest_goes_to_others() {
     let queues = [
         root(10_000_000),
-        QueueDef { max: rate(1_000_000), ..child("slow", "root", 9_000_000) },
+        QueueDef { max: Some(rate(1_000_000)), ..child("slow", "root", 9_000_000) },
         default(child("rest", "root", 1_000_000)),
     ];
     let mut bench = Bench::new(&queues);
@@ -221,7 +226,7 @@ fn max_bounds_and_its_rest_goes_to_others() {
 fn min_is_kept_under_load() {
     let queues = [
         root(10_000_000),
-        QueueDef { min: rate(3_000_000), ..child("voice", "root", 100_000) },
+        QueueDef { min: Some(rate(3_000_000)), ..child("voice", "root", 100_000) },
         default(child("bulk", "root", 9_900_000)),
     ];
     let mut bench = Bench::new(&queues);
@@ -235,8 +240,8 @@ fn min_is_kept_under_load() {
 fn limits_hold_where_min_asks_for_more() {
     let queues = [
         root(4_000_000),
-        QueueDef { min: rate(9_000_000), ..child("greedy", "root", 1_000_000) },
-        default(QueueDef { min: rate(9_000_000), ..child("other", "root", 1_000_000) }),
+        QueueDef { min: Some(rate(9_000_000)), ..child("greedy", "root", 1_000_000) },
+        default(QueueDef { min: Some(rate(9_000_000)), ..child("other", "root", 1_000_000) }),
     ];
     let mut bench = Bench::new(&queues);
     let octets = bench.saturate(&[("greedy", 1_500), ("other", 1_500)], 20 * SECOND, 0);
@@ -335,8 +340,8 @@ fn flows_share_and_a_sparse_one_hardly_waits() {
         }
         bench.now = bench.egress.poll_timeout().unwrap().as_nanos();
     }
-    for flow in 1..4 {
-        close(bps(octets[flow], 20 * SECOND), 10e6 / 3.0, 8.0);
+    for &sent in &octets[1..4] {
+        close(bps(sent, 20 * SECOND), 10e6 / 3.0, 8.0);
     }
     assert!(longest <= 5 * MS, "a sparse flow waited {} us", longest / 1_000);
     assert!(octets[0] > 100 * 190, "its packets come through: {}", octets[0]);
@@ -510,14 +515,14 @@ fn layouts() -> [Vec<QueueDef>; 3] {
     [
         vec![
             root(2_000_000),
-            QueueDef { min: rate(500_000), ..child("a", "root", 100_000) },
-            QueueDef { max: rate(300_000), qlimit: 7, ..child("b", "root", 1_000_000) },
+            QueueDef { min: Some(rate(500_000)), ..child("a", "root", 100_000) },
+            QueueDef { max: Some(rate(300_000)), qlimit: 7, ..child("b", "root", 1_000_000) },
             default(QueueDef { flows, qlimit: 9, ..child("c", "root", 500_000) }),
         ],
         vec![
             root(500_000),
             child("left", "root", 100_000),
-            QueueDef { max: rate(200_000), ..child("a", "left", 100_000) },
+            QueueDef { max: Some(rate(200_000)), ..child("a", "left", 100_000) },
             default(child("d", "left", 1)),
             QueueDef { flows, ..child("c", "root", 300_000) },
         ],
@@ -629,9 +634,9 @@ proptest! {
     ) {
         let queues = [
             root(3_000_000),
-            QueueDef { min: rate(2_000_000), ..child("a", "root", 100_000) },
-            QueueDef { max: rate(400_000), ..child("b", "root", 2_900_000) },
-            default(QueueDef { min: rate(2_000_000), ..child("c", "root", 10) }),
+            QueueDef { min: Some(rate(2_000_000)), ..child("a", "root", 100_000) },
+            QueueDef { max: Some(rate(400_000)), ..child("b", "root", 2_900_000) },
+            default(QueueDef { min: Some(rate(2_000_000)), ..child("c", "root", 10) }),
         ];
         let mut bench = Bench::new(&queues);
         let mut log: Vec<(u64, bool, u64)> = Vec::new();

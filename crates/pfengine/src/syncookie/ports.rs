@@ -165,7 +165,7 @@ impl Ports {
     }
 
     /// The entry of a port, when there is one.
-    fn find<'a>(bucket: &'a [AtomicU64], mark: u64) -> Option<(&'a AtomicU64, Entry)> {
+    fn find(bucket: &[AtomicU64], mark: u64) -> Option<(&AtomicU64, Entry)> {
         bucket.iter().find_map(|place| {
             let entry = Entry(place.load(Ordering::Relaxed));
             (entry.0 != 0 && entry.mark() == mark).then_some((place, entry))
@@ -234,18 +234,15 @@ impl Ports {
             return if known.is_some() { refusal } else { Advice::Cookie };
         }
         // Two threads may come here at once: the one whose entry stands asks.
-        let (place, before, next) = match known {
-            Some((place, entry)) => {
-                let learned_s = now_s.wrapping_sub(entry.age_s(now_s));
-                let next = Entry::new(mark, entry.kind(), entry.code(), now_s, learned_s);
-                (place, entry.0, next)
-            }
-            None => {
-                let place = Self::find(bucket, mark)
-                    .map_or_else(|| Self::victim(bucket, now_s), |(place, _)| place);
-                let next = Entry::new(mark, kind::ASKED, 0, now_s, now_s);
-                (place, place.load(Ordering::Relaxed), next)
-            }
+        let (place, before, next) = if let Some((place, entry)) = known {
+            let learned_s = now_s.wrapping_sub(entry.age_s(now_s));
+            let next = Entry::new(mark, entry.kind(), entry.code(), now_s, learned_s);
+            (place, entry.0, next)
+        } else {
+            let place = Self::find(bucket, mark)
+                .map_or_else(|| Self::victim(bucket, now_s), |(place, _)| place);
+            let next = Entry::new(mark, kind::ASKED, 0, now_s, now_s);
+            (place, place.load(Ordering::Relaxed), next)
         };
         let asked = place.compare_exchange(before, next.0, Ordering::Relaxed, Ordering::Relaxed);
         if asked.is_ok() { Advice::Probe } else { refusal }

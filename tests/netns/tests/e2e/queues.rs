@@ -64,7 +64,7 @@ impl Stream {
     }
 
     fn finish(mut self) -> Value {
-        self.client.wait(Duration::from_secs(60));
+        self.client.wait(Duration::from_mins(1));
         self.server.wait(Duration::from_secs(5));
         let text = self.client.log();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
