@@ -186,7 +186,7 @@ fn measure_scans(arguments: &Arguments, report: &mut Report) {
     }
     let last = if arguments.short { 4000 } else { u16::MAX };
     for manner in [Manner::Syn, Manner::Connect] {
-        for middle in [Middle::Calm, Middle::Always, Middle::Classic] {
+        for middle in [Middle::Calm, Middle::Probing, Middle::Classic] {
             if !arguments.wants(middle) {
                 continue;
             }

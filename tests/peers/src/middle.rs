@@ -24,8 +24,11 @@ pub enum Middle {
     Plain,
     /// `pfd`; syncookies are off.
     Calm,
-    /// `pfd` answers every SYN with a cookie.
+    /// `pfd` answers every SYN with a cookie, those to ports that it does not know included.
     Always,
+    /// `pfd` with cookies always on, which asks ports that it does not know, as it does unless
+    /// told otherwise. Every connection to a known port is one of [`Middle::Always`].
+    Probing,
     /// `pfd` with adaptive syncookies, to be flooded.
     Flood,
     /// `pfd` answers every SYN with a cookie, in everything as OpenBSD does.
@@ -37,7 +40,7 @@ pub enum Middle {
 }
 
 impl Middle {
-    /// All of them, the reference first.
+    /// All that connections differ behind, the reference first.
     pub const ALL: [Self; 7] = [
         Self::Plain,
         Self::Calm,
@@ -55,6 +58,7 @@ impl Middle {
             Self::Plain => "plain",
             Self::Calm => "pf calm",
             Self::Always => "pf always",
+            Self::Probing => "pf probing",
             Self::Flood => "pf flood",
             Self::Classic => "pf classic",
             Self::Synproxy => "SYNPROXY ts",
@@ -65,7 +69,7 @@ impl Middle {
     /// Whether it is `pfd`.
     #[must_use]
     pub const fn is_pf(self) -> bool {
-        matches!(self, Self::Calm | Self::Always | Self::Flood | Self::Classic)
+        matches!(self, Self::Calm | Self::Always | Self::Probing | Self::Flood | Self::Classic)
     }
 
     /// Whether it answers SYNs in the server's place.
@@ -79,6 +83,7 @@ impl Middle {
     pub fn pf_options(self) -> String {
         let cookies = match self {
             Self::Always => "set syncookies always (no-probe)\n",
+            Self::Probing => "set syncookies always\n",
             Self::Flood => "set syncookies adaptive (start 2%, end 1%)\n",
             Self::Classic => "set syncookies always (classic)\n",
             Self::Plain | Self::Calm | Self::Synproxy | Self::SynproxyBare => "",

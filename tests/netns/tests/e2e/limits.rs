@@ -88,7 +88,7 @@ fn a_table_in_an_anchor_is_filled_from_the_command_line() {
         std::fs::write(&inside, "table <shut> persist\nblock in quick from <shut>\n").unwrap();
         let file = inside.to_str().unwrap();
         lab.pfctl_ok(["-a", "guard", "-f", file]).unwrap();
-        assert_eq!(lab.pfctl_ok(["-a", "guard", "-s", "Tables"]).unwrap(), "shut\n");
+        assert_eq!(lab.pfctl_ok(["-a", "guard", "-s", "Tables"]).unwrap(), "shut@guard\n");
         assert_eq!(lab.pfctl_ok(["-s", "Tables"]).unwrap(), "");
         assert_eq!(lab.pfctl_ok(["-a", "*", "-s", "Tables"]).unwrap(), "shut@guard\n");
         let web = format!("{}:80", SERVER.v4());
