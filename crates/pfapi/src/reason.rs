@@ -106,7 +106,7 @@ named! {
         CookieRetrans = "cookie_retrans",
         /// Connections that began anew between the same ports.
         ConnReopened = "conn_reopened",
-        /// Valid cookies that came too late.
+        /// Cookies of ours that came too late, by up to 45 s; later ones are invalid.
         Expired = "expired",
         /// Valid cookies that had opened a connection already.
         Replayed = "replayed",

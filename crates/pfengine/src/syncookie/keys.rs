@@ -99,8 +99,8 @@ impl fmt::Debug for Master {
 #[derive(Clone, Default)]
 struct KeyRing {
     epoch: Epoch,
-    /// Keys of the epoch, the one before it and the one behind it, in the order of the masters.
-    keys: [[Key; MASTERS_MAX]; 3],
+    /// Keys of the epochs around it as [`ring_epochs`] has them, in the order of the masters.
+    keys: [[Key; MASTERS_MAX]; RING_EPOCHS],
     masters: usize,
 }
 
@@ -116,9 +116,18 @@ impl KeyRing {
     }
 }
 
+/// Epochs that a ring has keys of.
+const RING_EPOCHS: usize = 5;
+
+/// How many of them may have made a cookie that is accepted.
+const ACCEPTED_EPOCHS: usize = 3;
+
 /// The epochs of a ring, in the order in which a cookie is tried: the first epoch has none before.
-const fn ring_epochs(epoch: Epoch) -> [u64; 3] {
-    [epoch.0, epoch.0.wrapping_sub(1), epoch.0.wrapping_add(1)]
+/// Cookies of the last two come too late.
+const fn ring_epochs(epoch: Epoch) -> [u64; RING_EPOCHS] {
+    let Epoch(now) = epoch;
+    let [last, next] = [now.wrapping_sub(1), now.wrapping_add(1)];
+    [now, last, next, now.wrapping_sub(2), now.wrapping_sub(3)]
 }
 
 /// Keys of all epochs, shared by all threads.
@@ -192,7 +201,8 @@ impl EpochKeys {
         // Another thread may be in the next epoch already; what it accepts may lie ahead of us.
         let left = (EPOCH_S * NANOS).saturating_sub(self.unix_nanos(now) % (EPOCH_S * NANOS));
         let accepts_next = left <= SKEW_S * NANOS;
-        for (at, number) in ring_epochs(ring.epoch).into_iter().enumerate() {
+        let accepted = ring_epochs(ring.epoch).into_iter().take(ACCEPTED_EPOCHS);
+        for (at, number) in accepted.enumerate() {
             let epoch = Epoch(number);
             if epoch.low_bits(width) != bits || at == 2 && !accepts_next {
                 continue;
@@ -204,6 +214,20 @@ impl EpochKeys {
             }
         }
         None
+    }
+
+    /// Whether `test` accepts a key of an epoch that has been over for up to 45 s, and whose last
+    /// `width` bits are `bits`.
+    pub fn knows_late(
+        &self,
+        now: Uptime,
+        (bits, width): (u64, u32),
+        mut test: impl FnMut(&Key) -> bool,
+    ) -> bool {
+        let ring = self.ring_at(now);
+        let late = ring_epochs(ring.epoch).into_iter().zip(&ring.keys).skip(ACCEPTED_EPOCHS);
+        late.filter(|&(epoch, _)| Epoch(epoch).low_bits(width) == bits)
+            .any(|(_, keys)| keys[..ring.masters].iter().any(&mut test))
     }
 
     /// The ring of this moment, or a later one that another thread has made.

@@ -524,7 +524,9 @@ impl Syncookies {
         } else if let Some(terms) = self.validate_by_epoch(tuple, (client_isn, cookie), echo, now) {
             Content::Terms { terms, stamp: echo }
         } else {
-            self.counters.count(CookieCounter::CookieInvalid);
+            let late = self.is_late(tuple, (client_isn, cookie), echo, now);
+            let counter = if late { CookieCounter::Expired } else { CookieCounter::CookieInvalid };
+            self.counters.count(counter);
             return None;
         };
         if !self.classic.load(Ordering::Relaxed) && self.replay.was_used(tuple, cookie, now) {
@@ -561,6 +563,19 @@ impl Syncookies {
         })?;
         self.flight.count_returned(epoch);
         Some(terms)
+    }
+
+    /// Whether an epoch that is over made the cookie; one more MAC for an ACK that is refused.
+    fn is_late(
+        &self,
+        tuple: &Tuple,
+        (isn, cookie): (u32, u32),
+        echo: Option<u32>,
+        now: Uptime,
+    ) -> bool {
+        let bits = u64::from(layout::parity(cookie) == Parity::Odd);
+        self.epochs
+            .knows_late(now, (bits, 1), |key| layout::open(key, tuple, isn, cookie, echo).is_some())
     }
 
     /// Remembers that a cookie has opened a connection, so that it opens no other.

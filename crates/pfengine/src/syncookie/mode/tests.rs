@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use pfapi::control::SyncookieInfo;
+use pfapi::reason::CookieCounter;
 use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 use proptest::prelude::*;
@@ -504,6 +505,24 @@ fn cookies_stay_valid_while_other_threads_come_to_the_next_epoch() {
             });
         }
     });
+}
+
+#[test]
+fn cookies_that_come_too_late_are_told_from_forged_ones() {
+    let cookies = cookies(SyncookieMode::Always, false);
+    let counts = || {
+        [CookieCounter::CookieValid, CookieCounter::Expired, CookieCounter::CookieInvalid]
+            .map(|counter| cookies.counters.get(counter))
+    };
+    let cookie = send(&cookies, 1, at(0));
+    for (tenths, expected) in
+        [(290, [1, 0, 0]), (310, [1, 1, 0]), (590, [1, 2, 0]), (600, [1, 2, 1])]
+    {
+        assert_eq!(ack(&cookies, 1, cookie, at(tenths)).is_some(), tenths == 290);
+        assert_eq!(counts(), expected, "after {tenths} tenths of a second");
+    }
+    assert_eq!(ack(&cookies, 1, cookie ^ 0x0100, at(310)), None);
+    assert_eq!(counts(), [1, 2, 2]);
 }
 
 #[test]
