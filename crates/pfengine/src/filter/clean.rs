@@ -14,22 +14,13 @@ use super::{Filter, Flow};
 use crate::normalize::scrub;
 use crate::packet::Packet;
 use crate::packet_desc::{PacketDesc, Transport};
-use crate::rules::{LoadedRule, PacketView, Surroundings};
+use crate::rules::{LoadedRule, Surroundings};
 
 impl<'a> Filter<'a> {
     /// The `scrub` rule for a packet.
     fn scrub_rule(&mut self, packet: &Packet, desc: &PacketDesc) -> Option<&'a Arc<LoadedRule>> {
         let snapshot = self.snapshot;
-        let place = Self::place(packet);
-        let view = PacketView {
-            desc,
-            data: packet.data(),
-            interface: place.interface,
-            direction: place.direction,
-            received_on: packet.meta.received_on,
-            tag: packet.meta.tag,
-            prio: packet.meta.prio,
-        };
+        let view = Self::view(packet, desc);
         let surroundings = Surroundings {
             rng: &mut self.parts.rng,
             now: self.now,

@@ -18,7 +18,7 @@ use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::reply::{self, IcmpError};
 use crate::rewrite;
-use crate::rules::{Evaluation, Live, LoadedRule, PacketView, Surroundings};
+use crate::rules::{Evaluation, Live, LoadedRule, Surroundings};
 use crate::source::NodeKind;
 use crate::state::entry::{Body, DatagramState, HalfOpen, Rare, State, StateRoute};
 use crate::state::icmp;
@@ -46,15 +46,7 @@ impl Filter<'_> {
     ) -> Result<Verdict, Reason> {
         let snapshot = self.snapshot;
         let place = Self::place(packet);
-        let view = PacketView {
-            desc: &flow.desc,
-            data: packet.data(),
-            interface: place.interface,
-            direction: place.direction,
-            received_on: packet.meta.received_on,
-            tag: packet.meta.tag,
-            prio: packet.meta.prio,
-        };
+        let view = Self::view(packet, &flow.desc);
         let surroundings = Surroundings {
             rng: &mut self.parts.rng,
             now: self.now,

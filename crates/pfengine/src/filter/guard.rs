@@ -185,16 +185,8 @@ impl<'a> Filter<'a> {
     /// What the rules would make of a SYN on its way in and out.
     fn foresee(&mut self, packet: &Packet, flow: &Flow) -> Foreseen {
         let desc = &flow.desc;
-        let (interface, tag) = (packet.meta.interface, packet.meta.tag);
-        let view = PacketView {
-            desc,
-            data: packet.data(),
-            interface,
-            direction: Direction::In,
-            received_on: packet.meta.received_on,
-            tag,
-            prio: packet.meta.prio,
-        };
+        let interface = packet.meta.interface;
+        let view = Self::view(packet, desc);
         let mut foresight = Foresight::new(Direction::In);
         let Some(found) = self.think(&view, &mut foresight) else { return Foreseen::Theirs };
         let rule = &found.rule.rule;

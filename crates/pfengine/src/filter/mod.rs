@@ -27,7 +27,7 @@ use crate::normalize::{scrub, tcp_flags};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply;
-use crate::rules::Actions;
+use crate::rules::{Actions, PacketView};
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::{Hashed, Key};
 use crate::state::store::{Held, View};
@@ -294,6 +294,19 @@ impl<'a> Filter<'a> {
     /// Where the packet is now.
     pub(super) const fn place(packet: &Packet) -> Place {
         Place { interface: packet.meta.interface, direction: packet.meta.direction }
+    }
+
+    /// The packet as conditions of rules look at it, where it is now.
+    fn view<'p>(packet: &'p Packet, desc: &'p PacketDesc) -> PacketView<'p> {
+        PacketView {
+            desc,
+            data: packet.data(),
+            interface: packet.meta.interface,
+            direction: packet.meta.direction,
+            received_on: packet.meta.received_on,
+            tag: packet.meta.tag,
+            prio: packet.meta.prio,
+        }
     }
 }
 
