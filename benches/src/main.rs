@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pf_load::lab::{program, sandbox};
+use pf_load::lab::sandbox;
 
 /// Measures packets forwarded, SYNs answered and TCP bulk against the bare packet I/O.
 #[derive(Debug, Parser)]
@@ -41,20 +41,7 @@ fn main() -> ExitCode {
         };
     }
     let tools = ["pfd", "pfctl", "pf-forwarder", "pf-flood", "nft", "iperf3", "taskset", "nice"];
-    let missing = tools.iter().find(|name| program(name).is_none());
-    let obstacle =
-        sandbox::obstacle().or_else(|| missing.map(|name| format!("{name} is not there")));
-    if let Some(obstacle) = obstacle {
-        eprintln!("pf-bench: cannot run here: {obstacle}");
-        return ExitCode::from(2);
-    }
-    match sandbox::rerun(std::env::args_os().skip(1)) {
-        Ok(status) => sandbox::exit_code(status),
-        Err(error) => {
-            eprintln!("pf-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    sandbox::enter("pf-bench", &tools)
 }
 
 fn measure(arguments: &Arguments) -> Result<(), String> {

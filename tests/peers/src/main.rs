@@ -84,20 +84,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    let missing = ["pfd", "pfctl", "nft", "ip"].iter().find(|name| program(name).is_none());
-    let obstacle =
-        sandbox::obstacle().or_else(|| missing.map(|name| format!("{name} is not there")));
-    if let Some(obstacle) = obstacle {
-        eprintln!("pf-peers: cannot run here: {obstacle}");
-        return ExitCode::from(2);
-    }
-    match sandbox::rerun(std::env::args_os().skip(1)) {
-        Ok(status) => sandbox::exit_code(status),
-        Err(error) => {
-            eprintln!("pf-peers: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    sandbox::enter("pf-peers", &["pfd", "pfctl", "nft", "ip"])
 }
 
 impl Arguments {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
-use pfapi::control::{Request, Response};
+use pfapi::control::{Request, Response, RuleReport};
+use pfapi::ruleset::Rule;
 
 /// What the daemon does with a request.
 pub enum Reply {
@@ -19,6 +20,22 @@ pub enum Reply {
 impl From<Response> for Reply {
     fn from(response: Response) -> Self {
         Self::Frames(vec![response])
+    }
+}
+
+/// A rule that no packet has met yet, put in by process 1 of root.
+pub fn unused(number: u32, rule: Rule) -> RuleReport {
+    RuleReport {
+        number,
+        rule,
+        expired: false,
+        evaluations: 0,
+        packets: [0; 2],
+        bytes: [0; 2],
+        states: 0,
+        states_total: 0,
+        uid: 0,
+        pid: 1,
     }
 }
 

@@ -1,6 +1,6 @@
 //! pfctl against a scripted daemon: loads, switches, shows, kills, and broken answers.
 
-use crate::common::{Daemon, Reply};
+use crate::common::{Daemon, Reply, unused};
 use pfapi::control::{
     FRAME_MAX, FailureKind, Flush, ITEMS_PER_FRAME, KillFilter, QueueDefinition, QueueReport,
     Request, Response, RuleReport,
@@ -252,18 +252,8 @@ fn kill_by_label_id_and_interface() {
 
 #[test]
 fn lists_come_in_parts() {
-    let report = |number| RuleReport {
-        number,
-        rule: Rule::new(Action::Block(pfapi::ruleset::BlockAnswer::Drop)),
-        expired: false,
-        evaluations: 0,
-        packets: [0; 2],
-        bytes: [0; 2],
-        states: 0,
-        states_total: 0,
-        uid: 0,
-        pid: 1,
-    };
+    let report =
+        |number| unused(number, Rule::new(Action::Block(pfapi::ruleset::BlockAnswer::Drop)));
     let answer = move |request: &Request| match request {
         Request::Rules { .. } => Reply::Frames(vec![
             Response::Rules { dialect: Dialect::OpenBsd, rules: vec![report(0), report(1)] },
@@ -287,27 +277,15 @@ fn lists_come_in_parts() {
 #[test]
 fn anchors_are_shown_loaded_and_flushed() {
     let inner = |path: &str| pfapi::ruleset::Anchor { path: path.to_owned(), rules: None };
-    let report = move |number, rule| RuleReport {
-        number,
-        rule,
-        expired: false,
-        evaluations: 0,
-        packets: [0; 2],
-        bytes: [0; 2],
-        states: 0,
-        states_total: 0,
-        uid: 0,
-        pid: 1,
-    };
     let block = || Rule::new(Action::Block(pfapi::ruleset::BlockAnswer::Drop));
     let anchor =
         move |path: &str| Rule { anchor: Some(Box::new(inner(path))), ..Rule::new(Action::Pass) };
     let answer = move |request: &Request| match request {
         Request::Rules { anchor: path } => {
             let rules = match path.as_str() {
-                "" => vec![report(0, anchor("_1")), report(1, anchor("a"))],
-                "_1" | "a/b" => vec![report(0, block())],
-                "a" => vec![report(0, anchor("*"))],
+                "" => vec![unused(0, anchor("_1")), unused(1, anchor("a"))],
+                "_1" | "a/b" => vec![unused(0, block())],
+                "a" => vec![unused(0, anchor("*"))],
                 _ => return failed(FailureKind::NotFound, "Anchor does not exist"),
             };
             Reply::Frames(vec![Response::Rules { dialect: Dialect::OpenBsd, rules }, Response::End])

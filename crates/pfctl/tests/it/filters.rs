@@ -1,13 +1,13 @@
 //! Loads of a part of a file: what is printed, and what the daemon gets.
 
-use pfapi::control::{Request, Response, RuleReport};
+use pfapi::control::{Request, Response};
 use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
 use pfapi::limit::Limit;
 use pfapi::load::{Part, Parts};
 use pfapi::timeout::Timeout;
 
-use crate::common::{Daemon, Reply, pfctl};
+use crate::common::{Daemon, Reply, pfctl, unused};
 
 /// Something of every part.
 const FREEBSD: &str = "\
@@ -119,18 +119,7 @@ fn rules_are_shown_in_the_form_of_their_own_system() {
     let mut reports = Vec::new();
     for request in loaded {
         if let Request::AddRules { rules, .. } = request {
-            reports.extend((0..).zip(rules).map(|(number, rule)| RuleReport {
-                number,
-                rule,
-                expired: false,
-                evaluations: 0,
-                packets: [0, 0],
-                bytes: [0, 0],
-                states: 0,
-                states_total: 0,
-                uid: 0,
-                pid: 0,
-            }));
+            reports.extend((0..).zip(rules).map(|(number, rule)| unused(number, rule)));
         }
     }
     let show = |flags: &str, dialect: Dialect| {

@@ -311,8 +311,8 @@ impl<'a> Filter<'a> {
 }
 
 /// Does to a packet that passes what rules ask for: tag, queue, priority, delay and scrub. What the
-/// inbound rules have set stays where the outbound ones set nothing, the delay excepted. Source: OpenBSD sys/net/pf.c
-/// `pf_test`, `pf_tag_packet`.
+/// inbound rules have set stays where the outbound ones set nothing, the delay excepted. Source:
+/// OpenBSD sys/net/pf.c `pf_test`, `pf_tag_packet`.
 pub(super) fn carry_out(
     packet: &mut Packet,
     desc: &PacketDesc,

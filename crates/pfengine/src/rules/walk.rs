@@ -157,21 +157,8 @@ impl LoadedRules {
         translate: &mut impl Translate,
         trial: Option<Trial>,
     ) -> Result<Evaluation<'a>, Reason> {
-        scratch.matches.clear();
-        scratch.logs.clear();
-        scratch.frames.clear();
-        let mut walk = Walk {
-            program: &self.program,
-            kind: RuleKind::Filter,
-            subject: Subject::new(packet, surroundings, &self.fingerprints).tried(trial),
-            scratch,
-            actions: Actions::default(),
-            decided: None,
-            block: 0,
-            at: 0,
-            candidates: None,
-            anchor: None,
-        };
+        let subject = Subject::new(packet, surroundings, &self.fingerprints).tried(trial);
+        let mut walk = Walk::new(&self.program, RuleKind::Filter, subject, scratch);
         let translated = match walk.translate_first(packet.direction, translate)? {
             Some((step, anchor)) => {
                 let rule = self.rule(step);
@@ -214,21 +201,8 @@ impl LoadedRules {
         surroundings: Surroundings<'_>,
         scratch: &mut Scratch,
     ) -> Option<&'a Arc<LoadedRule>> {
-        scratch.matches.clear();
-        scratch.logs.clear();
-        scratch.frames.clear();
-        let mut walk = Walk {
-            program: &self.program,
-            kind: RuleKind::Scrub,
-            subject: Subject::new(packet, surroundings, &self.fingerprints),
-            scratch,
-            actions: Actions::default(),
-            decided: None,
-            block: 0,
-            at: 0,
-            candidates: None,
-            anchor: None,
-        };
+        let subject = Subject::new(packet, surroundings, &self.fingerprints);
+        let mut walk = Walk::new(&self.program, RuleKind::Scrub, subject, scratch);
         // Anchors that are nested too deep end the search; the rules that filter will see them.
         let _ = walk.run(&mut NoTranslation);
         let rule = self.rule(walk.decided?.0);
@@ -236,7 +210,31 @@ impl LoadedRules {
     }
 }
 
-impl Walk<'_, '_> {
+impl<'a, 'p> Walk<'a, 'p> {
+    /// A walk that stands before the first rule.
+    fn new(
+        program: &'a Program,
+        kind: RuleKind,
+        subject: Subject<'p>,
+        scratch: &'p mut Scratch,
+    ) -> Self {
+        scratch.matches.clear();
+        scratch.logs.clear();
+        scratch.frames.clear();
+        Self {
+            program,
+            kind,
+            subject,
+            scratch,
+            actions: Actions::default(),
+            decided: None,
+            block: 0,
+            at: 0,
+            candidates: None,
+            anchor: None,
+        }
+    }
+
     /// Walks the rules of FreeBSD that translate, before those that filter: on the way out `binat`
     /// and then `nat`, on the way in `rdr` and then `binat`. The first rule that matches decides;
     /// `no` ends the search. Gives the rule that has translated. Source: FreeBSD

@@ -208,6 +208,7 @@ pub fn decode(key: &Key, tuple: &Tuple, isn: u32, cookie: u32) -> Option<Code> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::syncookie::layout::tests::tuples;
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
 
@@ -451,18 +452,6 @@ mod tests {
             }
         }
         assert_eq!(made.iter().filter(|&&is_made| is_made).count(), 32);
-    }
-
-    fn tuples() -> impl Strategy<Value = Tuple> {
-        let v4 = any::<([u8; 4], [u8; 4])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b)));
-        let v6 =
-            any::<([u8; 16], [u8; 16])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b)));
-        (prop_oneof![v4, v6], any::<(u16, u16)>()).prop_map(|((src, dst), (sport, dport))| Tuple {
-            src,
-            dst,
-            sport,
-            dport,
-        })
     }
 
     /// A fixed seed: 24 bits collide once in 2^24 tries, which must not fail a build now and then.

@@ -66,6 +66,26 @@ pub fn rerun<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> io::Res
     wait(&mut inner(arguments)?, None)
 }
 
+/// The outer half of a program that measures: runs the program again inside with its own
+/// arguments, and gives its exit code. 2 when the sandbox or one of `tools` is not there, which is
+/// said on standard error under the program's `name`.
+#[must_use]
+pub fn enter(name: &str, tools: &[&str]) -> ExitCode {
+    let missing = tools.iter().find(|tool| program(tool).is_none());
+    let obstacle = obstacle().or_else(|| missing.map(|tool| format!("{tool} is not there")));
+    if let Some(obstacle) = obstacle {
+        eprintln!("{name}: cannot run here: {obstacle}");
+        return ExitCode::from(2);
+    }
+    match rerun(std::env::args_os().skip(1)) {
+        Ok(status) => exit_code(status),
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// As [`rerun`], for at most `limit`; returns what the inner program printed, on either stream.
 ///
 /// # Errors
