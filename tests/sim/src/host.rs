@@ -18,6 +18,11 @@ use crate::segment::{End, Segment};
 const BACKLOG: usize = 4;
 /// Nanoseconds between two reads of a slow program.
 const READ_PAUSE: u64 = 3_000_000;
+/// Seconds after which a host on a line with losses gives a silent connection up. smoltcp doubles its
+/// wait without end, so a few losses in a row take minutes.
+const PATIENCE_S: u64 = 1_500;
+/// Nanoseconds in which a host that still has its timer repeats itself: its waits are 1, 2, 4 to 1,024 s.
+pub const FORGOTTEN: u64 = (PATIENCE_S - 100) * 1_000_000_000;
 
 /// How a host behaves.
 ///
@@ -46,8 +51,7 @@ impl Habits {
             receive_buffer: rng.pick(&[600, 4_096, 65_535, 300_000, 1_000_000]),
             send_buffer: rng.pick(&[2_048, 32_768, 200_000]),
             read: rng.pick(&[usize::MAX, 1_000, 20_000]),
-            // smoltcp doubles its wait without end, so a few losses in a row take minutes.
-            patience_s: 1_500,
+            patience_s: PATIENCE_S,
             mtu: rng.pick(&[1_280, 1_500]),
         }
     }
@@ -59,8 +63,7 @@ impl Habits {
             receive_buffer: rng.pick(&[65_535, 262_144, 1_000_000]),
             send_buffer: rng.pick(&[700, 2_000]),
             read: usize::MAX,
-            // smoltcp doubles its wait without end, so a few losses in a row take minutes.
-            patience_s: 1_500,
+            patience_s: PATIENCE_S,
             mtu: rng.pick(&[1_280, 1_500]),
         }
     }

@@ -92,6 +92,9 @@ pub struct World {
     family: Family,
     progress: Progress,
     in_flight: BinaryHeap<InFlight>,
+    /// When a host's packet last arrived at the router, and the longest time between two.
+    last_arrival: Uptime,
+    silence: u64,
     sent: u64,
     starts: Vec<Start>,
     actions: Vec<(Uptime, Action)>,
@@ -134,6 +137,8 @@ impl World {
             seed: config.seed,
             family: config.family,
             in_flight: BinaryHeap::new(),
+            last_arrival: now,
+            silence: 0,
             sent: 0,
             starts: Vec::new(),
             actions: Vec::new(),
@@ -214,6 +219,12 @@ impl World {
     pub fn outcomes(&self) -> Vec<Outcome> {
         let clients = self.clients.iter().flat_map(|host| &host.clients);
         clients.map(|(_, client)| client.outcome).collect()
+    }
+
+    /// Longest time in which no packet of any host came to the router, in nanoseconds.
+    #[must_use]
+    pub const fn longest_silence(&self) -> u64 {
+        self.silence
     }
 
     /// Whether something is still to come from clients or attackers.
@@ -328,6 +339,10 @@ impl World {
                     host.due = Some(now);
                 }
             }
+        }
+        if !arrivals.is_empty() {
+            self.silence = self.silence.max(now.nanos_since(self.last_arrival));
+            self.last_arrival = now;
         }
         for (_, packet) in &arrivals {
             if let Some(segment) = Segment::parse(packet) {
