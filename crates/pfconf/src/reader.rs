@@ -487,11 +487,10 @@ impl<'a> Reader<'a> {
         debug_assert!(
             parse(statement, Rule::filter, dialect, &mut self.shapes).is_ok_and(|tree| {
                 let mut slow = rule(self.context(), statement, &tree.parts());
-                let slow = slow.as_mut().is_ok_and(|slow| {
+                slow.as_mut().is_ok_and(|slow| {
                     complete(slow, self.state_defaults(), dialect).is_ok()
                         && format!("{slow:?}") == format!("{spec:?}")
-                });
-                slow
+                })
             }),
             "a rule with a long list means something else than its words"
         );

@@ -22,8 +22,8 @@ pub(super) fn kept(keys: &[Key]) -> Vec<bool> {
         keys,
         known,
         open: open(keys),
-        from: Nets::new(keys, |key| key.from),
-        to: Nets::new(keys, |key| key.to),
+        from: Nets::new(keys, |key| key.from, |key| key.to),
+        to: Nets::new(keys, |key| key.to, |key| key.from),
     };
     if search.is_vain() {
         return keep;
@@ -53,10 +53,13 @@ struct Nets {
     numbers: Vec<u32>,
     /// For each address the lengths of the shorter networks that hold it, a bit for each.
     wider: Vec<u128>,
+    /// For each address the lengths of networks on the other side, in rules that have it or one
+    /// that holds it on this side.
+    across: Vec<u128>,
 }
 
 impl Nets {
-    fn new(keys: &[Key], side: impl Fn(&Key) -> Place) -> Self {
+    fn new(keys: &[Key], side: impl Fn(&Key) -> Place, other_side: impl Fn(&Key) -> Place) -> Self {
         let mut used = [false; 129];
         let mut named = false;
         for key in keys {
@@ -66,12 +69,13 @@ impl Nets {
             }
         }
         let lengths: Vec<u8> = (0..=128).filter(|&len| used[usize::from(len)]).collect();
-        let mut found = Self { numbers: Vec::new(), wider: Vec::new() };
+        let mut found = Self { numbers: Vec::new(), wider: Vec::new(), across: Vec::new() };
         if lengths.len() + usize::from(named && used[0]) <= 1 {
             return found;
         }
         // Of each address the first rule that has it.
         let mut firsts: Vec<u32> = Vec::new();
+        let mut own_across: Vec<u128> = Vec::new();
         let mut index = Index::default();
         index.reset(keys.len());
         let at = |firsts: &[u32], number: usize| side(&keys[firsts[number] as usize]);
@@ -82,34 +86,49 @@ impl Nets {
             let number = index.enter(hash(addr.words()), new, is);
             if number == new {
                 firsts.push(small(rule));
+                own_across.push(0);
             }
+            // Nothing holds a network of 128 bits but itself.
+            let len = other_side(key).len().filter(|&len| len < 128);
+            own_across[number] |= len.map_or(0, |len| 1_u128 << len);
             found.numbers.push(small(number));
         }
-        let wider = |number: usize| {
+        for number in 0..firsts.len() {
             let addr = at(&firsts, number);
             let own = addr.len().unwrap_or(1);
-            let shorter = lengths.iter().take_while(|&&len| len < own);
-            shorter.fold(0, |wider, &len| {
+            let (mut wider, mut across) = (0, own_across[number]);
+            for &len in lengths.iter().take_while(|&&len| len < own) {
                 let net = if addr.len().is_some() { addr.widened(len) } else { Place::ANY };
-                let is_there = index.get(hash(net.words()), |at_| at(&firsts, at_) == net);
-                wider | u128::from(is_there.is_some()) << len
-            })
-        };
-        found.wider = (0..firsts.len()).map(wider).collect();
+                let is = |number: usize| at(&firsts, number) == net;
+                if let Some(holder) = index.get(hash(net.words()), is) {
+                    wider |= 1 << len;
+                    across |= own_across[holder];
+                }
+            }
+            found.wider.push(wider);
+            found.across.push(across);
+        }
         found
     }
 
+    /// The lengths of networks that a wider rule can have on the other side.
+    fn across(&self, rule: usize) -> u128 {
+        let number = self.numbers.get(rule);
+        number.map_or(u128::MAX, |&number| self.across[number as usize])
+    }
+
     /// The addresses that hold that of a rule, the widest first, and itself. `any` without `!`
-    /// holds whatever there is, a larger network only those of its own family.
+    /// holds whatever there is, a larger network only those of its own family. Other lengths than
+    /// those `of` are left out.
     fn holding(
         &self,
         rule: usize,
         own: Place,
-        negated: bool,
-        same_family: bool,
+        (negated, same_family): (bool, bool),
+        of: u128,
     ) -> impl Iterator<Item = Place> + use<> {
         let number = self.numbers.get(rule);
-        let mut wider = number.map_or(0, |&number| self.wider[number as usize]);
+        let mut wider = number.map_or(0, |&number| self.wider[number as usize] & of);
         let is_net = own.len().is_some();
         if negated && (!is_net || !same_family) {
             wider &= !1;
@@ -147,8 +166,10 @@ impl Search<'_> {
         self.open.iter().filter(|open| open.includes(own)).any(|&open| {
             let opened = key.opened(open);
             let same_family = opened.has_af() || !key.has_af();
-            self.from.holding(rule, key.from, key.not_from(), same_family).any(|from| {
-                self.to.holding(rule, key.to, key.not_to(), same_family).any(|to| {
+            let (not_from, not_to) = ((key.not_from(), same_family), (key.not_to(), same_family));
+            let (of_from, of_to) = (self.to.across(rule), self.from.across(rule));
+            self.from.holding(rule, key.from, not_from, of_from).any(|from| {
+                self.to.holding(rule, key.to, not_to, of_to).any(|to| {
                     let mut wider = opened;
                     (wider.from, wider.to) = (from, to);
                     wider != key
