@@ -232,12 +232,11 @@ impl<'a> Filter<'a> {
         let Some(found) = self.think(&view, &mut Foresight::new(Direction::Out)) else {
             return Foreseen::Theirs;
         };
-        match found.rule.rule.action {
-            Action::Block(_) => Foreseen::BlockedBeyond(policy, beyond, addresses),
-            _ => {
-                let policy = policy.or(found.rule.rule.state_options.syncookies);
-                Foreseen::Pass(policy, Some(beyond))
-            }
+        let found = &found.rule.rule;
+        if let Action::Block(_) = found.action {
+            Foreseen::BlockedBeyond(policy, beyond, addresses)
+        } else {
+            Foreseen::Pass(policy.or(found.state_options.syncookies), Some(beyond))
         }
     }
 

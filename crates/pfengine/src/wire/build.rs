@@ -178,8 +178,8 @@ const fn quarters(bits: u128) -> [u32; 4] {
 #[inline]
 fn write_options(options: &SynOptions, words: &mut [u32; 5]) {
     const NOPS: u32 = 0x0101;
-    const SACK: u32 = (kind::SACK_PERMITTED as u32) << 8 | 2;
-    const STAMPS: u32 = (kind::TIMESTAMPS as u32) << 8 | 10;
+    const SACK: u32 = (kind::SACK_PERMITTED as u32) << 8 | 0x02;
+    const STAMPS: u32 = (kind::TIMESTAMPS as u32) << 8 | 0x0a;
     let mut places = words.iter_mut();
     let mut append = |word: u32| {
         if let Some(place) = places.next() {
@@ -187,7 +187,7 @@ fn write_options(options: &SynOptions, words: &mut [u32; 5]) {
         }
     };
     if let Some(mss) = options.mss {
-        append(u32::from(kind::MSS) << 24 | 4 << 16 | u32::from(mss));
+        append(u32::from(kind::MSS) << 24 | 0x0004_0000 | u32::from(mss));
     }
     match (options.timestamps, options.sack_permitted) {
         (Some((tsval, tsecr)), sack) => {
@@ -199,7 +199,7 @@ fn write_options(options: &SynOptions, words: &mut [u32; 5]) {
         (None, false) => {}
     }
     if let Some(shift) = options.wscale {
-        append(0x0100_0000 | u32::from(kind::WSCALE) << 16 | 3 << 8 | u32::from(shift));
+        append(0x0100_0000 | u32::from(kind::WSCALE) << 16 | 0x0300 | u32::from(shift));
     }
 }
 

@@ -174,9 +174,14 @@ pub fn scan(octets: &[u8]) -> SynOptions {
                 seen.sack_permitted = true;
                 rest
             }
-            [kind::TIMESTAMPS, 10, a, b, c, d, e, f, g, h, ref rest @ ..] => {
-                let stamps = [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])];
-                seen.timestamps = Some((stamps[0], stamps[1]));
+            [kind::TIMESTAMPS, 10, ref stamps @ ..] => {
+                let Some((&both, rest)) = stamps.split_first_chunk::<8>() else {
+                    return scan_odd(left, seen);
+                };
+                let both = u64::from_be_bytes(both);
+                #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+                let both = ((both >> 32) as u32, both as u32);
+                seen.timestamps = Some(both);
                 rest
             }
             [] => return seen,

@@ -141,10 +141,8 @@ fn mac(key: &Key, mark: u8, tuple: &Tuple, isn: u32, word: u16) -> u64 {
             let first = words(u128::from(mark) | src << 8);
             let second = words(src >> 120 | dst << 8);
             let rest = words(dst >> 120 | wire(ports) << 8 | wire(isn) << 40);
-            let [a, b] = first;
-            let [c, d] = second;
-            let [e, left] = rest;
-            sip24(key, &[a, b, c, d, e], left | tail << 8, 43)
+            let whole = [first[0], first[1], second[0], second[1], rest[0]];
+            sip24(key, &whole, rest[1] | tail << 8, 43)
         }
     }
 }
