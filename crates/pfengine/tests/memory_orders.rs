@@ -74,7 +74,9 @@ fn a_gauge_is_never_below_zero() {
         let ends =
             [world.clone(), world.clone()].map(|world| thread::spawn(move || world.set(false)));
         assert!(world.gauge.load(Ordering::Relaxed) <= 1);
-        ends.into_iter().for_each(|end| end.join().expect("no model panics"));
+        for end in ends {
+            end.join().expect("no model panics");
+        }
         assert_eq!(world.gauge.load(Ordering::Relaxed), 0);
         let state = world.state.lock().expect("no thread panics with it");
         assert!(!state.has(HalfOpen::CONNECTION));
@@ -147,7 +149,9 @@ fn one_flood_is_one_activation_and_finds_the_key() {
         let others = [cookies.clone(), cookies.clone()]
             .map(|cookies| thread::spawn(move || cookies.activate()));
         cookies.activate();
-        others.into_iter().for_each(|other| other.join().expect("no model panics"));
+        for other in others {
+            other.join().expect("no model panics");
+        }
         assert!(cookies.switch.is_on());
         assert_eq!(cookies.counts(), [1, 0]);
     });
