@@ -89,6 +89,7 @@ impl Service {
             Request::Queues => self.list_queues(sink),
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
             Request::Sources => self.list_sources(sink),
+            Request::LimiterSources { id } => self.list_limiter_sources(id, sink),
             Request::Tables => self.list_tables(sink),
             Request::Interfaces => self.list_interfaces(sink),
             Request::Fingerprints => self.list_fingerprints(sink),
@@ -191,6 +192,10 @@ impl Service {
                 engine.clear_rule_counters();
                 Response::Done
             }
+            Request::Limiters => {
+                let (states, sources) = engine.limiters();
+                Response::Limiters { states, sources }
+            }
             Request::Log { interface, from } => {
                 Response::Log { page: self.log.ring().page(interface, from) }
             }
@@ -198,6 +203,7 @@ impl Service {
             | Request::Queues
             | Request::States { .. }
             | Request::Sources
+            | Request::LimiterSources { .. }
             | Request::Tables
             | Request::Interfaces
             | Request::Fingerprints
@@ -276,6 +282,13 @@ impl Service {
     fn list_sources(&self, sink: Sink<'_>) -> io::Result<()> {
         for nodes in self.engine.sources(self.clock.now()).chunks(ITEMS_PER_FRAME) {
             sink(&Response::Sources { nodes: nodes.to_vec() })?;
+        }
+        sink(&Response::End)
+    }
+
+    fn list_limiter_sources(&self, id: u8, sink: Sink<'_>) -> io::Result<()> {
+        for sources in self.engine.limiter_sources(id).chunks(ITEMS_PER_FRAME) {
+            sink(&Response::LimiterSources { sources: sources.to_vec() })?;
         }
         sink(&Response::End)
     }
@@ -361,6 +374,8 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Queues
         | Request::States { .. }
         | Request::Sources
+        | Request::Limiters
+        | Request::LimiterSources { .. }
         | Request::Timeouts
         | Request::Limits
         | Request::Tables
@@ -428,7 +443,9 @@ impl From<LoadError> for LoadFailure {
             | LoadError::TooManyTags { .. }
             | LoadError::TooManyAnchors { .. }
             | LoadError::TooManyTables { .. } => FailureKind::Limit,
-            LoadError::Queues(_) | LoadError::Unsupported(_) => FailureKind::Invalid,
+            LoadError::Queues(_) | LoadError::Limiters(_) | LoadError::Unsupported(_) => {
+                FailureKind::Invalid
+            }
         };
         Self::new(kind, error.to_string())
     }

@@ -29,6 +29,7 @@ use pfapi::units::Uptime;
 
 use crate::environment::{Routes, Sockets};
 use crate::fault::{self, Fault};
+use crate::limiter::{LimiterError, Limiters};
 use crate::nat::Mappings;
 use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
@@ -107,6 +108,9 @@ pub enum LoadError {
         /// The limit.
         max: u32,
     },
+    /// Limiters cannot be as the ruleset defines them.
+    #[error(transparent)]
+    Limiters(#[from] LimiterError),
     /// The ruleset has what this engine cannot evaluate as written.
     #[error("{0}")]
     Unsupported(Unsupported),
@@ -514,7 +518,8 @@ impl Engine {
         let mut parts = old.rules.parts();
         let kept = old.keep_counters.then(|| self.kept_counters());
         place_tables(&mut parts.tables, root, ruleset, now);
-        let mut places = (&mut parts.rulesets, &mut parts.tables);
+        parts.limiters.check_repeated(ruleset.state_limiters(), ruleset.source_limiters())?;
+        let mut places = (&mut parts.rulesets, &mut parts.tables, &parts.limiters);
         parts.tags = self.place(&old.rules, &mut places, (root, ruleset), control.epoch, loader)?;
         check_anchors(&parts.rulesets, limit)?;
         if !ruleset.queues().is_empty() || !ruleset.altq().is_empty() {
@@ -542,7 +547,7 @@ impl Engine {
     fn place(
         &self,
         old: &LoadedRules,
-        (rulesets, tables): &mut (&mut Rulesets, &mut Tables),
+        (rulesets, tables, limiters): &mut (&mut Rulesets, &mut Tables, &Limiters),
         (root, ruleset): (&str, &CheckedRuleset),
         epoch: u64,
         loader: Loader,
@@ -562,7 +567,7 @@ impl Engine {
             let ruleset = Ruleset::new(&path, rules, epoch, loader, &tags).of(ruleset_dialect);
             rulesets.insert(path, Arc::new(ruleset));
         }
-        settle_tables(tables, rulesets);
+        settle_tables(tables, rulesets, limiters);
         settle_anchors(rulesets, tables);
         Ok(tags)
     }
@@ -593,7 +598,9 @@ impl Engine {
         place_tables(&mut tables, "", ruleset, now);
         control.epoch += 1;
         let mut rulesets = old.rules.rulesets.clone();
-        let mut places = (&mut rulesets, &mut tables);
+        let lines = (ruleset.state_limiters(), ruleset.source_limiters());
+        let limiters = Limiters::new(lines.0, lines.1, &old.rules.limiters, now)?;
+        let mut places = (&mut rulesets, &mut tables, &limiters);
         let tags = self.place(&old.rules, &mut places, ("", ruleset), control.epoch, loader)?;
         check_anchors(&rulesets, options.limits.get(Limit::Anchors))?;
         check_tables(&tables, &options.limits)?;
@@ -615,7 +622,8 @@ impl Engine {
             || Arc::clone(&old.rules.fingerprints),
             |entries| Arc::new(Fingerprints::new(entries)),
         );
-        let parts = Parts { rulesets, tables, tags, fingerprints, skip };
+        let parts = Parts { rulesets, tables, tags, fingerprints, skip, limiters };
+        parts.limiters.apply(lines.0, lines.1, &parts.tables, now);
         let rules = LoadedRules::new(parts, &old.facts, control.epoch);
         hand_over(&old.rules.tables, &rules.tables);
         let queues = adapt(&queues, &rules, &options.limits);
