@@ -18,7 +18,8 @@ use crate::load::{Given, Parts};
 use crate::osfp::{Fingerprint, OsName};
 use crate::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
 use crate::ruleset::{
-    Altq, AltqQueue, Options, QueueDef, Rate, Rule, Scheduler, TableDef, TableEntry, Watermarks,
+    Altq, AltqQueue, Options, QueueDef, Rate, Rule, Scheduler, SourceLimiter, StateLimiter,
+    TableDef, TableEntry, Watermarks,
 };
 use crate::timeout::Timeouts;
 use crate::units::Direction;
@@ -96,6 +97,17 @@ pub enum Request {
         /// FreeBSD's, by interface.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         altq: Vec<Altq>,
+    },
+    /// Adds limiters to an open load: 255 of each kind at most.
+    AddLimiters {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+        /// `state limiter` lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        states: Vec<StateLimiter>,
+        /// `source limiter` lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sources: Vec<SourceLimiter>,
     },
     /// Adds fingerprints to an open load. With the first of these frames the load brings a
     /// database of its own; without any the one in force stays.

@@ -166,6 +166,12 @@ impl Limiters {
         Ok(())
     }
 
+    /// The lines that they were made from.
+    pub fn lines(&self) -> (Vec<pfapi::ruleset::StateLimiter>, Vec<pfapi::ruleset::SourceLimiter>) {
+        let states = self.states.iter().map(|limiter| limiter.line()).collect();
+        (states, self.sources.iter().map(|limiter| limiter.line()).collect())
+    }
+
     /// Names of the tables that limiters fill.
     pub fn tables(&self) -> &[String] {
         &self.tables

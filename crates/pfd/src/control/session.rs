@@ -139,6 +139,9 @@ impl Service {
                 draft.add_queues(queues, altq);
                 Ok(())
             })?,
+            Request::AddLimiters { ticket, states, sources } => {
+                self.fill(ticket, octets, |draft| draft.add_limiters(states, sources))?
+            }
             Request::AddFingerprints { ticket, fingerprints } => {
                 self.fill(ticket, octets, |draft| draft.add_fingerprints(fingerprints))?
             }
@@ -192,10 +195,7 @@ impl Service {
                 engine.clear_rule_counters();
                 Response::Done
             }
-            Request::Limiters => {
-                let (states, sources) = engine.limiters();
-                Response::Limiters { states, sources }
-            }
+            Request::Limiters => limiters(engine),
             Request::Log { interface, from } => {
                 Response::Log { page: self.log.ring().page(interface, from) }
             }
@@ -351,6 +351,7 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::AddTables { .. }
         | Request::AddRules { .. }
         | Request::AddQueues { .. }
+        | Request::AddLimiters { .. }
         | Request::AddFingerprints { .. }
         | Request::Commit { .. }
         | Request::Rollback { .. }
@@ -384,6 +385,11 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Fingerprints
         | Request::TableTest { .. } => false,
     }
+}
+
+fn limiters(engine: &Engine) -> Response {
+    let (states, sources) = engine.limiters();
+    Response::Limiters { states, sources }
 }
 
 fn changed(changed: bool, otherwise: &str) -> Result<Response, LoadFailure> {

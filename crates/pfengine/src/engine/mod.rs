@@ -21,8 +21,8 @@ use pfapi::control::{InterfaceTraffic, QueueReport};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
 use pfapi::ruleset::{
-    Altq, LogInterface, Options, QueueDef, Reassemble, Rule, Syncookies as SyncookieSetting,
-    TableDef,
+    Altq, LogInterface, Options, QueueDef, Reassemble, Rule, SourceLimiter, StateLimiter,
+    Syncookies as SyncookieSetting, TableDef,
 };
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
@@ -382,6 +382,12 @@ impl Engine {
     pub fn queue_lines(&self) -> (Vec<QueueDef>, Vec<Altq>) {
         let lines = Arc::clone(&self.snapshot.load().queues.lines);
         (lines.queues.clone(), lines.altq.clone())
+    }
+
+    /// The lines that the limiters in force were made from, for loads that leave them as they are.
+    #[must_use]
+    pub fn limiter_lines(&self) -> (Vec<StateLimiter>, Vec<SourceLimiter>) {
+        self.snapshot.load().rules.limiters.lines()
     }
 
     /// Every queue with its counters, and the number of the load that made them.

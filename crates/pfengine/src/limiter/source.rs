@@ -103,6 +103,10 @@ impl SourceLimiter {
         self.inner().wanted.id
     }
 
+    pub fn line(&self) -> ruleset::SourceLimiter {
+        self.inner().wanted.clone()
+    }
+
     pub fn has_name(&self, name: &str) -> bool {
         self.inner().wanted.name == name
     }

@@ -48,6 +48,10 @@ impl StateLimiter {
         self.inner().wanted.id
     }
 
+    pub fn line(&self) -> ruleset::StateLimiter {
+        self.inner().wanted.clone()
+    }
+
     pub fn has_name(&self, name: &str) -> bool {
         self.inner().wanted.name == name
     }

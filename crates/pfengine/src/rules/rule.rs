@@ -27,6 +27,9 @@ pub struct LoadedRule {
     pub path: Arc<str>,
     /// Position in its ruleset; `None` for the built-in default rule.
     pub number: Option<u32>,
+    /// The number that states and the packet log tell: of FreeBSD's rules the one among those of
+    /// its kind.
+    pub listed: Option<u32>,
     /// Load that brought it; no two loads have the same.
     pub epoch: u64,
     /// Who loaded it.
@@ -233,6 +236,7 @@ impl LoadedRule {
             rule,
             path: Arc::clone(path),
             number,
+            listed: number,
             epoch,
             loader,
             rate: SharedThreshold::default(),

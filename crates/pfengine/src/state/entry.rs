@@ -553,7 +553,7 @@ impl State {
             [0, 1].map(|side| (key.addr[side].to_ip(key.af), self.shown_port(key, side)))
         };
         let number =
-            |rule: &Arc<LoadedRule>| rules.is_current(rule).then_some(rule.number).flatten();
+            |rule: &Arc<LoadedRule>| rules.is_current(rule).then_some(rule.listed).flatten();
         StateReport {
             id: self.id,
             creator,
