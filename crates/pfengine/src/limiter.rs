@@ -183,11 +183,11 @@ impl Limiters {
         if state_limiter.is_none() && source_limiter.is_none() {
             return None;
         }
-        let state = state_limiter.as_ref().map(|LimiterUse { name, block }| {
+        let state = state_limiter.as_ref().map(|LimiterUse { name, block, .. }| {
             let limiter = self.states.iter().find(|limiter| limiter.has_name(name));
             Use { limiter: limiter.cloned(), block: *block }
         });
-        let source = source_limiter.as_ref().map(|LimiterUse { name, block }| {
+        let source = source_limiter.as_ref().map(|LimiterUse { name, block, .. }| {
             let limiter = self.sources.iter().find(|limiter| limiter.has_name(name));
             Use { limiter: limiter.cloned(), block: *block }
         });
