@@ -59,6 +59,10 @@ pub struct LoadParts {
     pub queues: Vec<QueueDef>,
     /// FreeBSD's queues, by interface.
     pub altq: Vec<Altq>,
+    /// `state limiter` lines.
+    pub state_limiters: Vec<StateLimiter>,
+    /// `source limiter` lines.
+    pub source_limiters: Vec<SourceLimiter>,
 }
 
 /// Rules that passed every check of pf.conf(5). Only [`check`] makes one, so evaluation trusts it.
@@ -162,6 +166,8 @@ impl CheckedRuleset {
             fingerprints: self.0.fingerprints,
             queues: self.0.queues,
             altq: self.0.altq,
+            state_limiters: self.0.state_limiters,
+            source_limiters: self.0.source_limiters,
         };
         take_apart(String::new(), self.0.rules, &mut parts.rulesets);
         for anchor in self.0.anchors {

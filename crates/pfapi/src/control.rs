@@ -18,7 +18,8 @@ use crate::load::{Given, Parts};
 use crate::osfp::{Fingerprint, OsName};
 use crate::reason::{CookieCounter, LimitCounter, Reason, TableCounter};
 use crate::ruleset::{
-    Altq, AltqQueue, Options, QueueDef, Rule, Scheduler, TableDef, TableEntry, Watermarks,
+    Altq, AltqQueue, Options, QueueDef, Rate, Rule, Scheduler, SourceLimiter, StateLimiter,
+    TableDef, TableEntry, Watermarks,
 };
 use crate::timeout::Timeouts;
 use crate::units::Direction;
@@ -97,6 +98,17 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         altq: Vec<Altq>,
     },
+    /// Adds limiters to an open load: 255 of each kind at most.
+    AddLimiters {
+        /// From [`Response::Ticket`].
+        ticket: u32,
+        /// `state limiter` lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        states: Vec<StateLimiter>,
+        /// `source limiter` lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sources: Vec<SourceLimiter>,
+    },
     /// Adds fingerprints to an open load. With the first of these frames the load brings a
     /// database of its own; without any the one in force stays.
     AddFingerprints {
@@ -142,6 +154,13 @@ pub enum Request {
     },
     /// `pfctl -s Sources`
     Sources,
+    /// `pfctl -s LimiterStates`, `-s LimiterSrcs`
+    Limiters,
+    /// `pfctl -vs LimiterSrcs`: what one source limiter tracks.
+    LimiterSources {
+        /// Number of the limiter.
+        id: u8,
+    },
     /// `pfctl -K`
     KillSources {
         /// Networks of the sources.
@@ -379,6 +398,18 @@ pub enum Response {
         /// In no particular order.
         nodes: Vec<SourceReport>,
     },
+    /// Answer to [`Request::Limiters`]: 255 of each kind at most.
+    Limiters {
+        /// State limiters by number.
+        states: Vec<LimiterReport>,
+        /// Source limiters by number.
+        sources: Vec<LimiterReport>,
+    },
+    /// Part of what a source limiter tracks.
+    LimiterSources {
+        /// In address order.
+        sources: Vec<LimiterSourceReport>,
+    },
     /// Answer to [`Request::Timeouts`].
     Timeouts {
         /// In force now.
@@ -453,6 +484,7 @@ impl Response {
                 | Self::Queues { .. }
                 | Self::States { .. }
                 | Self::Sources { .. }
+                | Self::LimiterSources { .. }
                 | Self::Tables { .. }
                 | Self::TableEntries { .. }
                 | Self::TableStatistics { .. }
@@ -816,6 +848,57 @@ pub struct StateMarks {
     pub source_track: bool,
     /// It keeps an address for its source.
     pub sticky_address: bool,
+}
+
+/// A state limiter or a source limiter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimiterReport {
+    /// Number.
+    pub id: u8,
+    /// Name.
+    pub name: String,
+    /// States at most, for a source limiter those of one source.
+    pub limit: u32,
+    /// New states at most in so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// States now.
+    pub states: u64,
+    /// For a source limiter: its sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<LimiterEntries>,
+    /// States that it has let begin.
+    pub admitted: u64,
+    /// Packets that found no room because of `limit`.
+    pub hard_limited: u64,
+    /// Packets that found no room because of `rate`.
+    pub rate_limited: u64,
+}
+
+/// The sources of a source limiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimiterEntries {
+    /// How many it tracks.
+    pub count: u64,
+    /// How many it may track.
+    pub limit: u32,
+    /// Packets of further sources that found no room.
+    pub refused: u64,
+}
+
+/// A source that a source limiter tracks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimiterSourceReport {
+    /// Its address, or the network that counts as one source.
+    pub prefix: Prefix,
+    /// States now.
+    pub states: u32,
+    /// States that have begun.
+    pub admitted: u64,
+    /// Packets that found no room because of `limit`.
+    pub hard_limited: u64,
+    /// Packets that found no room because of `rate`.
+    pub rate_limited: u64,
 }
 
 /// A source node.

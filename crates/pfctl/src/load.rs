@@ -145,7 +145,16 @@ impl Target {
 /// No frame has more than [`ITEMS_PER_FRAME`] rules, or tables and addresses together; with the
 /// bounds on names that `check` enforces that keeps it below the longest frame.
 pub fn frames(parts: LoadParts, given: Option<Given>, ticket: u32) -> Vec<Request> {
-    let LoadParts { options, tables, rulesets, fingerprints, queues, altq } = parts;
+    let LoadParts {
+        options,
+        tables,
+        rulesets,
+        fingerprints,
+        queues,
+        altq,
+        state_limiters: states,
+        source_limiters: sources,
+    } = parts;
     let (options, given) = (Box::new(options), given.map(Box::new));
     let mut frames = vec![Request::AddOptions { ticket, options, given }];
     for (anchor, tables) in tables {
@@ -155,6 +164,9 @@ pub fn frames(parts: LoadParts, given: Option<Given>, ticket: u32) -> Vec<Reques
     }
     for part in fingerprints.iter().flat_map(|all| all.chunks(ITEMS_PER_FRAME)) {
         frames.push(Request::AddFingerprints { ticket, fingerprints: part.to_vec() });
+    }
+    if !(states.is_empty() && sources.is_empty()) {
+        frames.push(Request::AddLimiters { ticket, states, sources });
     }
     frames.extend(queues.chunks(ITEMS_PER_FRAME).map(|queues| Request::AddQueues {
         ticket,

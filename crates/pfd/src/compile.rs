@@ -248,6 +248,9 @@ fn read_draft(stdout: impl Read) -> Result<DraftBuilder, String> {
                 draft.add_rules(&anchor, rules).map_err(|failure| failure.message)?;
             }
             Request::AddQueues { ticket: 0, queues, altq } => draft.add_queues(queues, altq),
+            Request::AddLimiters { ticket: 0, states, sources } => {
+                draft.add_limiters(states, sources).map_err(|failure| failure.message)?;
+            }
             _ => return Err("a line is no part of a load".to_owned()),
         }
     }

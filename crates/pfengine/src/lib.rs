@@ -11,6 +11,7 @@ pub mod fault;
 mod filter;
 mod harmonize;
 mod interface_stats;
+mod limiter;
 mod nat;
 mod normalize;
 mod output;
@@ -38,6 +39,7 @@ mod worker;
 
 pub use engine::{Engine, EngineConfig, LoadError, Loader, TableError, TableName};
 pub use environment::{Owner, Routes, Sockets, Way};
+pub use limiter::LimiterError;
 pub use normalize::fragment::cut::Refragment;
 pub use output::{Event, Octets, Output, SmallPacket};
 pub use packet::{Batch, Checksum, Gso, NextHop, Offload, Packet, PacketMeta, StateRef, Verdict};

@@ -120,9 +120,9 @@ impl LogBuffer {
 fn header(packet: &Packet, facts: &Facts, cause: &Cause<'_>) -> [u8; PFLOG_HEADER] {
     let is_v6 = packet.data().first().is_some_and(|first| first >> 4 == 6);
     let family = number_of(if is_v6 { Af::Inet6 } else { Af::Inet });
-    let number = cause.rule.number.unwrap_or(NO_NUMBER);
+    let number = cause.rule.listed.unwrap_or(NO_NUMBER);
     let (rule, subrule) = match cause.anchor {
-        Some(anchor) => (anchor.number.unwrap_or(NO_NUMBER), number),
+        Some(anchor) => (anchor.listed.unwrap_or(NO_NUMBER), number),
         None => (number, NO_NUMBER),
     };
     let mut header = [0; PFLOG_HEADER];

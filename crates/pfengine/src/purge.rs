@@ -25,7 +25,7 @@ const TICKS_PER_SECOND: u32 = 50;
 /// Slots looked at in one call at least and at most: never more than a fraction of a millisecond.
 pub const SHARE: core::ops::RangeInclusive<u32> = 64..=8_192;
 
-/// Source nodes looked at in one call.
+/// Source nodes, and sources of each limiter, looked at in one call.
 const SOURCES: usize = 256;
 
 /// Where one worker's sweep is.
@@ -55,6 +55,7 @@ impl Purge {
         }
         self.next = now.plus_nanos(TICK_NANOS);
         engine.sources.purge(&mut self.sources, SOURCES, now, &snapshot.timeouts);
+        snapshot.rules.limiters.purge(SOURCES, now);
         let slots = engine.store.slots();
         let interval = snapshot.timeouts.get(Timeout::Interval).max(1);
         let share = (slots / (interval.saturating_mul(TICKS_PER_SECOND)) + 1)

@@ -414,7 +414,7 @@ impl SourceNodes {
                 expires_s: (counts.states == 0).then_some(left),
                 packets: counts.packets + living.packets.iter().sum::<u64>(),
                 bytes: counts.bytes + living.bytes.iter().sum::<u64>(),
-                rule: rules.is_current(&node.rule).then_some(node.rule.number).flatten(),
+                rule: rules.is_current(&node.rule).then_some(node.rule.listed).flatten(),
             }
         };
         nodes.iter().map(report).collect()

@@ -187,7 +187,10 @@ impl Worker {
     /// When [`Self::handle_timeout`] is due next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
-        let items = self.engine.store.count() + self.engine.sources.count();
+        let limiters = &self.engine.snapshot.load().rules.limiters;
+        let items = self.engine.store.count()
+            + self.engine.sources.count()
+            + u64::from(limiters.are_tracking());
         let purge = self.purge.due(items);
         let fragments = self.engine.fragments.due();
         let relays = self.parts.relays.due();

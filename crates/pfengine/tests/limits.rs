@@ -75,6 +75,38 @@ fn a_rule_makes_no_more_states_than_max() {
 }
 
 #[test]
+fn threads_together_make_no_more_states_than_max() {
+    const THREADS: u16 = 4;
+    let options = StateOptions { max: Some(100), ..StateOptions::default() };
+    let mut udp_rule = rule(options);
+    udp_rule.proto = Some(proto::UDP);
+    let rig = Rig::new(Options::default(), vec![udp_rule]);
+    // Rounds, so that the threads meet at the limit more than once.
+    for round in 0..20 {
+        let passed: usize = std::thread::scope(|scope| {
+            let thread = |thread: u16| {
+                let (engine, now) = (&rig.engine, rig.now);
+                scope.spawn(move || {
+                    let (mut worker, mut batch) = (engine.worker(), pfengine::Batch::new());
+                    for number in 0..64 {
+                        let payload = udp(V4, thread * 1_000 + number + 1, 53, b"?");
+                        let octets = ip(V4, proto::UDP, &payload);
+                        batch.packets.push(common::packet(Direction::In, &octets));
+                    }
+                    worker.process(now, &mut batch);
+                    let passes = |packet: &&pfengine::Packet| packet.meta.verdict == Verdict::Pass;
+                    batch.packets.iter().filter(passes).count()
+                })
+            };
+            let threads: Vec<_> = (0..THREADS).map(thread).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it ends")).sum()
+        });
+        assert_eq!((passed, rig.engine.info(rig.now).states), (100, 100), "round {round}");
+        assert_eq!(rig.engine.flush(&Clear::States { interface: None }, rig.now), 100);
+    }
+}
+
+#[test]
 fn sources_are_limited_in_states_and_number() {
     let options =
         StateOptions { max_src_states: Some(2), max_src_nodes: Some(2), ..StateOptions::default() };

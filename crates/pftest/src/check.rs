@@ -13,8 +13,8 @@ use pfapi::units::Direction;
 use crate::packet::{End, Packet, Variables};
 use crate::run::{Play, table_name};
 use crate::scenario::{
-    Counter, Expect, Gauge, InterfaceWanted, QueueCounter, RuleCounter, StateNumber, StateWanted,
-    TableWanted,
+    Counter, Expect, Gauge, InterfaceWanted, LimiterCounter, QueueCounter, RuleCounter,
+    StateNumber, StateWanted, TableWanted,
 };
 
 /// States and rules that are read at a time.
@@ -77,6 +77,7 @@ impl Play<'_> {
             Expect::Queue(name, interface, counters) => {
                 self.queue(name, interface.as_deref(), counters)
             }
+            Expect::Limiter(name, counters) => self.limiter(name, counters),
         }
     }
 
@@ -104,6 +105,29 @@ impl Play<'_> {
                 QueueCounter::Length => ("length", queue.qlength),
             };
             must(&format!("queue {name}: {what}"), wanted, got)
+        })
+    }
+
+    fn limiter(&self, name: &str, counters: &[(LimiterCounter, u64)]) -> Result<(), String> {
+        let (states, sources) = self.engine.limiters();
+        let Some(limiter) = states.iter().chain(&sources).find(|limiter| limiter.name == name)
+        else {
+            return Err(format!("there is no limiter {name}"));
+        };
+        counters.iter().try_for_each(|&(counter, wanted)| {
+            let (what, got) = match counter {
+                LimiterCounter::States => ("states", limiter.states),
+                LimiterCounter::Sources => {
+                    ("sources", limiter.entries.map_or(0, |entries| entries.count))
+                }
+                LimiterCounter::Admitted => ("admitted", limiter.admitted),
+                LimiterCounter::HardLimited => ("hard-limited", limiter.hard_limited),
+                LimiterCounter::RateLimited => ("rate-limited", limiter.rate_limited),
+                LimiterCounter::SourcesRefused => {
+                    ("sources-refused", limiter.entries.map_or(0, |entries| entries.refused))
+                }
+            };
+            must(&format!("limiter {name}: {what}"), wanted, got)
         })
     }
 

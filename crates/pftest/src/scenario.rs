@@ -144,6 +144,25 @@ pub enum Expect {
     QueueDrops(usize),
     /// Counters of a queue, on the interface when it is named.
     Queue(String, Option<String>, Vec<(QueueCounter, u64)>),
+    /// Counters of a state limiter or a source limiter.
+    Limiter(String, Vec<(LimiterCounter, u64)>),
+}
+
+/// A counter of a limiter, as `pfctl -s LimiterStates` and `-s LimiterSrcs` show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimiterCounter {
+    /// States now.
+    States,
+    /// Sources now; 0 for a state limiter.
+    Sources,
+    /// States that have begun.
+    Admitted,
+    /// Packets refused because of `limit`.
+    HardLimited,
+    /// Packets refused because of `rate`.
+    RateLimited,
+    /// Packets refused because of `entries`.
+    SourcesRefused,
 }
 
 /// A counter of a queue, as `pfctl -vsq` shows it.

@@ -14,9 +14,9 @@ use pfapi::units::Direction;
 use crate::check;
 use crate::packet::{self, End, Packet};
 use crate::scenario::{
-    Action, Command, Counter, Expect, Gauge, InterfaceWanted, Outcome, QueueCounter, RuleCounter,
-    RulesetSource, Scenario, ScriptError, StateNumber, StateWanted, Step, TableChange, TableWanted,
-    only,
+    Action, Command, Counter, Expect, Gauge, InterfaceWanted, LimiterCounter, Outcome,
+    QueueCounter, RuleCounter, RulesetSource, Scenario, ScriptError, StateNumber, StateWanted,
+    Step, TableChange, TableWanted, only,
 };
 use crate::text::{Cursor, Fault};
 use crate::world::{self, World};
@@ -363,11 +363,12 @@ impl Script<'_> {
                 Expect::QueueDrops(if cursor.is_done() { 1 } else { cursor.plain()? })
             }
             "queue" => queue(cursor)?,
+            "limiter" => limiter(cursor)?,
             word => {
                 return Err(before.fault(format!(
                     "`{word}` cannot be expected: out, host, drop, consumed, states, half-open, \
                      source-nodes, fragments, state, no state, counters, rule, table, queue, \
-                     queue-drop, event or syncookies"
+                     queue-drop, limiter, event or syncookies"
                 )));
             }
         })
@@ -395,6 +396,30 @@ fn queue(cursor: &mut Cursor) -> Result<Expect, Fault> {
         counters.push((counter, cursor.plain()?));
     }
     Ok(Expect::Queue(name, interface, counters))
+}
+
+fn limiter(cursor: &mut Cursor) -> Result<Expect, Fault> {
+    let name = cursor.word("the name of a limiter")?.to_owned();
+    let mut counters = Vec::new();
+    while !cursor.is_done() {
+        let before = *cursor;
+        let counter = match cursor.word("a counter")? {
+            "states" => LimiterCounter::States,
+            "sources" => LimiterCounter::Sources,
+            "admitted" => LimiterCounter::Admitted,
+            "hard-limited" => LimiterCounter::HardLimited,
+            "rate-limited" => LimiterCounter::RateLimited,
+            "sources-refused" => LimiterCounter::SourcesRefused,
+            word => {
+                return Err(before.fault(format!(
+                    "`{word}` is no counter: states, sources, admitted, hard-limited, \
+                     rate-limited, sources-refused"
+                )));
+            }
+        };
+        counters.push((counter, cursor.plain()?));
+    }
+    Ok(Expect::Limiter(name, counters))
 }
 
 fn end(cursor: &Cursor) -> Result<(), Fault> {

@@ -60,13 +60,6 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
                    would never match; take them out";
         setting("ether", Some(why));
     }
-    let freebsd = [
-        (!ruleset.state_limiters().is_empty(), "state limiter"),
-        (!ruleset.source_limiters().is_empty(), "source limiter"),
-    ];
-    for (_, word) in freebsd.into_iter().filter(|&(given, _)| given) {
-        setting(word, None);
-    }
     for (path, rules) in ruleset.rulesets() {
         for (number, rule) in rules.into_iter().enumerate() {
             if found.len() >= FINDINGS_MAX {
@@ -158,19 +151,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         let why = "this router has one routing table, number 0; route-to sends packets another way";
         report("rtable", Some(why));
     }
-    match divert {
-        None => {}
-        Some(Divert::To { .. } | Divert::Reply) => {
-            let word = if *divert == Some(Divert::Reply) { "divert-reply" } else { "divert-to" };
-            let why = "packets go from one interface to another and never meet a socket of this \
-                       host; use rdr-to to the address of the proxy";
-            report(word, Some(why));
-        }
-        Some(Divert::Packet { .. }) => {
-            let why = "Linux has no divert sockets; use dup-to to look at packets elsewhere";
-            report("divert-packet", Some(why));
-        }
-    }
+    divert_features(divert.as_ref(), report);
     let sctp_ports =
         *proto == Some(crate::ruleset::proto::SCTP) && (from.port.is_some() || to.port.is_some());
     if sctp_ports {
@@ -178,14 +159,6 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
                    between addresses; leave the port out and name the addresses";
         report("proto sctp port", Some(why));
     }
-    freebsd_features(freebsd, report);
-    for pool in rule.pools() {
-        freebsd_pool(pool, report);
-    }
-}
-
-/// Names what only FreeBSD's rules can say.
-fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&'static str>)) {
     // Labels and numbers are for other programs only.
     let FreeBsdWords {
         except: _,
@@ -195,13 +168,28 @@ fn freebsd_features(words: &FreeBsdWords, report: &mut impl FnMut(&str, Option<&
         ridentifier: _,
         // The compiler warns that there is no limit.
         dummynet: _,
-        state_limiter,
-        source_limiter,
-    } = words;
-    let given =
-        [(state_limiter.is_some(), "state limiter"), (source_limiter.is_some(), "source limiter")];
-    for (_, word) in given.into_iter().filter(|&(given, _)| given) {
-        report(word, None);
+        state_limiter: _,
+        source_limiter: _,
+    } = &**freebsd;
+    for pool in rule.pools() {
+        freebsd_pool(pool, report);
+    }
+}
+
+/// Names what would take packets out of the router.
+fn divert_features(divert: Option<&Divert>, report: &mut impl FnMut(&str, Option<&'static str>)) {
+    match divert {
+        None => {}
+        Some(Divert::To { .. } | Divert::Reply) => {
+            let word = if divert == Some(&Divert::Reply) { "divert-reply" } else { "divert-to" };
+            let why = "packets go from one interface to another and never meet a socket of this \
+                       host; use rdr-to to the address of the proxy";
+            report(word, Some(why));
+        }
+        Some(Divert::Packet { .. }) => {
+            let why = "Linux has no divert sockets; use dup-to to look at packets elsewhere";
+            report("divert-packet", Some(why));
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub struct SourceLimiter {
 pub struct LimiterTable {
     /// Table.
     pub name: String,
-    /// States from which a source is put into it.
+    /// A source with more states than this is put into it.
     pub above: u32,
     /// States below which it is taken out again; 0 is never.
     pub below: u32,

@@ -145,6 +145,8 @@ fn parts_to_merge(ruleset: &CheckedRuleset, parts: Parts) -> Parts {
         && ruleset.tables().len() == 0
         && ruleset.queues().is_empty()
         && ruleset.altq().is_empty()
+        && ruleset.state_limiters().is_empty()
+        && ruleset.source_limiters().is_empty()
         && ruleset.anchors().is_empty();
     if settings_only && parts.has(Part::Options) {
         Parts::from_iter([Part::Options])

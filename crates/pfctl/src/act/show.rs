@@ -17,7 +17,7 @@ use crate::flags::words::Show;
 use crate::session::Session;
 use crate::show::tables::{Clock, is_active};
 use crate::show::{
-    fingerprints, info, interfaces, lists, queues, rules, source_nodes, states, tables,
+    fingerprints, info, interfaces, limiters, lists, queues, rules, source_nodes, states, tables,
 };
 use crate::sources::SystemSources;
 
@@ -56,6 +56,8 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
         Show::Anchors => show_anchors(session),
         Show::States => show_states(session, titles),
         Show::Sources => show_sources(session, titles),
+        Show::LimiterStates => show_limiters(session, titles, false),
+        Show::LimiterSources => show_limiters(session, titles, true),
         Show::Info => show_info(session, titles),
         Show::Interfaces => show_interfaces(session),
         Show::Labels => show_labels(session, titles),
@@ -72,6 +74,8 @@ pub fn show(session: &mut Session<'_, '_>, what: Show) -> Result<(), Error> {
             show_queues(session, titles, &mut queues::History::default())?;
             show_states(session, titles)?;
             show_sources(session, titles)?;
+            show_limiters(session, titles, false)?;
+            show_limiters(session, titles, true)?;
             show_info(session, titles)?;
             show_labels(session, titles)?;
             show_timeouts(session, titles)?;
@@ -345,6 +349,42 @@ fn show_sources(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<()
         }
         Ok(())
     })
+}
+
+/// State limiters or source limiters; with `-v` what each source limiter tracks.
+fn show_limiters(
+    session: &mut Session<'_, '_>,
+    titles: &mut Titles,
+    of_sources: bool,
+) -> Result<(), Error> {
+    let limiters = match session.call(&Request::Limiters)? {
+        Response::Limiters { sources, .. } if of_sources => sources,
+        Response::Limiters { states, .. } => states,
+        other => return Err(Error::from_answer(other, "limiters")),
+    };
+    if limiters.is_empty() {
+        return Ok(());
+    }
+    let title = if of_sources { "SOURCE LIMITERS" } else { "STATE LIMITERS" };
+    titles.print(session.console.out, title)?;
+    limiters::print_header(session.console.out, of_sources)?;
+    for limiter in &limiters {
+        limiters::print(session.console.out, limiter)?;
+        if !of_sources || session.flags.verbosity == 0 {
+            continue;
+        }
+        let request = Request::LimiterSources { id: limiter.id };
+        session.list(&request, "sources of a limiter", |console, _, response| {
+            let Response::LimiterSources { sources } = response else {
+                return Err(Error::Unexpected("sources of a limiter"));
+            };
+            for source in &sources {
+                limiters::print_source(console.out, source)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 fn show_info(session: &mut Session<'_, '_>, titles: &mut Titles) -> Result<(), Error> {

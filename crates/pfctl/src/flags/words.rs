@@ -63,6 +63,10 @@ pub enum Show {
     Anchors,
     /// Source nodes.
     Sources,
+    /// State limiters.
+    LimiterStates,
+    /// Source limiters.
+    LimiterSources,
     /// The state table.
     States,
     /// Status and counters.
@@ -95,6 +99,8 @@ impl Show {
             ("rules", Ok(Show::Rules)),
             ("Anchors", Ok(Show::Anchors)),
             ("Sources", Ok(Show::Sources)),
+            ("LimiterStates", Ok(Show::LimiterStates)),
+            ("LimiterSrcs", Ok(Show::LimiterSources)),
             ("states", Ok(Show::States)),
             ("info", Ok(Show::Info)),
             ("Interfaces", Ok(Show::Interfaces)),

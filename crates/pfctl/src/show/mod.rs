@@ -5,6 +5,7 @@
 pub mod fingerprints;
 pub mod info;
 pub mod interfaces;
+pub mod limiters;
 pub mod lists;
 pub mod names;
 pub mod queues;

@@ -2,8 +2,8 @@
 
 use crate::common::{Daemon, Reply, unused};
 use pfapi::control::{
-    FRAME_MAX, FailureKind, Flush, ITEMS_PER_FRAME, KillFilter, QueueDefinition, QueueReport,
-    Request, Response, RuleReport,
+    FRAME_MAX, FailureKind, Flush, ITEMS_PER_FRAME, KillFilter, LimiterEntries, LimiterReport,
+    LimiterSourceReport, QueueDefinition, QueueReport, Request, Response, RuleReport,
 };
 use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
@@ -26,6 +26,7 @@ fn good(request: &Request) -> Reply {
         Request::Rules { .. } | Request::Queues | Request::States { .. } | Request::Sources => {
             Response::End
         }
+        Request::Limiters => Response::Limiters { states: Vec::new(), sources: Vec::new() },
         Request::Anchors => {
             Response::Anchors { paths: vec!["a".into(), "a/b".into(), "c/_1".into()] }
         }
@@ -389,6 +390,67 @@ fn queues_are_loaded_and_shown() {
         "queue a parent root bandwidth 1M default\n  \
          [ pkts:          7  bytes:       7000  dropped pkts:      1 bytes:   1500 ]\n  \
          [ qlength:   2/ 50 ]\n"
+    );
+}
+
+#[test]
+fn limiters_are_loaded_and_shown() {
+    let rules = "state limiter \"dns\" id 3 limit 9 rate 1/5\n\
+                 source limiter \"clients\" id 4 entries 7 limit 2 inet mask 24\n\
+                 pass in proto udp state limiter \"dns\" (no-match)\n";
+    let (outcome, requests) = Daemon::start(good).run(&["-f", "-"], rules);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+    let sent = requests.iter().find_map(|request| match request {
+        Request::AddLimiters { ticket: 5, states, sources } => Some((states, sources)),
+        _ => None,
+    });
+    let (states, sources) = sent.expect("they are sent");
+    assert_eq!((states[0].id, states[0].limit, sources[0].entries), (3, 9, 7));
+    let report = |entries| LimiterReport {
+        id: 3,
+        name: "dns".to_owned(),
+        limit: 9,
+        rate: None,
+        states: 2,
+        entries,
+        admitted: 4,
+        hard_limited: 5,
+        rate_limited: 6,
+    };
+    let answer = move |request: &Request| match request {
+        Request::Limiters => {
+            let entries = LimiterEntries { count: 1, limit: 7, refused: 8 };
+            let (states, sources) = (vec![report(None)], vec![report(Some(entries))]);
+            Response::Limiters { states, sources }.into()
+        }
+        Request::LimiterSources { id: 3 } => Reply::Frames(vec![
+            Response::LimiterSources {
+                sources: vec![LimiterSourceReport {
+                    prefix: "192.0.2.0/24".parse().unwrap(),
+                    states: 2,
+                    admitted: 4,
+                    hard_limited: 5,
+                    rate_limited: 6,
+                }],
+            },
+            Response::End,
+        ]),
+        other => good(other),
+    };
+    let words = |args: &[&str]| {
+        let (outcome, _) = Daemon::start(answer).run(args, "");
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, ""));
+        outcome.out.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        words(&["-sLimiterStates"]),
+        "ID STATES/LIMIT RATE ADMITTED HARDLIM RATELIM NAME 3 2/9 - 4 5 6 dns"
+    );
+    assert_eq!(
+        words(&["-vsLimiterSrcs"]),
+        "ID SOURCES/ENTRIES RATE ADMITTED HARDLIM RATELIM ADDRLIM STATES/LIMIT NAME \
+         3 1/7 - 4 5 6 8 2/9 dns \
+         192.0.2.0/24 states 2 admitted 4 hardlim 5 ratelim 6"
     );
 }
 

@@ -7,7 +7,10 @@ use pfapi::control::FailureKind;
 use pfapi::dialect::Dialect;
 use pfapi::load::{Given, Part, Parts};
 use pfapi::osfp::{FINGERPRINTS_MAX, Fingerprint};
-use pfapi::ruleset::{Altq, AnchorRuleset, Draft, Options, QueueDef, Rule, TableDef};
+use pfapi::ruleset::{
+    Altq, AnchorRuleset, Draft, LIMITER_ID_MAX, Options, QueueDef, Rule, SourceLimiter,
+    StateLimiter, TableDef,
+};
 use pfengine::Engine;
 
 use super::keep;
@@ -45,6 +48,8 @@ pub struct DraftBuilder {
     anchors: Vec<AnchorRuleset>,
     queues: Vec<QueueDef>,
     altq: Vec<Altq>,
+    state_limiters: Vec<StateLimiter>,
+    source_limiters: Vec<SourceLimiter>,
     fingerprints: Option<Vec<Fingerprint>>,
     octets: usize,
 }
@@ -85,6 +90,9 @@ impl DraftBuilder {
         }
         if target.anchor.is_empty() && !target.parts.has(Part::Queues) {
             (self.queues, self.altq) = engine.queue_lines();
+        }
+        if target.anchor.is_empty() && !target.parts.has(Part::Filter) {
+            (self.state_limiters, self.source_limiters) = engine.limiter_lines();
         }
         let paths = self.anchors.iter().map(|anchor| anchor.path.as_str());
         let kept = keep::rules(engine, target, paths);
@@ -135,6 +143,25 @@ impl DraftBuilder {
     pub fn add_queues(&mut self, queues: Vec<QueueDef>, altq: Vec<Altq>) {
         self.queues.extend(queues);
         self.altq.extend(altq);
+    }
+
+    /// Adds limiters behind those that are there.
+    ///
+    /// # Errors
+    /// When there are more than they have numbers for.
+    pub fn add_limiters(
+        &mut self,
+        states: Vec<StateLimiter>,
+        sources: Vec<SourceLimiter>,
+    ) -> Result<(), LoadFailure> {
+        self.state_limiters.extend(states);
+        self.source_limiters.extend(sources);
+        let most = usize::from(LIMITER_ID_MAX);
+        if self.state_limiters.len().max(self.source_limiters.len()) > most {
+            let message = format!("there are more than {most} limiters of a kind");
+            return Err(LoadFailure::new(FailureKind::Limit, message));
+        }
+        Ok(())
     }
 
     /// Adds fingerprints behind those that are there.
@@ -203,6 +230,8 @@ impl DraftBuilder {
             fingerprints: self.fingerprints,
             queues: self.queues,
             altq: self.altq,
+            state_limiters: self.state_limiters,
+            source_limiters: self.source_limiters,
             ..Draft::default()
         };
         let checked = check::check(draft).map_err(|errors| {

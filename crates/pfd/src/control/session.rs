@@ -89,6 +89,7 @@ impl Service {
             Request::Queues => self.list_queues(sink),
             Request::States { interface } => self.list_states(interface.as_deref(), sink),
             Request::Sources => self.list_sources(sink),
+            Request::LimiterSources { id } => self.list_limiter_sources(id, sink),
             Request::Tables => self.list_tables(sink),
             Request::Interfaces => self.list_interfaces(sink),
             Request::Fingerprints => self.list_fingerprints(sink),
@@ -138,6 +139,9 @@ impl Service {
                 draft.add_queues(queues, altq);
                 Ok(())
             })?,
+            Request::AddLimiters { ticket, states, sources } => {
+                self.fill(ticket, octets, |draft| draft.add_limiters(states, sources))?
+            }
             Request::AddFingerprints { ticket, fingerprints } => {
                 self.fill(ticket, octets, |draft| draft.add_fingerprints(fingerprints))?
             }
@@ -191,6 +195,7 @@ impl Service {
                 engine.clear_rule_counters();
                 Response::Done
             }
+            Request::Limiters => limiters(engine),
             Request::Log { interface, from } => {
                 Response::Log { page: self.log.ring().page(interface, from) }
             }
@@ -198,6 +203,7 @@ impl Service {
             | Request::Queues
             | Request::States { .. }
             | Request::Sources
+            | Request::LimiterSources { .. }
             | Request::Tables
             | Request::Interfaces
             | Request::Fingerprints
@@ -280,6 +286,13 @@ impl Service {
         sink(&Response::End)
     }
 
+    fn list_limiter_sources(&self, id: u8, sink: Sink<'_>) -> io::Result<()> {
+        for sources in self.engine.limiter_sources(id).chunks(ITEMS_PER_FRAME) {
+            sink(&Response::LimiterSources { sources: sources.to_vec() })?;
+        }
+        sink(&Response::End)
+    }
+
     fn list_tables(&self, sink: Sink<'_>) -> io::Result<()> {
         for tables in self.engine.tables(self.clock.now()).chunks(ITEMS_PER_FRAME) {
             sink(&Response::Tables { tables: tables.to_vec() })?;
@@ -338,6 +351,7 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::AddTables { .. }
         | Request::AddRules { .. }
         | Request::AddQueues { .. }
+        | Request::AddLimiters { .. }
         | Request::AddFingerprints { .. }
         | Request::Commit { .. }
         | Request::Rollback { .. }
@@ -361,6 +375,8 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Queues
         | Request::States { .. }
         | Request::Sources
+        | Request::Limiters
+        | Request::LimiterSources { .. }
         | Request::Timeouts
         | Request::Limits
         | Request::Tables
@@ -369,6 +385,11 @@ const fn is_reserved(request: &Request) -> bool {
         | Request::Fingerprints
         | Request::TableTest { .. } => false,
     }
+}
+
+fn limiters(engine: &Engine) -> Response {
+    let (states, sources) = engine.limiters();
+    Response::Limiters { states, sources }
 }
 
 fn changed(changed: bool, otherwise: &str) -> Result<Response, LoadFailure> {
@@ -428,7 +449,9 @@ impl From<LoadError> for LoadFailure {
             | LoadError::TooManyTags { .. }
             | LoadError::TooManyAnchors { .. }
             | LoadError::TooManyTables { .. } => FailureKind::Limit,
-            LoadError::Queues(_) | LoadError::Unsupported(_) => FailureKind::Invalid,
+            LoadError::Queues(_) | LoadError::Limiters(_) | LoadError::Unsupported(_) => {
+                FailureKind::Invalid
+            }
         };
         Self::new(kind, error.to_string())
     }

@@ -12,6 +12,7 @@ use pfapi::units::Uptime;
 
 use super::{Engine, Snapshot, adapt};
 use crate::fault::{self, Fault};
+use crate::limiter::Limiters;
 use crate::queue::QueuePlan;
 use crate::rules::{LoadedRules, settle_anchors, settle_tables, skipped};
 use crate::state::entry::State;
@@ -46,8 +47,9 @@ impl Engine {
                     });
                     if anchor.is_empty() {
                         parts.rulesets.extend(LoadedRules::empty(&old.facts, epoch).rulesets);
+                        parts.limiters = Limiters::default();
                     }
-                    settle_tables(&mut parts.tables, &parts.rulesets);
+                    settle_tables(&mut parts.tables, &parts.rulesets, &parts.limiters);
                     settle_anchors(&mut parts.rulesets, &parts.tables);
                     let rules = LoadedRules::new(parts, &old.facts, epoch);
                     // Queues come and go with the main rules, as in pf's `pf_commit_queues`.

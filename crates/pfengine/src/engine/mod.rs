@@ -21,14 +21,15 @@ use pfapi::control::{InterfaceTraffic, QueueReport};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
 use pfapi::ruleset::{
-    Altq, LogInterface, Options, QueueDef, Reassemble, Rule, Syncookies as SyncookieSetting,
-    TableDef,
+    Altq, LogInterface, Options, QueueDef, Reassemble, Rule, SourceLimiter, StateLimiter,
+    Syncookies as SyncookieSetting, TableDef,
 };
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
 use crate::environment::{Routes, Sockets};
 use crate::fault::{self, Fault};
+use crate::limiter::{LimiterError, Limiters};
 use crate::nat::Mappings;
 use crate::normalize::fragment::cache::Cache;
 use crate::normalize::fragment::shared::Fragments;
@@ -111,6 +112,9 @@ pub enum LoadError {
         /// The limit.
         max: u32,
     },
+    /// Limiters cannot be as the ruleset defines them.
+    #[error(transparent)]
+    Limiters(#[from] LimiterError),
     /// The ruleset has what this engine cannot evaluate as written.
     #[error("{0}")]
     Unsupported(Unsupported),
@@ -384,6 +388,12 @@ impl Engine {
         (lines.queues.clone(), lines.altq.clone())
     }
 
+    /// The lines that the limiters in force were made from, for loads that leave them as they are.
+    #[must_use]
+    pub fn limiter_lines(&self) -> (Vec<StateLimiter>, Vec<SourceLimiter>) {
+        self.snapshot.load().rules.limiters.lines()
+    }
+
     /// Every queue with its counters, and the number of the load that made them.
     #[must_use]
     pub fn queues(&self) -> (u64, Vec<QueueReport>) {
@@ -522,7 +532,8 @@ impl Engine {
         let mut parts = old.rules.parts();
         let kept = old.keep_counters.then(|| self.kept_counters());
         place_tables(&mut parts.tables, root, ruleset, now);
-        let mut places = (&mut parts.rulesets, &mut parts.tables);
+        parts.limiters.check_repeated(ruleset.state_limiters(), ruleset.source_limiters())?;
+        let mut places = (&mut parts.rulesets, &mut parts.tables, &parts.limiters);
         parts.tags = self.place(&old.rules, &mut places, (root, ruleset), control.epoch, loader)?;
         check_anchors(&parts.rulesets, limit)?;
         if !ruleset.queues().is_empty() || !ruleset.altq().is_empty() {
@@ -550,7 +561,7 @@ impl Engine {
     fn place(
         &self,
         old: &LoadedRules,
-        (rulesets, tables): &mut (&mut Rulesets, &mut Tables),
+        (rulesets, tables, limiters): &mut (&mut Rulesets, &mut Tables, &Limiters),
         (root, ruleset): (&str, &CheckedRuleset),
         epoch: u64,
         loader: Loader,
@@ -570,7 +581,7 @@ impl Engine {
             let ruleset = Ruleset::new(&path, rules, epoch, loader, &tags).of(ruleset_dialect);
             rulesets.insert(path, Arc::new(ruleset));
         }
-        settle_tables(tables, rulesets);
+        settle_tables(tables, rulesets, limiters);
         settle_anchors(rulesets, tables);
         Ok(tags)
     }
@@ -601,7 +612,9 @@ impl Engine {
         place_tables(&mut tables, "", ruleset, now);
         control.epoch += 1;
         let mut rulesets = old.rules.rulesets.clone();
-        let mut places = (&mut rulesets, &mut tables);
+        let lines = (ruleset.state_limiters(), ruleset.source_limiters());
+        let limiters = Limiters::new(lines.0, lines.1, &old.rules.limiters, now)?;
+        let mut places = (&mut rulesets, &mut tables, &limiters);
         let tags = self.place(&old.rules, &mut places, ("", ruleset), control.epoch, loader)?;
         check_anchors(&rulesets, options.limits.get(Limit::Anchors))?;
         check_tables(&tables, &options.limits)?;
@@ -623,7 +636,8 @@ impl Engine {
             || Arc::clone(&old.rules.fingerprints),
             |entries| Arc::new(Fingerprints::new(entries)),
         );
-        let parts = Parts { rulesets, tables, tags, fingerprints, skip };
+        let parts = Parts { rulesets, tables, tags, fingerprints, skip, limiters };
+        parts.limiters.apply(lines.0, lines.1, &parts.tables, now);
         let rules = LoadedRules::new(parts, &old.facts, control.epoch);
         hand_over(&old.rules.tables, &rules.tables);
         let queues = adapt(&queues, &rules, &options.limits);

@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use pfapi::control::{Info, RuleReport, SourceReport, StateReport};
+use pfapi::control::{
+    Info, LimiterReport, LimiterSourceReport, RuleReport, SourceReport, StateReport,
+};
 use pfapi::dialect::Dialect;
 use pfapi::limit::Limits;
 use pfapi::osfp::OsName;
@@ -154,6 +156,18 @@ impl Engine {
             sum
         };
         self.sources.report(now, &snapshot.timeouts, &snapshot.rules, live)
+    }
+
+    /// State limiters and source limiters, by number.
+    #[must_use]
+    pub fn limiters(&self) -> (Vec<LimiterReport>, Vec<LimiterReport>) {
+        self.snapshot.load().rules.limiters.report()
+    }
+
+    /// What the source limiter of this number tracks, in address order.
+    #[must_use]
+    pub fn limiter_sources(&self, id: u8) -> Vec<LimiterSourceReport> {
+        self.snapshot.load().rules.limiters.sources(id)
     }
 
     /// States from slab position `*cursor` on, at most `most`; moves the cursor. An empty answer

@@ -233,7 +233,7 @@ impl Engine {
             count += u64::from(gone && table.is_defined());
             !gone
         });
-        settle_tables(&mut parts.tables, &parts.rulesets);
+        settle_tables(&mut parts.tables, &parts.rulesets, &parts.limiters);
         settle_anchors(&mut parts.rulesets, &parts.tables);
         self.replace_parts(&mut control, parts);
         count

@@ -6,7 +6,7 @@ use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
 use pfapi::units::Direction;
 
-use super::{Filter, Place, replace};
+use super::{Filter, Place, carry_out, replace};
 use crate::nat;
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
@@ -93,6 +93,7 @@ impl Filter<'_> {
         }
         self.log_known(packet, desc, &state, None);
         state.count(forward, desc.total);
+        carry_out(packet, desc, state.actions(), &mut self.parts.rng);
         let keys = state.keys();
         if keys.changes_family() {
             let ids = [self.parts.rng.next_u16(), self.parts.rng.next_u16()];

@@ -65,6 +65,7 @@ impl Filter<'_> {
         self.log_decided(packet, &flow.desc, &found);
         match rule.rule.action {
             Action::Block(answer) => {
+                self.parts.scratch.places = None;
                 Self::count_stateless(&found, place.direction, &flow.desc);
                 if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(8) {
                     return Ok(Verdict::Pass);
@@ -76,6 +77,7 @@ impl Filter<'_> {
             }
             Action::Pass | Action::Match => {
                 if flow.desc.has_options && !rule.rule.allow_opts {
+                    self.parts.scratch.places = None;
                     self.log_options(packet, &found);
                     return Err(Reason::IpOption);
                 }
@@ -101,6 +103,7 @@ impl Filter<'_> {
                     }
                     return Ok(verdict);
                 }
+                self.parts.scratch.places = None;
                 Self::count_stateless(&found, place.direction, &flow.desc);
                 let actions = found.stateless_actions();
                 carry_out(packet, &flow.desc, &actions, &mut self.parts.rng);
@@ -123,7 +126,8 @@ impl Filter<'_> {
         mut shares: Shares,
     ) -> Result<Made, Reason> {
         let rule = found.rule;
-        let source = self.admit(rule, &flow.desc)?;
+        let places = self.parts.scratch.places.take().unwrap_or_default();
+        let (source, max_place) = self.admit(rule, &flow.desc)?;
         let (wire, stack) = match packet.meta.direction {
             Direction::In => (key, beyond),
             Direction::Out => (beyond, key),
@@ -133,10 +137,14 @@ impl Filter<'_> {
         let timestamps = self.begin_timestamps(packet, flow, found)?;
         let mut state = self.new_state(packet, &flow.desc, found, &keys);
         let posted = Live::default();
-        let rare = Rare { source, route, shares, splice: None, timestamps, posted };
+        places.tell_table(|table, entry| {
+            self.engine.add_offender("", table, entry, self.now);
+        });
+        let rare = Rare { source, route, shares, splice: None, timestamps, places, posted };
         state.rare = Rare::new(rare);
         let modulation = self.modulate(rule.rule.state, flow, &mut state);
         self.insert(packet, state, [wire.1, stack.1], flow.desc.total)?;
+        max_place.keep();
         Ok(Made { keys, route, modulation })
     }
 

@@ -14,13 +14,39 @@ use crate::source::{SourceHold, SourceRefusal};
 use crate::state::key::Side;
 use crate::state::store::Held;
 
+/// A place among the states that `max` allows a rule; given back unless a state takes it.
+#[must_use]
+pub(super) struct MaxPlace<'r>(Option<&'r LoadedRule>);
+
+impl<'r> MaxPlace<'r> {
+    /// A place of this rule; `None` when there is none left.
+    fn take(rule: &'r LoadedRule) -> Option<Self> {
+        let Some(most) = rule.rule.state_options.max else { return Some(Self(None)) };
+        rule.counters.reserve(most).then(|| Self(Some(rule)))
+    }
+
+    /// The state is there: its end gives the place back.
+    pub(super) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for MaxPlace<'_> {
+    fn drop(&mut self) {
+        if let Some(rule) = self.0 {
+            rule.counters.give_back();
+        }
+    }
+}
+
 impl<'a> Filter<'a> {
-    /// Asks the limits of a rule for another state. Source: OpenBSD sys/net/pf.c `pf_test_rule`.
-    pub(super) fn admit(
+    /// Asks the limits of a rule for another state, and takes its place in them. Source: OpenBSD
+    /// sys/net/pf.c `pf_test_rule`.
+    pub(super) fn admit<'r>(
         &self,
-        rule: &Arc<LoadedRule>,
+        rule: &'r Arc<LoadedRule>,
         desc: &PacketDesc,
-    ) -> Result<Option<SourceHold>, Reason> {
+    ) -> Result<(Option<SourceHold>, MaxPlace<'r>), Reason> {
         let source = (desc.af, desc.src);
         let hold = self.engine.sources.admit(rule, source, self.now).map_err(|refusal| {
             if let SourceRefusal::Rule(counter) = refusal {
@@ -28,12 +54,11 @@ impl<'a> Filter<'a> {
             }
             Reason::SrcLimit
         })?;
-        let most = rule.rule.state_options.max;
-        if most.is_some_and(|most| rule.counters.states() >= u64::from(most)) {
+        let place = MaxPlace::take(rule).ok_or_else(|| {
             self.engine.limit_counters.count(LimitCounter::MaxStates);
-            return Err(Reason::StateLimit);
-        }
-        Ok(hold)
+            Reason::StateLimit
+        })?;
+        Ok((hold, place))
     }
 
     /// Counts a completed handshake with its source. Past a limit the source goes into the

@@ -14,6 +14,7 @@ use super::rule::LoadedRule;
 use super::ruleset::Ruleset;
 use super::tag::Tags;
 use crate::engine::Loader;
+use crate::limiter::Limiters;
 use crate::table::{Table, Tables};
 
 /// What all rules in force are made of.
@@ -29,6 +30,8 @@ pub struct Parts {
     pub fingerprints: Arc<Fingerprints>,
     /// Interfaces with `set skip on`.
     pub skip: InterfaceSet,
+    /// Limiters of the main ruleset.
+    pub limiters: Limiters,
 }
 
 /// Whether rules say something of SYN cookies.
@@ -70,6 +73,8 @@ pub struct LoadedRules {
     pub fingerprints: Arc<Fingerprints>,
     /// Interfaces with `set skip on`.
     pub skip: InterfaceSet,
+    /// Limiters of the main ruleset.
+    pub limiters: Limiters,
     /// Whether rules say something of cookies.
     pub cookies: CookieRules,
     /// Number of the change that made this: no two values have the same.
@@ -89,6 +94,7 @@ impl LoadedRules {
             tags: Tags::default(),
             fingerprints: Arc::default(),
             skip: InterfaceSet::of(facts, |_| false),
+            limiters: Limiters::default(),
         };
         Self::new(parts, facts, epoch)
     }
@@ -96,14 +102,14 @@ impl LoadedRules {
     /// Compiles rulesets. Every table that a rule names must be among `tables`, and every tag
     /// among `tags`.
     pub fn new(parts: Parts, facts: &Facts, epoch: u64) -> Self {
-        let Parts { rulesets, tables, tags, fingerprints, skip } = parts;
+        let Parts { rulesets, tables, tags, fingerprints, skip, limiters } = parts;
         let mut default = Rule::new(Action::Pass);
         default.state = StatePolicy::None;
         let path = Arc::from("");
         let default_rule = LoadedRule::new(default, &path, None, 0, Loader::default(), &tags);
         let names =
             Names { facts, path: "", tables: &tables, tags: &tags, fingerprints: &fingerprints };
-        let program = Program::new(&rulesets, &names);
+        let program = Program::new(&rulesets, &names, &limiters);
         let all = rulesets.values().flat_map(|ruleset| &ruleset.rules);
         let cookies = CookieRules::of(all);
         let checksum = checksum(rulesets.get("").map_or(&[], |main| main.rules.as_slice()));
@@ -115,6 +121,7 @@ impl LoadedRules {
             tags,
             fingerprints,
             skip,
+            limiters,
             cookies,
             epoch,
             checksum,
@@ -129,6 +136,7 @@ impl LoadedRules {
             tags: self.tags.clone(),
             fingerprints: Arc::clone(&self.fingerprints),
             skip: self.skip.clone(),
+            limiters: self.limiters.clone(),
         }
     }
 
@@ -152,6 +160,7 @@ impl LoadedRules {
             tags: self.tags.clone(),
             fingerprints: Arc::clone(&self.fingerprints),
             skip: self.skip.clone(),
+            limiters: self.limiters.clone(),
             cookies: self.cookies,
             epoch: self.epoch,
             checksum: self.checksum.clone(),
@@ -205,15 +214,18 @@ fn named(rulesets: &Rulesets) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Drops tables that have lost their last rule and are not to stay without one, and adds those that
-/// rules name without a definition, inactive.
-pub fn settle_tables(tables: &mut Tables, rulesets: &Rulesets) {
+/// rules name without a definition, inactive. Limiters count as rules of the main ruleset.
+pub fn settle_tables(tables: &mut Tables, rulesets: &Rulesets, limiters: &Limiters) {
+    let filled = limiters.tables();
+    let filled = || filled.iter().map(|name| ("", name.as_str()));
     let meant: BTreeSet<(&str, &str)> = named(rulesets)
+        .chain(filled())
         .flat_map(|(path, name)| around(path).map(move |path| (path, name)))
         .collect();
     tables.retain(|path, table| {
         table.is_persistent() || table.is_defined() && meant.contains(&(path, table.name()))
     });
-    for (path, name) in named(rulesets) {
+    for (path, name) in named(rulesets).chain(filled()) {
         if tables.resolve(path, name).is_none() {
             tables.insert("", name, Arc::new(Table::undefined(name)));
         }

@@ -103,6 +103,11 @@ impl<'p> Subject<'p> {
         }
     }
 
+    /// The moment of the packet.
+    pub fn now(&self) -> Uptime {
+        self.surroundings.now
+    }
+
     /// The same, as a trial.
     pub fn tried(self, trial: Option<Trial>) -> Self {
         Self { trial, ..self }

@@ -13,6 +13,7 @@ use super::rule::LoadedRule;
 use super::ruleset::Ruleset;
 use super::tag::Tags;
 use crate::engine::Loader;
+use crate::limiter::{Asked, Limiters};
 use crate::table::Tables;
 
 /// Rulesets by path; the main ruleset has the empty path and comes first.
@@ -68,6 +69,8 @@ pub(super) struct Step {
     pub test: CompiledRule,
     /// For `binat`: the conditions on what comes in to the outer address.
     pub inbound: Option<CompiledRule>,
+    /// Limiters in which a packet must find room.
+    pub limits: Option<Box<Asked>>,
     /// For anchor rules: the part of [`Program::calls`] that they call.
     pub calls: Option<Range<u32>>,
 }
@@ -84,7 +87,7 @@ pub(super) struct Block {
 
 impl Program {
     /// Compiles all rulesets.
-    pub fn new(rulesets: &Rulesets, names: &Names<'_>) -> Self {
+    pub fn new(rulesets: &Rulesets, names: &Names<'_>, limiters: &Limiters) -> Self {
         let mut program = Self::default();
         let mut budget = Budget::default();
         for ruleset in rulesets.values() {
@@ -109,6 +112,7 @@ impl Program {
                     once,
                     test,
                     inbound,
+                    limits: limiters.asked_by(&rule.rule.freebsd),
                     calls,
                 });
             }

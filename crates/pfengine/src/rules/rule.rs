@@ -27,6 +27,9 @@ pub struct LoadedRule {
     pub path: Arc<str>,
     /// Position in its ruleset; `None` for the built-in default rule.
     pub number: Option<u32>,
+    /// The number that states and the packet log tell: of FreeBSD's rules the one among those of
+    /// its kind.
+    pub listed: Option<u32>,
     /// Load that brought it; no two loads have the same.
     pub epoch: u64,
     /// Who loaded it.
@@ -173,15 +176,29 @@ impl RuleCounters {
         }
     }
 
-    /// Counts a new state.
-    pub fn count_state(&self) {
-        self.states.fetch_add(1, Ordering::Relaxed);
-        self.states_total.fetch_add(1, Ordering::Relaxed);
+    /// Counts a state ahead, so that no other thread takes its place; false when there are `most`
+    /// already.
+    pub fn reserve(&self, most: u32) -> bool {
+        let room = |states| (states < u64::from(most)).then_some(states + 1);
+        self.states.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
     }
 
-    /// States that the rule holds now.
+    /// Gives such a place back: there was no state.
+    pub fn give_back(&self) {
+        self.states.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// States that the rule holds now, with those that are counted ahead.
     pub fn states(&self) -> u64 {
         self.states.load(Ordering::Relaxed)
+    }
+
+    /// Counts a new state, which may have been counted ahead.
+    pub fn count_state(&self, is_reserved: bool) {
+        if !is_reserved {
+            self.states.fetch_add(1, Ordering::Relaxed);
+        }
+        self.states_total.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes over what a state has counted that ends now.
@@ -219,6 +236,7 @@ impl LoadedRule {
             rule,
             path: Arc::clone(path),
             number,
+            listed: number,
             epoch,
             loader,
             rate: SharedThreshold::default(),
@@ -227,6 +245,11 @@ impl LoadedRule {
             evaluations: AtomicU64::new(0),
             counters: RuleCounters::default(),
         }
+    }
+
+    /// Whether the rule bounds the number of its states with `max`.
+    pub fn has_max(&self) -> bool {
+        self.rule.state_options.max.is_some()
     }
 
     /// A timeout that the rule sets for its states, in seconds or states.

@@ -1,6 +1,6 @@
 //! One ruleset: the main one, or the contents of an anchor.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,10 +55,20 @@ impl Ruleset {
         Self { path, rules, epoch, dialect: Dialect::default(), ends }
     }
 
-    /// The same rules, from a pf.conf of this dialect.
+    /// The same rules, which nobody else has yet, from a pf.conf of this dialect. FreeBSD has a list
+    /// for each kind of rules, with numbers of its own.
     #[must_use]
-    pub fn of(self, dialect: Dialect) -> Self {
-        Self { dialect, ..self }
+    pub fn of(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        if dialect.is_freebsd() {
+            let mut counts: BTreeMap<RuleKind, u32> = BTreeMap::new();
+            for rule in self.rules.iter_mut().filter_map(Arc::get_mut) {
+                let count = counts.entry(rule.rule.kind).or_default();
+                rule.listed = Some(*count);
+                *count += 1;
+            }
+        }
+        self
     }
 
     fn ends(&self, kind: RuleKind) -> &[AtomicU64] {

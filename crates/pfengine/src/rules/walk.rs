@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use pfapi::addr::Af;
 use pfapi::reason::Reason;
 use pfapi::ruleset::{Action, RuleKind};
 use pfapi::units::Direction;
@@ -22,6 +23,7 @@ use super::rule::LoadedRule;
 use super::tag::Tag;
 use super::translate::{Addresses, NoTranslation, Translate};
 use crate::fault::{self, Fault};
+use crate::limiter::Places;
 
 /// Anchors that may be open at once; a ruleset that calls itself ends here.
 ///
@@ -76,6 +78,8 @@ pub struct Scratch {
     pub logs: Vec<LogCall>,
     /// Ask every rule, whatever an index says: for tests and benches.
     pub plainly: bool,
+    /// Places that the deciding rule has taken in limiters, for the state that the packet makes.
+    pub places: Option<Places>,
     frames: Vec<Frame>,
 }
 
@@ -108,6 +112,8 @@ struct Walk<'a, 'p> {
     candidates: Option<Candidates<'a>>,
     /// Anchor rule whose ruleset is being walked.
     anchor: Option<u32>,
+    /// Places that the rule which was asked last has taken in limiters.
+    asked: Option<Places>,
 }
 
 /// Whether a walk goes on.
@@ -221,6 +227,7 @@ impl<'a, 'p> Walk<'a, 'p> {
         scratch.matches.clear();
         scratch.logs.clear();
         scratch.frames.clear();
+        scratch.places = None;
         Self {
             program,
             kind,
@@ -232,6 +239,7 @@ impl<'a, 'p> Walk<'a, 'p> {
             at: 0,
             candidates: None,
             anchor: None,
+            asked: None,
         }
     }
 
@@ -319,6 +327,7 @@ impl<'a, 'p> Walk<'a, 'p> {
                 if step.kind != self.kind
                     || step.once && step.rule.is_expired()
                     || !self.matches(step)
+                    || !self.finds_room(step)?
                     || !self.may_use(step)
                 {
                     self.at += 1;
@@ -348,6 +357,29 @@ impl<'a, 'p> Walk<'a, 'p> {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes the places of a state in the limiters of a rule that matches; false when one is full
+    /// and the rule does not match therefore. Only `once` is asked later: a packet for which there
+    /// is no room has been counted by the `max-pkt-rate` of the same rule.
+    fn finds_room(&mut self, step: &Step) -> Result<bool, Reason> {
+        let Some(limits) = &step.limits else { return Ok(true) };
+        // The source as the packet has it, whatever rules have made of it.
+        let (desc, now) = (self.subject.packet.desc, self.subject.now());
+        let source = (desc.af == Af::Inet6, desc.src);
+        let found = if self.subject.trial.is_some() {
+            limits.foresee(source, now)
+        } else {
+            limits.reserve(source, now).map(|places| {
+                let there = places.is_some();
+                self.asked = places;
+                there
+            })
+        };
+        if found.is_err() {
+            self.stop();
+        }
+        found
     }
 
     /// Uses a `once` rule up; false when another packet was faster.
@@ -427,6 +459,9 @@ impl<'a, 'p> Walk<'a, 'p> {
             }
         } else if !(fault::is(Fault::FirstMatchDecides) && self.decided.is_some()) {
             self.decided = Some((self.at, self.anchor));
+            if step.limits.is_some() || self.scratch.places.is_some() {
+                self.scratch.places = self.asked.take();
+            }
         }
         if !log.is_some_and(|log| log.matches) {
             self.log_for_earlier();

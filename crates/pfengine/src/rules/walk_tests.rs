@@ -45,7 +45,14 @@ fn rules(sets: &[(&str, Vec<Rule>)]) -> LoadedRules {
     let skip = skipped(&[], &facts);
     let fingerprints = Arc::default();
     LoadedRules::new(
-        Parts { rulesets, tables: Tables::default(), tags, fingerprints, skip },
+        Parts {
+            rulesets,
+            tables: Tables::default(),
+            tags,
+            fingerprints,
+            skip,
+            limiters: crate::limiter::Limiters::default(),
+        },
         &facts,
         9,
     )

@@ -16,6 +16,7 @@ use super::key::{Form, Key, Keys, Side};
 use super::splice::Splice;
 use super::tcp::{Level, TcpState};
 use crate::fault::{self, Fault};
+use crate::limiter::Places;
 use crate::nat::Shares;
 use crate::normalize::timestamps::Timestamps;
 use crate::packet::{NextHop, StateRef};
@@ -84,6 +85,8 @@ pub struct Rare {
     pub splice: Option<Box<Splice>>,
     /// `scrub (reassemble tcp)`.
     pub timestamps: Option<Timestamps>,
+    /// Its places in limiters.
+    pub places: Places,
     /// What of its counts the tables of its rules have already.
     pub posted: Live,
 }
@@ -91,12 +94,13 @@ pub struct Rare {
 impl Rare {
     /// A box for these parts; `None` when there is nothing to keep.
     pub fn new(rare: Self) -> Option<Box<Self>> {
-        let Self { source, route, shares, splice, timestamps, posted: _ } = &rare;
+        let Self { source, route, shares, splice, timestamps, places, posted: _ } = &rare;
         let idle = source.is_none()
             && route.is_none()
             && shares.is_empty()
             && splice.is_none()
-            && timestamps.is_none();
+            && timestamps.is_none()
+            && places.is_empty();
         (!idle).then(|| Box::new(rare))
     }
 }
@@ -397,9 +401,28 @@ impl State {
         self.decision.rules()
     }
 
-    /// Tells its rules that it exists; once, when it is in the store.
-    pub fn begin(&self) {
-        self.rules().for_each(|rule| rule.counters.count_state());
+    /// Tells its rules and limiters that it exists; once, when it is in the store. A rule with
+    /// `max` has counted the state that it decides on before; see `RuleCounters::reserve`.
+    pub fn begin(&mut self) {
+        let decision = &*self.decision;
+        for rule in decision.rules() {
+            let is_reserved = rule.has_max() && Arc::ptr_eq(rule, &decision.rule);
+            rule.counters.count_state(is_reserved);
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.places.begin();
+        }
+    }
+
+    /// Takes back what [`Self::begin`] has told: no place was found for it after all. The place that
+    /// was counted ahead is its owner's to give back.
+    pub fn take_back(&self) {
+        let decision = &*self.decision;
+        for rule in decision.rules() {
+            if !(rule.has_max() && Arc::ptr_eq(rule, &decision.rule)) {
+                rule.counters.give_back();
+            }
+        }
     }
 
     /// Hands its counts to its rules; once, when the state has ended.
@@ -491,7 +514,7 @@ impl State {
             [0, 1].map(|side| (key.addr[side].to_ip(key.af), self.shown_port(key, side)))
         };
         let number =
-            |rule: &Arc<LoadedRule>| rules.is_current(rule).then_some(rule.number).flatten();
+            |rule: &Arc<LoadedRule>| rules.is_current(rule).then_some(rule.listed).flatten();
         StateReport {
             id: self.id,
             creator,

@@ -95,11 +95,11 @@ mod tests {
         ]);
         // It holds no state, so nothing shrinks, however many others there are.
         assert_eq!(expiry.life(&own, Timeout::TcpFirst), 7);
-        own.counters.count_state();
-        own.counters.count_state();
+        own.counters.count_state(false);
+        own.counters.count_state(false);
         assert_eq!(expiry.life(&own, Timeout::TcpFirst), 3);
         assert_eq!(expiry.life(&own, Timeout::TcpOpening), 15);
-        own.counters.count_state();
+        own.counters.count_state(false);
         assert_eq!(expiry.life(&own, Timeout::TcpFirst), 0);
     }
 }

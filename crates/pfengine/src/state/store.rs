@@ -329,7 +329,7 @@ impl<'a> View<'a> {
         // Every bucket is full, which the size of the index rules out up to `INDEXED_MAX` states.
         if let Some(mut state) = self.store.lock(slot).and_then(|mut held| held.guard.take()) {
             state.leave_half_open(&self.store.half_open);
-            state.retire();
+            state.take_back();
         }
         self.store.bound.fetch_sub(bound, Ordering::Relaxed);
         self.store.release(slot);

@@ -398,6 +398,12 @@ impl Table {
         added
     }
 
+    /// Deletes an entry from the table that stands in the place of this one now.
+    pub fn forget(&self, entry: TableEntry) {
+        let heir = self.heir();
+        heir.as_deref().unwrap_or(self).delete(&[entry]);
+    }
+
     /// Deletes entries; gives those that were there with the same sign.
     pub fn delete(&self, entries: &[TableEntry]) -> Vec<TableEntry> {
         let mut contents = self.write();

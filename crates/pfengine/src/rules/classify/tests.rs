@@ -332,7 +332,18 @@ fn load(sets: &[(&str, Vec<Rule>)], seed: u32) -> LoadedRules {
     let facts = facts();
     let skip = skipped(&[], &facts);
     let fingerprints = Arc::default();
-    LoadedRules::new(Parts { rulesets, tables, tags, fingerprints, skip }, &facts, 9)
+    LoadedRules::new(
+        Parts {
+            rulesets,
+            tables,
+            tags,
+            fingerprints,
+            skip,
+            limiters: crate::limiter::Limiters::default(),
+        },
+        &facts,
+        9,
+    )
 }
 
 /// Moves packets to other addresses and ports, the same for the same rule and packet.
