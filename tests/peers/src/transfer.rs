@@ -108,11 +108,7 @@ impl Setting<'_> {
 /// # Errors
 ///
 /// When the middle cannot be made or a connection does not come about.
-pub fn first_replies(
-    setting: &Setting,
-    delay: Duration,
-    count: usize,
-) -> Result<Vec<f64>, String> {
+pub fn first_replies(setting: &Setting, delay: Duration, count: usize) -> Result<Vec<f64>, String> {
     let (_stand, relay) = setting.start()?;
     relay.set(Line { delay, ..Line::default() });
     let listener = setting.listen()?;

@@ -35,7 +35,7 @@ pub(super) enum Foreseen {
     /// They block it, or pass it in a way that no cookie can stand for.
     Theirs,
     /// They pass it; `syncookies` of the rule.
-    Pass(Option<SyncookieMode>),
+    Pass(Option<SyncookieMode>, u16),
     /// They pass it on its way in, and block it on its way out by this interface, where it has
     /// these addresses.
     BlockedBeyond(Option<SyncookieMode>, IfIndex, Addresses),
@@ -84,7 +84,7 @@ impl<'a> Filter<'a> {
         if self.classic {
             let is_due =
                 tcp.flags & (SYN | ACK) == SYN && cookies.should_answer(half_open, self.now);
-            return is_due.then(|| self.answer_with_cookie(packet, flow, tcp));
+            return is_due.then(|| self.answer_with_cookie(packet, flow, tcp, 0));
         }
         if tcp.flags & (SYN | ACK | RST) != SYN
             || !cookies.may_answer(half_open, self.snapshot.rules.cookies.ask)
@@ -93,11 +93,10 @@ impl<'a> Filter<'a> {
             return None;
         }
         let foreseen = self.foresee(packet, flow);
-        let policy = match foreseen {
+        let (policy, max_mss) = match foreseen {
             Foreseen::Theirs => return None,
-            Foreseen::Pass(policy)
-            | Foreseen::BlockedBeyond(policy, ..)
-            | Foreseen::NoRoute(policy) => policy,
+            Foreseen::Pass(policy, max_mss) => (policy, max_mss),
+            Foreseen::BlockedBeyond(policy, ..) | Foreseen::NoRoute(policy) => (policy, 0),
         };
         let desc = &flow.desc;
         let destination = Destination::new(desc.af, desc.dst, tcp.dport);
@@ -113,8 +112,8 @@ impl<'a> Filter<'a> {
             Foreseen::NoRoute(_) => {
                 Some(self.answer_error(packet, desc, IcmpError::NetUnreachable))
             }
-            _ if cookies.probes() => self.ask_port(packet, flow, tcp, half_open),
-            _ => Some(self.send_cookie(packet, flow, tcp)),
+            _ if cookies.probes() => self.ask_port(packet, flow, tcp, half_open, max_mss),
+            _ => Some(self.send_cookie(packet, flow, tcp, max_mss)),
         }
     }
 
@@ -125,6 +124,7 @@ impl<'a> Filter<'a> {
         flow: &Flow,
         tcp: &TcpDesc,
         half_open: u64,
+        max_mss: u16,
     ) -> Option<Result<Verdict, Reason>> {
         let desc = &flow.desc;
         let cookies = &self.engine.syncookies;
@@ -139,7 +139,7 @@ impl<'a> Filter<'a> {
         let advice = cookies.ports.advise(hash, network, terms, self.now);
         let count = |counter| self.engine.syncookies.counters.count(counter);
         Some(match advice {
-            Advice::Cookie => self.send_cookie(packet, flow, tcp),
+            Advice::Cookie => self.send_cookie(packet, flow, tcp, max_mss),
             Advice::Probe => {
                 count(CookieCounter::Probes);
                 packet.meta.probe = true;
@@ -167,9 +167,10 @@ impl<'a> Filter<'a> {
         packet: &mut Packet,
         flow: &Flow,
         tcp: &TcpDesc,
+        max_mss: u16,
     ) -> Result<Verdict, Reason> {
         let asked = packet.len();
-        let verdict = self.answer_with_cookie(packet, flow, tcp)?;
+        let verdict = self.answer_with_cookie(packet, flow, tcp, max_mss)?;
         let lengths = (asked, packet.len());
         if lengths.1 > lengths.0 {
             let cookies = &self.engine.syncookies;
@@ -203,20 +204,21 @@ impl<'a> Filter<'a> {
             return Foreseen::Theirs;
         }
         let policy = options.syncookies;
+        let max_mss = found.actions.max_mss;
         let Some(routes) = self.engine.routes.get().filter(|_| !foresight.changes_family) else {
-            return Foreseen::Pass(policy);
+            return Foreseen::Pass(policy, max_mss);
         };
         let pool = found.rule.pools.route.as_ref();
         let is_diverted = rule.route.as_ref().is_some_and(|route| route.kind == RouteKind::RouteTo);
         let asked = PoolAsked { af: desc.af, source: desc.src, host: desc.src, before: None };
         let hop = pool.filter(|_| is_diverted).and_then(|pool| pool.foresee(&asked));
         let beyond = match routes.way_to(hop.unwrap_or(found.addresses.dst).to_ip(desc.af)) {
-            Way::Here => return Foreseen::Pass(policy),
+            Way::Here => return Foreseen::Pass(policy, max_mss),
             Way::None => return Foreseen::NoRoute(policy),
             Way::Interface(beyond) => beyond,
         };
         if self.snapshot.rules.skip.contains(beyond.0) {
-            return Foreseen::Pass(policy);
+            return Foreseen::Pass(policy, max_mss);
         }
         let addresses = found.addresses;
         let desc = translated(desc, &addresses);
@@ -233,7 +235,10 @@ impl<'a> Filter<'a> {
         };
         match found.rule.rule.action {
             Action::Block(_) => Foreseen::BlockedBeyond(policy, beyond, addresses),
-            _ => Foreseen::Pass(policy.or(found.rule.rule.state_options.syncookies)),
+            _ => {
+                let policy = policy.or(found.rule.rule.state_options.syncookies);
+                Foreseen::Pass(policy, lower_mss(max_mss, found.actions.max_mss))
+            }
         }
     }
 
@@ -352,4 +357,9 @@ fn translated(desc: &PacketDesc, addresses: &Addresses) -> PacketDesc {
         (tcp.sport, tcp.dport) = (addresses.sport, addresses.dport);
     }
     desc
+}
+
+/// The lower of two limits of the MSS; 0 is none.
+const fn lower_mss(one: u16, other: u16) -> u16 {
+    if one == 0 || other != 0 && other < one { other } else { one }
 }

@@ -55,7 +55,8 @@ impl<'a> Filter<'a> {
         if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
     }
 
-    /// Turns a SYN into the SYN|ACK that carries its cookie. Nothing is kept of the SYN.
+    /// Turns a SYN into the SYN|ACK that carries its cookie. Nothing is kept of the SYN. `max_mss` is
+    /// that of the rules, 0 none.
     ///
     /// # Security
     /// A SYN that nobody can be answered for (from a multicast address, say) is dropped: if the
@@ -65,6 +66,7 @@ impl<'a> Filter<'a> {
         packet: &mut Packet,
         flow: &Flow,
         tcp: &TcpDesc,
+        max_mss: u16,
     ) -> Result<Verdict, Reason> {
         let desc = &flow.desc;
         let offered = tcp_options_of(packet, desc.l4, tcp);
@@ -77,7 +79,8 @@ impl<'a> Filter<'a> {
             Baked::Classic(seq) => classic_answer(seq, announced_mss(offered.mss), id),
             Baked::Terms(Cookie { seq, stamp, terms }) => {
                 let near = packet.meta.interface;
-                let mss = self.server_mss(near, desc.af, desc.dst, known.as_ref());
+                let most = if max_mss == 0 { u16::MAX } else { max_mss };
+                let mss = self.server_mss(near, desc.af, desc.dst, known.as_ref()).min(most);
                 let client_stamp = offered.timestamps.map_or(0, |(tsval, _)| tsval);
                 let options = Splice::announcement(terms, stamp, mss, client_stamp);
                 SynAck { seq, ecn: terms.ecn, window: early_window(mss), options, id }

@@ -48,6 +48,8 @@ impl<'a> Filter<'a> {
         server: Option<&Known>,
     ) -> Wish {
         let mut wish = Wish::everything(desc.src.to_ip(desc.af), offered);
+        // Without timestamps there is no room to remember it.
+        wish.terms.ecn = wish.timestamps && tcp.flags & (ECE | CWR) == ECE | CWR;
         let Some(server) = server else { return wish };
         wish.terms.shifts =
             wish.terms.shifts.filter(|_| server.wscale != Support::No).map(|shifts| Shifts {
@@ -56,9 +58,7 @@ impl<'a> Filter<'a> {
             });
         wish.terms.sack &= server.sack != Support::No;
         wish.timestamps &= server.timestamps != Support::No;
-        // Without timestamps there is no room to remember it.
-        wish.terms.ecn =
-            wish.timestamps && server.ecn == Support::Yes && tcp.flags & (ECE | CWR) == ECE | CWR;
+        wish.terms.ecn &= wish.timestamps && server.ecn != Support::No;
         wish
     }
 
@@ -227,7 +227,9 @@ impl<'a> Filter<'a> {
                 if awaits_word {
                     let question = segment(onward, meeting.question());
                     let question = SmallPacket::of_segment(&question).into();
-                    self.parts.outputs.push_back(Output::Send { packet: question, filtered: false });
+                    self.parts
+                        .outputs
+                        .push_back(Output::Send { packet: question, filtered: false });
                     replace(packet, &segment(onward, meeting.to_client))?;
                     return Ok(Verdict::Answer);
                 }
@@ -327,7 +329,8 @@ impl<'a> Filter<'a> {
         let stamp = tcp_options_of(packet, desc.l4, tcp).timestamps.map(|(tsval, _)| tsval);
         let now_ms = self.now.nanos_since(created) / 1_000_000;
         #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
-        let edits = splice.edits(tcp, stamp, forward, now_ms as u32);
+        let is_marked = desc.tos & 3 == 3;
+        let edits = splice.edits(tcp, (stamp, is_marked), forward, now_ms as u32);
         let is_large = splice.finds_large_reply(tcp, forward);
         if is_large && let Some((addr, port)) = relay::server_of(state) {
             self.engine.servers.note_large_reply(addr, port, self.now);

@@ -104,6 +104,8 @@ pub struct Splice {
     pub tos: u8,
     /// Whether a SYN was sent to the server.
     has_asked: bool,
+    /// Whether the SYN to the server asks for ECN; not when it was repeated in vain.
+    asks_ecn: bool,
     /// Whether the server waits for the client's word on its SYN|ACK, see [`Splice::await_word`].
     awaits_word: bool,
     /// Where the reply begins that the server sends now, in its numbers; `None` when it was found
@@ -127,6 +129,9 @@ struct Joined {
     stamps_missing: bool,
     sack_missing: bool,
     ecn_missing: bool,
+    /// With `ecn_missing`: a packet of the client came marked, and it has not said that it sends
+    /// slower.
+    congested: bool,
     /// MSS of the server.
     mss: Option<u16>,
 }
@@ -208,6 +213,7 @@ impl Splice {
             window: 0,
             tos: 0,
             has_asked: false,
+            asks_ecn: terms.ecn,
             awaits_word: false,
             reply: None,
             early: Vec::new(),
@@ -218,6 +224,7 @@ impl Splice {
                 stamps_missing: false,
                 sack_missing: false,
                 ecn_missing: false,
+                congested: false,
                 mss: None,
             },
         }
@@ -417,7 +424,7 @@ impl Splice {
         Syn {
             seq: Self::isn(body),
             window: self.unscaled_window(),
-            flags: if self.terms.ecn { SYN | ECE | CWR } else { SYN },
+            flags: if self.asks_ecn { SYN | ECE | CWR } else { SYN },
             options: self.offer(mss.max(MSS_MIN)),
         }
     }
@@ -434,7 +441,13 @@ impl Splice {
 
     /// What the SYN to the server asks for.
     pub fn asks(&self) -> Requested {
-        Requested::new(&self.offer(0), self.terms.ecn)
+        Requested::new(&self.offer(0), self.asks_ecn)
+    }
+
+    /// Asks the server without ECN from now on: some devices drop SYNs that ask for it.
+    /// Source: RFC 3168 section 6.1.1.1.
+    pub const fn give_up_ecn(&mut self) {
+        self.asks_ecn = false;
     }
 
     /// Joins the ends: `tcp` and `answer` are the server's SYN|ACK.
@@ -453,6 +466,7 @@ impl Splice {
             stamps_missing: self.stamp.is_some() && server_stamp.is_none(),
             sack_missing: self.terms.sack && !answer.sack_permitted,
             ecn_missing: self.terms.ecn && tcp.flags & (ECE | CWR) != ECE,
+            congested: false,
             mss: answer.mss,
         };
         let window_to_server =
@@ -503,18 +517,26 @@ impl Splice {
         Numbers { seq: self.cookie.advance(1), ack: body.src.seqlo.advance(1), window: 0 }
     }
 
-    /// What must change in a segment of a joined connection besides its numbers; `now_ms` is the time
-    /// since the state was made.
+    /// What must change in a segment of a joined connection besides its numbers: `stamp` is its
+    /// timestamp value, `is_marked` whether it came with CE, `now_ms` the time since the state was
+    /// made.
+    ///
+    /// Where the client alone uses ECN the filter is its receiver as to congestion on the way here:
+    /// it takes ECT and CE out and answers CE by ECE until CWR. The server's packets are not ECT, so
+    /// they are dropped where others are marked. Source: RFC 3168 sections 5 and 6.1.3.
     pub fn edits(
         &mut self,
         tcp: &TcpDesc,
-        stamp: Option<u32>,
+        (stamp, is_marked): (Option<u32>, bool),
         forward: bool,
         now_ms: u32,
     ) -> Edits {
         let Joined { shift, stamp_offset, stamps_missing, sack_missing, ecn_missing, mss, .. } =
             self.joined;
         let is_syn = tcp.has(SYN);
+        if ecn_missing && forward {
+            self.joined.congested = is_marked || self.joined.congested && !tcp.has(CWR);
+        }
         let window = self.terms.shifts.filter(|_| !is_syn).map_or(tcp.window, |shifts| {
             match (forward, shift) {
                 (true, Some(_)) => tcp.window,
@@ -546,6 +568,7 @@ impl Splice {
             stamps,
             blank_sack: sack_missing && forward,
             bleach: ecn_missing,
+            echo: self.joined.congested && !forward && !is_syn,
             mss: mss.filter(|_| forward),
         }
     }
