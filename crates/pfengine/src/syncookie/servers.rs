@@ -428,7 +428,7 @@ mod tests {
         let servers = servers();
         assert!(servers.begin(WEB, 80, at(1)), "of an unknown server");
         servers.learn(WEB, 80, Known::of_answer(everything(), &FULL, true), at(1));
-        let expected = || (0..40).take_while(|_| servers.begin(WEB, 80, at(2))).count();
+        let expected = || (0..40).take_while(|_| servers.begin(WEB, 80, at(4))).count();
         assert_eq!((expected(), expected()), (15, 0));
         servers.note_large_reply(WEB, 80, at(3));
         assert_eq!(expected(), 15);

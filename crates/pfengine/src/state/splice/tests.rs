@@ -296,11 +296,13 @@ fn a_syn_that_is_repeated_asks_for_no_ecn() {
 #[test]
 fn a_reply_counts_from_the_last_word_of_the_client() {
     let (_, mut splice, _) = joined(TERMS, None, &ANSWER);
-    let mut sends = |sent: u32| splice.finds_large_reply(&tcp(S + 1 + sent, 0, ACK, 9), false);
+    let mut sends =
+        |sent: u32| splice.finds_large_reply(&tcp((S + 1).wrapping_add(sent), 0, ACK, 9), false);
     assert!(!sends(0) && !sends(LARGE_REPLY) && !sends(0_u32.wrapping_sub(2)));
     let question = TcpDesc { payload: 5, ..tcp(C + 1, I + 1 + 60_000, ACK, 9) };
     assert!(!splice.finds_large_reply(&question, true));
-    let mut sends = |sent: u32| splice.finds_large_reply(&tcp(S + 1 + sent, 0, ACK, 9), false);
+    let mut sends =
+        |sent: u32| splice.finds_large_reply(&tcp((S + 1).wrapping_add(sent), 0, ACK, 9), false);
     assert!(!sends(60_000 + LARGE_REPLY));
     assert!(sends(60_001 + LARGE_REPLY));
     assert!(!sends(60_002 + LARGE_REPLY), "it is told once");
