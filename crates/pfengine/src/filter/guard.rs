@@ -34,7 +34,7 @@ use crate::wire::build::flags::{ACK, RST, SYN};
 pub(super) enum Foreseen {
     /// They block it, or pass it in a way that no cookie can stand for.
     Theirs,
-    /// They pass it; `syncookies` of the rule.
+    /// They pass it; `syncookies` of the rule, and the lower `max-mss` of both ways, 0 for none.
     Pass(Option<SyncookieMode>, u16),
     /// They pass it on its way in, and block it on its way out by this interface, where it has
     /// these addresses.
@@ -233,13 +233,11 @@ impl<'a> Filter<'a> {
         let Some(found) = self.think(&view, &mut Foresight::new(Direction::Out)) else {
             return Foreseen::Theirs;
         };
-        match found.rule.rule.action {
-            Action::Block(_) => Foreseen::BlockedBeyond(policy, beyond, addresses),
-            _ => {
-                let policy = policy.or(found.rule.rule.state_options.syncookies);
-                Foreseen::Pass(policy, lower_mss(max_mss, found.actions.max_mss))
-            }
+        if matches!(found.rule.rule.action, Action::Block(_)) {
+            return Foreseen::BlockedBeyond(policy, beyond, addresses);
         }
+        let policy = policy.or(found.rule.rule.state_options.syncookies);
+        Foreseen::Pass(policy, lower_mss(max_mss, found.actions.max_mss))
     }
 
     /// Evaluates a packet that is only thought of; `None` when it would be dropped whatever the

@@ -328,8 +328,8 @@ impl<'a> Filter<'a> {
         let splice = state.rare.as_mut()?.splice.as_deref_mut()?;
         let stamp = tcp_options_of(packet, desc.l4, tcp).timestamps.map(|(tsval, _)| tsval);
         let now_ms = self.now.nanos_since(created) / 1_000_000;
-        #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
         let is_marked = desc.tos & 3 == 3;
+        #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
         let edits = splice.edits(tcp, (stamp, is_marked), forward, now_ms as u32);
         let is_large = splice.finds_large_reply(tcp, forward);
         if is_large && let Some((addr, port)) = relay::server_of(state) {

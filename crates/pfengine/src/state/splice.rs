@@ -118,6 +118,7 @@ pub struct Splice {
 
 /// What was found out when the server answered.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what a server lacks, in any combination")]
 struct Joined {
     /// Shift of the server; `None` when it does not scale windows.
     shift: Option<u8>,
