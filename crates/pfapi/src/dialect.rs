@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Af;
+use crate::timeout::Timeout;
 
 /// A system with its own grammar, name orders, checks and form of listings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,17 @@ impl Dialect {
     #[must_use]
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The timeouts that its pf.conf can name.
+    pub fn timeouts(self) -> impl Iterator<Item = Timeout> {
+        Timeout::ALL.into_iter().filter(move |timeout| self == Self::FreeBsd || !timeout.is_sctp())
+    }
+
+    /// The timeout with this name in its pf.conf.
+    #[must_use]
+    pub fn timeout(self, name: &str) -> Option<Timeout> {
+        self.timeouts().find(|timeout| timeout.name() == name)
     }
 
     /// Whether it is FreeBSD's or has come from it.

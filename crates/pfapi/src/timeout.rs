@@ -75,6 +75,16 @@ timeouts! {
     AdaptiveEnd = "adaptive.end", 120_000;
     /// Life of a source node without states.
     SrcTrack = "src.track", 0;
+    /// FreeBSD only: after the first packet of an SCTP association.
+    SctpFirst = "sctp.first", 120;
+    /// FreeBSD only: before both ends of an association are there.
+    SctpOpening = "sctp.opening", 30;
+    /// FreeBSD only: both ends there.
+    SctpEstablished = "sctp.established", 86_400;
+    /// FreeBSD only: one end is shutting down.
+    SctpClosing = "sctp.closing", 900;
+    /// FreeBSD only: the association has ended.
+    SctpClosed = "sctp.closed", 90;
 }
 
 impl Timeout {
@@ -82,6 +92,19 @@ impl Timeout {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|timeout| timeout.name() == name)
+    }
+
+    /// Whether it is of SCTP, which only FreeBSD follows.
+    #[must_use]
+    pub const fn is_sctp(self) -> bool {
+        matches!(
+            self,
+            Self::SctpFirst
+                | Self::SctpOpening
+                | Self::SctpEstablished
+                | Self::SctpClosing
+                | Self::SctpClosed
+        )
     }
 
     /// Unit in which `pfctl -s timeouts` prints the value: `s` or ` states`.

@@ -19,6 +19,7 @@ use crate::address::{Host, World};
 use crate::dialect::Dialect;
 use crate::faults::Faults;
 use crate::fingerprint::{Fingerprints, OsMatch};
+use crate::freebsd::check_binat_to;
 use crate::label::fill;
 use crate::pool::PoolSpec;
 use crate::redirect::{AutoTables, Chosen, Purpose, apply, collapse};
@@ -223,7 +224,12 @@ impl Expander<'_, '_> {
         }
         let direction = rule.direction;
         if pools.binat {
-            self.check_binat(&rule, nat.as_ref().map(|nat| &nat.addr), asked, wrong);
+            if let (Some(nat), true) = (&nat, self.world.dialect.is_freebsd()) {
+                let is_list = at[3] + 1 < lists.from.len();
+                check_binat_to(&rule, nat, is_list, |text| self.fault(text, wrong));
+            } else {
+                self.check_binat(&rule, nat.as_ref().map(|nat| &nat.addr), asked, wrong);
+            }
             rule.direction = Some(Direction::Out);
         }
         let port = rule.to.port;
@@ -233,7 +239,10 @@ impl Expander<'_, '_> {
         let kind = self.spec.route.as_ref().map(|&(kind, _)| kind);
         rule.route = kind.zip(route).map(|(kind, pool)| Box::new(Route { kind, pool }));
         let openbsd = self.world.dialect == Dialect::OpenBsd;
-        if openbsd && rule.state == StatePolicy::Synproxy && rule.direction != Some(Direction::In) {
+        if self.world.dialect != Dialect::MacOs
+            && rule.state == StatePolicy::Synproxy
+            && rule.direction != Some(Direction::In)
+        {
             self.faults.synproxy_outbound();
         }
         let mut inconsistent = false;
@@ -241,6 +250,11 @@ impl Expander<'_, '_> {
             inconsistent = true;
             self.faults.note(mistake.to_string(), Some(mistake));
         });
+        let sticky = rule.route.as_ref().is_some_and(|route| route.pool.sticky);
+        if !openbsd && sticky && rule.state == StatePolicy::None {
+            // The rule is kept, and the file refused.
+            self.faults.note("'sticky-address' requires 'keep state'".to_owned(), None);
+        }
         if inconsistent || *wrong {
             self.faults.line("skipping rule due to errors".to_owned());
         } else {

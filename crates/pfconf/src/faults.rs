@@ -222,6 +222,12 @@ fn explain<'p>(mistake: &Mistake, places: &'p Places) -> Explained<'p> {
             "packets of the rule have this family already",
             Some("name the other family behind `af-to`"),
         ),
+        Mistake::AfToDuplicates => (
+            Code::Translation,
+            of("route"),
+            "copies cannot change their family",
+            Some("use `route-to`, or a rule without `af-to`"),
+        ),
         Mistake::OverloadWithoutLimit => (
             Code::StateOption,
             of("state"),
@@ -234,7 +240,7 @@ fn explain<'p>(mistake: &Mistake, places: &'p Places) -> Explained<'p> {
             "not in this address family",
             Some("`icmp` belongs to `inet`, `icmp6` to `inet6`"),
         ),
-        Mistake::AllowOptsWithoutPass => (
+        Mistake::AllowOptsWithoutPass | Mistake::AllowOptsOnBlock => (
             Code::Action,
             of("allow-opts"),
             "this rule does not let packets pass",
@@ -252,7 +258,7 @@ fn explain<'p>(mistake: &Mistake, places: &'p Places) -> Explained<'p> {
             "only tcp has RST packets",
             Some("add `proto tcp`, or use `return`, which answers each protocol in its way"),
         ),
-        Mistake::StateOnBlock | Mistake::StateWithoutPass => (
+        Mistake::StateWithoutPass => (
             Code::State,
             of("state"),
             "this rule does not let packets pass",
@@ -264,7 +270,7 @@ fn explain<'p>(mistake: &Mistake, places: &'p Places) -> Explained<'p> {
         Mistake::RouteWithoutState => {
             (Code::Routing, of("route"), "this needs a state", Some("take `no state` out"))
         }
-        Mistake::RouteOnAction(_) => (
+        Mistake::RouteOnAction(_) | Mistake::RouteOnMatch => (
             Code::Routing,
             of("route"),
             "this rule does not let packets pass",

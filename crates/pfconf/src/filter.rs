@@ -9,6 +9,7 @@ use pfapi::ruleset::{Rate, StatePolicy, TagMatch};
 use crate::address::World;
 use crate::criteria::{Owner, c_number, flags, icmp, number_of, owners};
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
 use crate::ether::dummynet;
 use crate::freebsd;
 use crate::parser::{Fallible, Pair, Rule, place, string};
@@ -49,6 +50,9 @@ const TOS_NAMES: &[(&str, u8)] = &[
     ("throughput", 0x08),
 ];
 
+/// FreeBSD's name besides them: voice that was admitted (RFC 5865).
+const VOICE_ADMIT: (&str, u8) = ("va", 0xb0);
+
 /// Reads one option.
 ///
 /// # Errors
@@ -78,7 +82,7 @@ pub(crate) fn option(
             spec.icmp = Some(types);
         }
         Rule::no_state | Rule::keep_state => {
-            let items = items(statement, pair)?;
+            let items = items(world.dialect, statement, pair)?;
             once(spec, "state", "modulate or keep cannot be redefined", here)?;
             let words = pair.clone().into_inner();
             let policy = words.map(|word| word.as_rule()).find_map(|kind| match kind {
@@ -112,7 +116,7 @@ pub(crate) fn option(
             spec.rule.prio = Some(priority(pair, &here)?);
         }
         Rule::tos => {
-            let tos = tos(statement, pair)?;
+            let tos = tos(context.world, statement, pair)?;
             once(spec, "tos", "tos cannot be redefined", here)?;
             spec.rule.tos = Some(tos).filter(|&tos| tos > 0);
         }
@@ -129,7 +133,7 @@ pub(crate) fn option(
             spec.places.add("once", here);
         }
         Rule::queue_names => queue(context, statement, pair, spec)?,
-        Rule::tag => {
+        Rule::tag | Rule::one_tag => {
             rule.tag = Some(words(pair)).filter(|tag| !tag.is_empty());
             spec.places.add("tag", here);
         }
@@ -144,7 +148,7 @@ pub(crate) fn option(
         Rule::divert_to | Rule::kw_divert_reply | Rule::divert_packet => {
             divert(context, statement, pair, spec)?;
         }
-        Rule::scrub => scrub(statement, pair, spec)?,
+        Rule::scrub => scrub(world, statement, pair, spec)?,
         Rule::nat_to | Rule::binat_to | Rule::rdr_to | Rule::af_to => {
             translation(world, statement, pair, spec)?;
         }
@@ -175,10 +179,10 @@ pub(crate) fn option(
         Rule::limiter_use => {
             let (source, used) = context.limiters.using(statement, pair)?;
             if source {
-                once(spec, "source limiter", "source limiter cannot be redefined", here)?;
+                once(spec, "source limiter", "source limiter already specified", here)?;
                 spec.rule.freebsd.source_limiter = Some(used);
             } else {
-                once(spec, "state limiter", "state limiter cannot be redefined", here)?;
+                once(spec, "state limiter", "state limiter already specified", here)?;
                 spec.rule.freebsd.state_limiter = Some(used);
             }
         }
@@ -245,12 +249,14 @@ fn priority(pair: &Pair, here: &Place) -> Fallible<u8> {
 ///
 /// # Errors
 /// The message about a word or number that is none.
-pub(crate) fn tos(statement: &Statement, pair: &Pair) -> Fallible<u8> {
+pub(crate) fn tos(world: World, statement: &Statement, pair: &Pair) -> Fallible<u8> {
     let Some(word) = pair.clone().into_inner().find(|part| part.as_rule() == Rule::numstr) else {
         return Ok(0);
     };
     let text = number_of(&word).map_or_else(|| string(&word), |number| number.to_string());
-    let named = TOS_NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text));
+    let more = world.dialect.is_freebsd().then_some(&VOICE_ADMIT);
+    let mut names = TOS_NAMES.iter().chain(more);
+    let named = names.find(|(name, _)| name.eq_ignore_ascii_case(&text));
     let value = match (named, number_of(&word)) {
         (Some((_, value)), _) => Some(*value),
         (None, Some(number)) => u8::try_from(number).ok(),
@@ -312,7 +318,11 @@ pub(crate) fn rtable(world: World, pair: &Pair, here: &Place) -> Fallible<u32> {
         return Err(wrong("invalid rtable id".into(), "routing tables go from 0 to 255"));
     };
     if !world.sources.has_rtable(id) {
-        return Err(wrong(format!("rtable {id} does not exist"), "no such routing table"));
+        let text = match world.dialect {
+            Dialect::OpenBsd => format!("rtable {id} does not exist"),
+            Dialect::FreeBsd | Dialect::MacOs => "invalid rtable id".to_owned(),
+        };
+        return Err(wrong(text, "no such routing table"));
     }
     Ok(id)
 }
@@ -371,7 +381,10 @@ fn set_action(
         }
         Rule::queue_names => queue(context, statement, pair, spec)?,
         Rule::tos => {
-            let tos = tos(statement, pair)?;
+            let tos = tos(context.world, statement, pair)?;
+            if spec.rule.set.tos.is_some() {
+                return Err(twice("tos cannot be respecified", &here));
+            }
             once(spec, "set tos", "tos cannot be respecified", here)?;
             spec.rule.set.tos = Some(tos);
         }
@@ -394,7 +407,7 @@ fn set_action(
     Ok(())
 }
 
-fn scrub(statement: &Statement, pair: &Pair, spec: &mut RuleSpec) -> Fallible<()> {
+fn scrub(world: World, statement: &Statement, pair: &Pair, spec: &mut RuleSpec) -> Fallible<()> {
     // A second `scrub` takes the place of the first, but for what a number was given to.
     let mut scrub = pfapi::ruleset::Scrub {
         reassemble_tcp: spec.rule.scrub.reassemble_tcp,
@@ -407,7 +420,11 @@ fn scrub(statement: &Statement, pair: &Pair, spec: &mut RuleSpec) -> Fallible<()
         let (kind, name) = (word.as_rule(), word.as_str().trim());
         let again = given.iter().find(|(known, _)| *known == kind);
         let respecified = || {
-            let name = if kind == Rule::kw_reassemble { "reassemble tcp" } else { name };
+            let name = match kind {
+                Rule::kw_reassemble => "reassemble tcp",
+                Rule::scrub_fragment => "fragcache",
+                _ => name,
+            };
             again.map_or(Ok(()), |(_, before)| {
                 let mut error = twice(&format!("{name} cannot be respecified"), &here);
                 error.code_is(Code::Scrub);
@@ -448,6 +465,17 @@ fn scrub(statement: &Statement, pair: &Pair, spec: &mut RuleSpec) -> Fallible<()
                 respecified()?;
                 scrub.random_id = true;
             }
+            Rule::kw_set_tos => {
+                let value = tos(world, statement, &item)?;
+                respecified()?;
+                spec.rule.set.tos = Some(value);
+            }
+            // Of the options of `scrub` rules these mean nothing here.
+            Rule::rtable => {
+                rtable(world, &word, &here)?;
+            }
+            Rule::tagged => {}
+            Rule::scrub_fragment => respecified()?,
             _ => {
                 respecified()?;
                 scrub.no_df = true;

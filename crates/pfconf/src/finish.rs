@@ -12,7 +12,7 @@ use crate::address::Host;
 use crate::criteria::Flags;
 use crate::diag::{Code, Diagnostic};
 use crate::dialect::Dialect;
-use crate::freebsd::complete_routing;
+use crate::freebsd::{complete_routing, complete_translation};
 use crate::parser::Fallible;
 use crate::rules::RuleSpec;
 use crate::scan::Place;
@@ -60,6 +60,7 @@ pub(crate) fn complete(
     decide_family(&spec.to.hosts, &mut spec.rule.af);
     if dialect.is_freebsd() {
         complete_routing(spec)?;
+        complete_translation(spec)?;
     } else if let Some((kind, _)) = &spec.route
         && *kind != RouteKind::DupTo
         && spec.rule.direction.is_none()
@@ -107,6 +108,7 @@ pub(crate) fn complete_anchor(spec: &mut RuleSpec, dialect: Dialect) -> Fallible
     spec.rdr = None;
     spec.binat = false;
     spec.divert = None;
+    spec.rule.freebsd.dummynet = None;
     Ok(())
 }
 
@@ -120,6 +122,17 @@ fn options(spec: &mut RuleSpec, dialect: Dialect) -> Fallible<()> {
                 .at(spec.places.of("once"), "this rule does not decide"),
         ));
     }
+    let limiters =
+        [(&rule.freebsd.state_limiter, "state"), (&rule.freebsd.source_limiter, "source")];
+    for (used, kind) in limiters {
+        if used.is_some() && rule.action != Action::Pass {
+            let text = format!("{kind} limiter only applies to pass rules");
+            return Err(Box::new(
+                Diagnostic::error(Code::Limiter, text)
+                    .at(&spec.places.rule, "this rule makes no states"),
+            ));
+        }
+    }
     let tags = [rule.tag.as_ref(), rule.tagged.as_ref().map(|tagged| &tagged.name)];
     if let Some(tag) = tags.into_iter().flatten().find(|tag| tag.len() > TAG_MAX) {
         return Err(Box::new(
@@ -131,7 +144,7 @@ fn options(spec: &mut RuleSpec, dialect: Dialect) -> Fallible<()> {
     if let Some(label) = labels.find(|label| label.len() > LABEL_MAX) {
         return Err(Box::new(label_too_long(spec.places.of("label"), label.len())));
     }
-    if spec.af_to && rule.direction != Some(Direction::In) {
+    if spec.af_to && rule.direction != Some(Direction::In) && dialect == Dialect::OpenBsd {
         return Err(Box::new(
             Diagnostic::error(Code::Translation, "af-to can only be used with direction in")
                 .at(spec.places.of("af-to"), "packets change their family when they come in")

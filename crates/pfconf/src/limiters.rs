@@ -49,38 +49,42 @@ impl Limiters {
                 Diagnostic::error(Code::Limiter, text).at(&whole, label).line_at(statement.end),
             )
         };
-        let word = parts.iter().find(|part| part.as_rule() == Rule::string);
-        let name = word.map(string).unwrap_or_default();
-        if name.is_empty() || name.len() > LIMITER_NAME_MAX {
-            let text = format!("{kind} name '{name}' too long (max {LIMITER_NAME_MAX} chars)");
-            return Err(wrong(text, "1 to 15 octets are possible"));
+        let words = parts.iter().find(|part| part.as_rule() == Rule::limiter_name);
+        let words = words.into_iter().flat_map(|name| name.clone().into_inner());
+        let name = words.map(|word| string(&word)).collect::<Vec<_>>().join(" ");
+        if name.is_empty() {
+            return Err(wrong(format!("{kind} name is too short"), "1 to 15 octets are possible"));
+        }
+        if name.len() > LIMITER_NAME_MAX {
+            return Err(wrong(format!("{kind} name is too long"), "1 to 15 octets are possible"));
         }
         let mut given = Given::default();
+        let mut none = true;
         for part in parts {
             if matches!(part.as_rule(), Rule::state_limit | Rule::source_limit) {
                 for option in part.clone().into_inner() {
+                    none = false;
                     given.read(statement, &option, source)?;
                 }
             }
         }
-        let missing = |word: &str| {
-            wrong(format!("{kind} {name} has no {word}"), &format!("add `{word} number`"))
-        };
-        let id = given.id.ok_or_else(|| missing("id"))?;
-        let limit = given.limit.ok_or_else(|| missing("limit"))?;
-        let known: Vec<(&str, u8)> = if source {
-            self.sources.iter().map(|known| (known.name.as_str(), known.id)).collect()
-        } else {
-            self.states.iter().map(|known| (known.name.as_str(), known.id)).collect()
-        };
-        if known.iter().any(|&(known, _)| known == name) {
-            return Err(wrong(
-                format!("{kind} {name} already exists"),
-                "a second one of this name",
-            ));
+        if none {
+            return Err(wrong(format!("{kind} missing options"), "add `id number limit number`"));
         }
-        if known.iter().any(|&(_, known)| known == id) {
-            return Err(wrong(format!("{kind} id {id} already exists"), "a second one of this id"));
+        let missing = |what: &str, word: &str| {
+            wrong(format!("{what} not specified"), &format!("add `{word} number`"))
+        };
+        let id = given.id.ok_or_else(|| missing("id", "id"))?;
+        let entries = given.entries.or_else(|| (!source).then_some(0));
+        let entries = entries.ok_or_else(|| missing("entries", "entries"))?;
+        let limit = given.limit;
+        let what = if source { "state limit" } else { "limit" };
+        let limit = limit.ok_or_else(|| missing(what, "limit"))?;
+        if self.known(source).any(|(known, number)| known == name || number == id) {
+            return Err(wrong(
+                format!("{kind} {name} id {id} already exists"),
+                "a second one of this name or id",
+            ));
         }
         if !source {
             let limiter = StateLimiter { name, id, limit, rate: given.rate };
@@ -88,7 +92,6 @@ impl Limiters {
             self.states.push(limiter);
             return Ok(line);
         }
-        let entries = given.entries.ok_or_else(|| missing("entries"))?;
         let limiter = SourceLimiter {
             name,
             id,
@@ -111,25 +114,43 @@ impl Limiters {
     pub(crate) fn using(&self, statement: &Statement, pair: &Pair) -> Fallible<(bool, LimiterUse)> {
         let has = |rule| pair.clone().into_inner().any(|part| part.as_rule() == rule);
         let source = has(Rule::kw_source);
-        let word = pair.clone().into_inner().find(|part| part.as_rule() == Rule::string);
-        let name = word.as_ref().map(string).unwrap_or_default();
-        let names: Vec<&str> = if source {
-            self.sources.iter().map(|known| known.name.as_str()).collect()
-        } else {
-            self.states.iter().map(|known| known.name.as_str()).collect()
+        let kind = if source { "source limiter" } else { "state limiter" };
+        let unknown = |label: &str| {
+            Diagnostic::error(Code::Limiter, format!("{kind} not found"))
+                .at(&place(statement, pair), label)
         };
-        if !names.contains(&name.as_str()) {
-            let kind = if source { "source limiter" } else { "state limiter" };
-            let unknown = Diagnostic::error(Code::Limiter, format!("{kind} {name} not found"))
-                .at(&place(statement, pair), "no line above defines it");
-            return Err(Box::new(match nearest(&name, names.iter().copied()) {
-                Some(near) => unknown.help(format!("did you mean `{near}`?")),
-                None => {
-                    unknown.help(format!("define it before its first use: `{kind} \"{name}\"`"))
-                }
-            }));
-        }
-        Ok((source, LimiterUse { name, block: !has(Rule::kw_no_match) }))
+        let inner = || pair.clone().into_inner();
+        let found = if let Some(number) = inner().find(|part| part.as_rule() == Rule::limit_id) {
+            let mut given = Given::default();
+            given.read(statement, &number, source)?;
+            let Some(found) = self.known(source).find(|&(_, id)| Some(id) == given.id) else {
+                let error = unknown("no line above has this id");
+                return Err(Box::new(error.help(format!("define it above: `{kind} name id …`"))));
+            };
+            found
+        } else {
+            let word = inner().find(|part| part.as_rule() == Rule::string);
+            let name = word.as_ref().map(string).unwrap_or_default();
+            let Some(found) = self.known(source).find(|&(known, _)| known == name) else {
+                let error = unknown("no line above defines it").about(&name);
+                return Err(Box::new(match nearest(&name, self.known(source).map(|(n, _)| n)) {
+                    Some(near) => error.help(format!("did you mean `{near}`?")),
+                    None => error
+                        .help(format!("define it before its first use: `{kind} \"{name}\" id …`")),
+                }));
+            };
+            found
+        };
+        let (name, id) = (found.0.to_owned(), found.1);
+        Ok((source, LimiterUse { name, id, block: has(Rule::kw_block) }))
+    }
+
+    /// Names and numbers of one kind.
+    fn known(&self, source: bool) -> impl Iterator<Item = (&str, u8)> {
+        let states = self.states.iter().filter(move |_| !source);
+        let states = states.map(|known| (known.name.as_str(), known.id));
+        let sources = self.sources.iter().filter(move |_| source);
+        states.chain(sources.map(|known| (known.name.as_str(), known.id)))
     }
 }
 
@@ -138,40 +159,51 @@ impl Given {
         let wrong = |text: &str, label: &str| {
             Box::new(Diagnostic::error(Code::Limiter, text).at(&place(statement, pair), label))
         };
-        let numbers: Vec<Option<u32>> = pair
+        let words: Vec<String> = pair
             .clone()
             .into_inner()
             .filter(|part| part.as_rule() == Rule::number)
-            .map(|number| number.as_str().parse().ok())
+            .map(|number| number.as_str().trim().to_owned())
             .collect();
-        let number = |index: usize, least: u32, most: u32| {
-            let number = numbers.get(index).copied().flatten();
-            number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-                wrong("number out of range", &format!("goes from {least} to {most}"))
-            })
+        let word = |index: usize| words.get(index).map_or("", String::as_str);
+        let number = |index: usize, least: u32, most: u32, text: &str| {
+            let number = word(index).parse().ok();
+            number
+                .filter(|number| (least..=most).contains(number))
+                .ok_or_else(|| wrong(text, &format!("goes from {least} to {most}")))
         };
         let octet = |number: u32| u8::try_from(number).unwrap_or(u8::MAX);
-        let again = match pair.as_rule() {
+        let kind = if source { "source" } else { "state" };
+        // What pfctl calls a second `id` or `table` of a source limiter is wrong, and kept.
+        let (again, what) = match pair.as_rule() {
             Rule::limit_id => {
-                let id = number(0, 1, u32::from(LIMITER_ID_MAX))?;
-                self.id.replace(octet(id)).is_some()
+                let text = format!("{kind} limiter id {}: invalid identifier", word(0));
+                let id = number(0, 1, u32::from(LIMITER_ID_MAX), &text)?;
+                let what = if source { "entries" } else { "id" };
+                (self.id.replace(octet(id)).is_some(), what)
             }
             Rule::limit_states => {
                 let most = if source { u32::MAX } else { STATE_LIMITER_MAX };
-                self.limit.replace(number(0, 1, most)?).is_some()
+                let limit = number(0, 1, most, &format!("invalid {kind} limiter limit"))?;
+                let what = if source { "state limit" } else { "limit" };
+                (self.limit.replace(limit).is_some(), what)
             }
-            Rule::limit_entries => self.entries.replace(number(0, 1, u32::MAX)?).is_some(),
+            Rule::limit_entries => {
+                let entries = number(0, 1, u32::MAX, "invalid source limiter entries")?;
+                (self.entries.replace(entries).is_some(), "entries")
+            }
             Rule::limit_rate => {
-                let limit = number(0, 1, u32::MAX)?;
-                let seconds = number(1, 1, u32::MAX)?;
-                self.rate.replace(Rate { limit, seconds }).is_some()
+                let limit = number(0, 1, u32::MAX, &format!("invalid rate limit {}", word(0)))?;
+                let text = format!("invalid rate seconds {}", word(1));
+                let seconds = number(1, 1, u32::MAX, &text)?;
+                (self.rate.replace(Rate { limit, seconds }).is_some(), "rate")
             }
             Rule::limit_mask => {
                 let named = pair.clone().into_inner().find(|part| part.as_rule() == Rule::family);
                 let v6 = named.is_some_and(|named| family(&named) == Af::Inet6);
-                let most = if v6 { 128 } else { 32 };
-                let mask = octet(number(0, 0, most)?);
-                self.masks[usize::from(v6)].replace(mask).is_some()
+                let (what, most) = if v6 { ("inet6 mask", 128) } else { ("inet mask", 32) };
+                let mask = octet(number(0, 1, most, &format!("{what} length out of range"))?);
+                (self.masks[usize::from(v6)].replace(mask).is_some(), what)
             }
             Rule::limit_table => {
                 let mut name = String::new();
@@ -180,14 +212,24 @@ impl Given {
                         name = table_name(statement, &part)?;
                     }
                 }
-                let above = number(0, 1, u32::MAX)?;
-                let below = if numbers.len() > 1 { number(1, 0, above)? } else { 0 };
-                self.table.replace(LimiterTable { name, above, below }).is_some()
+                let above = number(0, 0, u32::MAX, "above limit is invalid")?;
+                let below = if words.len() > 1 {
+                    let below = number(1, 1, u32::MAX, "below limit is invalid")?;
+                    if below > above {
+                        let text = "below limit higher than above limit";
+                        return Err(wrong(text, "sources would be put in and taken out at once"));
+                    }
+                    below
+                } else {
+                    0
+                };
+                (self.table.replace(LimiterTable { name, above, below }).is_some(), "rate")
             }
-            _ => false,
+            _ => (false, ""),
         };
         if again {
-            return Err(wrong("limiter option cannot be respecified", "given a second time"));
+            let text = format!("{what} cannot be respecified");
+            return Err(wrong(&text, "given a second time"));
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ impl Settings {
                     let limit = matches!(part.as_rule(), Rule::set_limit | Rule::set_limit_one);
                     for value in part.clone().into_inner() {
                         if value.as_rule() == Rule::setting_value {
-                            lines.push(self.number(statement, &value, limit)?);
+                            lines.push(self.number(world.dialect, statement, &value, limit)?);
                         }
                     }
                 }
@@ -123,7 +123,7 @@ impl Settings {
                     lines.push(format!("set state-policy {policy}"));
                 }
                 Rule::set_state_defaults => {
-                    let items = items(statement, part)?;
+                    let items = items(world.dialect, statement, part)?;
                     if shared.state_items.is_some() {
                         return Err(Box::new(
                             Diagnostic::error(Code::Twice, "cannot redefine state-defaults")
@@ -250,7 +250,13 @@ impl Settings {
     }
 
     /// One name and number of `set limit` or `set timeout`.
-    fn number(&mut self, statement: &Statement, pair: &Pair, limit: bool) -> Fallible<String> {
+    fn number(
+        &mut self,
+        dialect: Dialect,
+        statement: &Statement,
+        pair: &Pair,
+        limit: bool,
+    ) -> Fallible<String> {
         let code = if limit { Code::Limit } else { Code::Timeout };
         let mut words = pair.clone().into_inner();
         let name = words.next().map(|word| string(&word)).unwrap_or_default();
@@ -276,9 +282,9 @@ impl Settings {
             // pfctl prints these numbers with a sign.
             return Ok(format!("set limit {name} {}", value.cast_signed()));
         }
-        let Some(timeout) = Timeout::from_name(&name.to_ascii_lowercase()) else {
+        let Some(timeout) = dialect.timeout(&name.to_ascii_lowercase()) else {
             let text = format!("unknown timeout {name}");
-            let known: Vec<&str> = Timeout::ALL.iter().map(|timeout| timeout.name()).collect();
+            let known: Vec<&str> = dialect.timeouts().map(Timeout::name).collect();
             return Err(Box::new(
                 unknown(code, text, "timeout", statement, pair, &name, &known)
                     .before("pfctl: Bad timeout name."),

@@ -51,6 +51,17 @@ impl PoolSpec {
     }
 }
 
+impl PoolSpec {
+    /// Leaves the addresses of the family, which the first one that has any decides where nothing
+    /// else has.
+    pub(crate) fn keep_family(&mut self, af: &mut Option<pfapi::addr::Af>) {
+        *af = af.or_else(|| self.hosts.iter().find_map(|host| host.af));
+        if let Some(af) = *af {
+            self.hosts.retain(|host| host.af.is_none_or(|found| found == af));
+        }
+    }
+}
+
 /// Reads a `redirection` or `routing` node.
 ///
 /// # Errors

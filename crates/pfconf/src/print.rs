@@ -392,17 +392,22 @@ fn state(line: &mut String, rule: &Rule) {
         StatePolicy::Synproxy => line.push_str(" synproxy state"),
         StatePolicy::None | StatePolicy::Keep => {}
     }
+    probability(line, rule);
     state_options(line, rule, Dialect::OpenBsd);
 }
 
-/// Probability, and the options of the state.
-pub(crate) fn state_options(line: &mut String, rule: &Rule, dialect: Dialect) {
-    let options = &rule.state_options;
+/// The share of packets that a rule matches.
+pub(crate) fn probability(line: &mut String, rule: &Rule) {
     if let Some(share) = rule.rare.probability {
         let percent = format!("{:.6}", f64::from(share) * 100.0 / 4_294_967_296.0);
         let percent = percent.trim_end_matches('0').trim_end_matches('.');
         put(line, format_args!(" probability {percent}%"));
     }
+}
+
+/// The options of the state.
+pub(crate) fn state_options(line: &mut String, rule: &Rule, dialect: Dialect) {
+    let options = &rule.state_options;
     let mut words = Listed::new(line, " (");
     words.number("max ", options.max);
     words.word(options.no_sync, "no-sync");

@@ -5,15 +5,16 @@
 
 use pfapi::addr::Af;
 use pfapi::ruleset::{
-    Action, AddrMatch, Divert, Pool, PoolPorts, RouteKind, Rule, RuleKind, Scrub, StatePolicy,
+    Action, AddrMatch, Divert, LimiterUse, Pool, PoolPorts, RouteKind, Rule, RuleKind, Scrub,
+    StatePolicy,
 };
 use pfapi::units::Direction;
 
 use crate::dialect::Dialect;
 use crate::digits::put_number;
 use crate::print::{
-    Form, block_answer, criteria, log_words, protocol_word, put, put_addr, put_interface,
-    put_quoted, put_word, put_words, state_options,
+    Form, block_answer, criteria, log_words, probability, protocol_word, put, put_addr,
+    put_interface, put_quoted, put_word, put_words, state_options,
 };
 use crate::print_parts::pool_kind;
 
@@ -26,6 +27,9 @@ pub(crate) fn put_rule(line: &mut String, rule: &Rule, form: Form) {
     criteria(line, rule, form);
     set_actions(line, rule);
     state(line, rule);
+    if rule.allow_opts {
+        line.push_str(" allow-opts");
+    }
     if rule.fragment {
         line.push_str(" fragment");
     }
@@ -101,26 +105,18 @@ fn action(line: &mut String, rule: &Rule, dialect: Dialect) {
 
 /// What is written onto packets; `queue` stands behind the labels here.
 fn set_actions(line: &mut String, rule: &Rule) {
-    if let Some((prio, fast)) = rule.set.prio {
-        if prio == fast {
-            put(line, format_args!(" set ( prio {prio} )"));
-        } else {
-            put(line, format_args!(" set ( prio({prio}, {fast}) )"));
-        }
+    let prio = rule.set.prio.map(|(prio, fast)| {
+        if prio == fast { format!("prio {prio}") } else { format!("prio({prio}, {fast})") }
+    });
+    let tos = rule.set.tos.map(|tos| format!("tos 0x{tos:02x}"));
+    let words: Vec<String> = prio.into_iter().chain(tos).collect();
+    if !words.is_empty() {
+        put(line, format_args!(" set ( {} )", words.join(", ")));
     }
 }
 
-/// Limiters, state, probability, and the options of the state.
+/// State, probability, limiters, and the options of the state.
 fn state(line: &mut String, rule: &Rule) {
-    let limiters =
-        [("state", &rule.freebsd.state_limiter), ("source", &rule.freebsd.source_limiter)];
-    for (kind, used) in limiters {
-        if let Some(used) = used {
-            put(line, format_args!(" {kind} limiter "));
-            put_quoted(line, &used.name);
-            line.push_str(if used.block { "" } else { " (no-match)" });
-        }
-    }
     if rule.kind.is_filter() {
         match rule.state {
             StatePolicy::None if rule.action == Action::Pass && rule.anchor.is_none() => {
@@ -132,6 +128,15 @@ fn state(line: &mut String, rule: &Rule) {
             StatePolicy::Synproxy => line.push_str(" synproxy state"),
         }
     }
+    probability(line, rule);
+    let limiters =
+        [("state", &rule.freebsd.state_limiter), ("source", &rule.freebsd.source_limiter)];
+    for (kind, used) in limiters {
+        if let Some(LimiterUse { id, block, .. }) = used {
+            let action = if *block { "block" } else { "no-match" };
+            put(line, format_args!(" {kind} limiter id {id} ({action})"));
+        }
+    }
     state_options(line, rule, FREEBSD);
 }
 
@@ -140,33 +145,33 @@ fn scrub(line: &mut String, rule: &Rule) {
     let Scrub { no_df, random_id, min_ttl, reassemble_tcp, max_mss, set_tos, keep_fragments } =
         rule.scrub;
     let cleans = rule.kind == RuleKind::Scrub;
-    let mut words = Vec::new();
-    words.extend(no_df.then(|| "no-df".to_owned()));
-    words.extend(random_id.then(|| "random-id".to_owned()));
-    words.extend((min_ttl > 0).then(|| format!("min-ttl {min_ttl}")));
-    words.extend((reassemble_tcp && !cleans).then(|| "reassemble tcp".to_owned()));
-    words.extend((max_mss > 0).then(|| format!("max-mss {max_mss}")));
-    words.extend(set_tos.map(|tos| format!("set-tos 0x{tos:02x}")));
+    let no_df = no_df.then(|| "no-df".to_owned());
+    let random_id = random_id.then(|| "random-id".to_owned());
+    let min_ttl = (min_ttl > 0).then(|| format!("min-ttl {min_ttl}"));
+    let max_mss = (max_mss > 0).then(|| format!("max-mss {max_mss}"));
+    let reassemble = reassemble_tcp.then(|| "reassemble tcp".to_owned());
     if cleans {
-        for word in words {
+        let set_tos = set_tos.map(|tos| format!("set-tos 0x{tos:02x}"));
+        let fragments = (!rule.freebsd.except).then(|| {
+            if keep_fragments { "fragment no reassemble" } else { "fragment reassemble" }.to_owned()
+        });
+        let reassemble = reassemble.filter(|_| !rule.freebsd.except);
+        let words = [no_df, random_id, min_ttl, max_mss, set_tos, reassemble, fragments];
+        for word in words.into_iter().flatten() {
             put(line, format_args!(" {word}"));
         }
-    } else if !words.is_empty() {
-        put(line, format_args!(" scrub ({})", words.join(" ")));
+        return;
     }
-    if rule.allow_opts {
-        line.push_str(" allow-opts");
+    if [&no_df, &random_id, &min_ttl, &reassemble, &max_mss].iter().all(|word| word.is_none()) {
+        return;
     }
-    if cleans && !rule.freebsd.except {
-        if reassemble_tcp {
-            line.push_str(" reassemble tcp");
-        }
-        line.push_str(if keep_fragments {
-            " fragment no reassemble"
-        } else {
-            " fragment reassemble"
-        });
+    // `set tos` and `set-tos` are one thing, and shown twice.
+    let set_tos = rule.set.tos.map(|tos| format!("set-tos 0x{tos:02x}"));
+    line.push_str(" scrub(");
+    for word in [no_df, random_id, min_ttl, set_tos, reassemble, max_mss].into_iter().flatten() {
+        put(line, format_args!(" {word}"));
     }
+    line.push(')');
 }
 
 /// From the labels to `divert-to`.
@@ -179,11 +184,11 @@ fn names(line: &mut String, rule: &Rule) {
         line.push_str(" ridentifier ");
         put_number(line, number);
     }
-    if rule.once {
-        line.push_str(" once");
-    }
     if let Some(dummynet) = rule.freebsd.dummynet {
         put(line, format_args!(" {dummynet}"));
+    }
+    if rule.once {
+        line.push_str(" once");
     }
     match &rule.set.queue {
         None => {}

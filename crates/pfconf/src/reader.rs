@@ -383,8 +383,8 @@ impl<'a> Reader<'a> {
             Rule::filter | Rule::anchor | Rule::include => !in_ether,
             Rule::ether_rule | Rule::ether_anchor => self.frames.is_empty(),
             Rule::closing => in_ether || !self.frames.is_empty(),
-            // FreeBSD's grammar has no tables there.
-            Rule::table if dialect == Dialect::OpenBsd => !in_ether,
+            // Old releases of FreeBSD have no tables there.
+            Rule::table if dialect != Dialect::MacOs => !in_ether,
             _ => !in_ether && self.frames.is_empty(),
         };
         if fits_here {

@@ -78,7 +78,7 @@ pub(crate) fn collapse(
         {
             return Err("route spec requires :peer with dynamic interface addresses".to_owned());
         }
-        if rule.af.is_none() && af.is_none() && spec.af.is_some() {
+        if openbsd && rule.af.is_none() && af.is_none() && spec.af.is_some() {
             // The packets of the rule have the other family.
             af = rule.af_to.map(other);
         }
@@ -102,11 +102,11 @@ pub(crate) fn collapse(
             }
             _ => {}
         }
-        if rule.af.is_none() && af.is_none() && !any_family {
+        if rule.af.is_none() && af.is_none() && !any_family && (openbsd || spec.af.is_none()) {
             af = host.af;
         }
         if let Some(before) = chosen.last() {
-            if spec.kind.is_some_and(|kind| !kind.is_dynamic()) {
+            if openbsd && spec.kind.is_some_and(|kind| !kind.is_dynamic()) {
                 return Err("pool type is not valid for multiple translation or routing addresses"
                     .to_owned());
             }
@@ -269,12 +269,13 @@ pub(crate) fn apply(
         Purpose::Target => target_ports(spec.port, target_port)?,
         Purpose::Both | Purpose::Route => None,
     };
-    // FreeBSD's pfctl leaves the addresses of `af-to` as they are.
+    // FreeBSD's pfctl leaves the interface of `af-to` as it is.
     let changes_family = is_freebsd && spec.af.is_some();
     let multiple = match &addr {
-        _ if purpose == Purpose::Both || changes_family => false,
+        _ if purpose == Purpose::Both => false,
         _ if !more.is_empty() => true,
         AddrMatch::Table(_) => true,
+        AddrMatch::Dynamic(_) if changes_family => false,
         AddrMatch::Dynamic(dynamic) => dynamic.is_multiple(),
         _ => false,
     };
@@ -289,7 +290,8 @@ pub(crate) fn apply(
         endpoint_independent: spec.endpoint_independent,
         prefer_ipv6_nexthop: spec.prefer_ipv6_nexthop,
     };
-    if !pool.kind.is_dynamic() && !changes_family {
+    let unasked = changes_family && pool.kind == PoolKind::Single;
+    if !pool.kind.is_dynamic() && !unasked {
         for host in &spec.hosts {
             match &host.addr {
                 AddrMatch::Table(_) => {
@@ -302,6 +304,9 @@ pub(crate) fn apply(
                 _ => {}
             }
         }
+    }
+    if is_freebsd && !pool.more.is_empty() && pool.kind != PoolKind::RoundRobin {
+        return Err("r.route.opts must be PF_POOL_ROUNDROBIN".to_owned());
     }
     if spec.static_port {
         if purpose != Purpose::Source {

@@ -9,6 +9,7 @@ use pfapi::timeout::Timeout;
 use crate::address::table_name;
 use crate::criteria::number_of;
 use crate::diag::{Code, Diagnostic};
+use crate::dialect::Dialect;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::scan::{Place, Statement};
 use crate::suggest::nearest;
@@ -48,18 +49,22 @@ enum Kind {
 ///
 /// # Errors
 /// The message about a value that cannot be.
-pub(crate) fn items(statement: &Statement, pair: &Pair) -> Fallible<Vec<StateItem>> {
+pub(crate) fn items(
+    dialect: Dialect,
+    statement: &Statement,
+    pair: &Pair,
+) -> Fallible<Vec<StateItem>> {
     let found = pair.clone().into_inner().flatten();
     found
         .filter(|part| part.as_rule() == Rule::state_option)
         .map(|part| {
             let place = place(statement, &part);
-            Ok(StateItem { kind: item(statement, &part, &place)?, place })
+            Ok(StateItem { kind: item(dialect, statement, &part, &place)?, place })
         })
         .collect()
 }
 
-fn item(statement: &Statement, pair: &Pair, here: &Place) -> Fallible<Kind> {
+fn item(dialect: Dialect, statement: &Statement, pair: &Pair, here: &Place) -> Fallible<Kind> {
     let mut parts = pair.clone().into_inner().filter(|part| part.as_rule() != Rule::slash);
     let Some(word) = parts.next() else { return Ok(Kind::NoSync) };
     let mut number = || positive(parts.next().as_ref(), here);
@@ -83,7 +88,7 @@ fn item(statement: &Statement, pair: &Pair, here: &Place) -> Fallible<Kind> {
         Rule::kw_pflow => Kind::Pflow,
         Rule::kw_allow_related => Kind::AllowRelated,
         Rule::kw_syncookies => Kind::Syncookies(cookie_policy(parts.next().as_ref(), here)?),
-        _ => timeout(&word, here)?,
+        _ => timeout(dialect, &word, here)?,
     })
 }
 
@@ -110,15 +115,15 @@ fn cookie_policy(pair: Option<&Pair>, here: &Place) -> Fallible<SyncookieMode> {
     })
 }
 
-fn timeout(pair: &Pair, here: &Place) -> Fallible<Kind> {
+fn timeout(dialect: Dialect, pair: &Pair, here: &Place) -> Fallible<Kind> {
     let mut words = pair.clone().into_inner();
     let name = words.next().map(|word| string(&word)).unwrap_or_default();
     let seconds = positive(words.next().as_ref(), here)?;
     let wrong = |text: String| Diagnostic::error(Code::Timeout, text);
-    let Some(timeout) = Timeout::from_name(&name) else {
+    let Some(timeout) = dialect.timeout(&name) else {
         let diagnostic = wrong(format!("illegal timeout name {name}"))
             .at(here, "neither a state option nor a timeout");
-        let known = Timeout::ALL.iter().map(|timeout| timeout.name());
+        let known = dialect.timeouts().map(Timeout::name);
         return Err(Box::new(match nearest(&name, known) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic,

@@ -11,6 +11,7 @@ use crate::address::{Host, World, resolve};
 use crate::criteria::plain_port;
 use crate::diag::{Code, Diagnostic};
 use crate::filter::{text, twice};
+use crate::freebsd;
 use crate::parser::{Fallible, Pair, Rule, place};
 use crate::pool::{PoolSpec, pool};
 use crate::rules::{Context, RuleSpec, family};
@@ -108,6 +109,9 @@ pub(crate) fn translation(
             }
             spec.rdr = Some(first);
             spec.places.add("rdr-to", here);
+        }
+        Rule::af_to if world.dialect.is_freebsd() => {
+            freebsd::af_to(pair, here, first, pools.pop(), spec)?;
         }
         Rule::af_to => af_to(pair, here, first, pools.pop(), spec)?,
         kind => {

@@ -5,8 +5,9 @@
 
 use super::Mistake;
 use super::rule::{both_dialects, icmp_type};
+use crate::dialect::Dialect;
 use crate::port::PortMatch;
-use crate::ruleset::{Action, Rule, RuleKind, SourceTrack, StatePolicy, proto};
+use crate::ruleset::{Action, RouteKind, Rule, RuleKind, SourceTrack, StatePolicy, proto};
 
 /// Conditions and options that exclude each other.
 pub(super) fn check_consistent(rule: &Rule, report: &mut impl FnMut(Mistake)) {
@@ -27,21 +28,47 @@ fn filter(rule: &Rule, report: &mut impl FnMut(Mistake)) {
         report(Mistake::PortWithoutProtoOrSctp);
     }
     icmp_type(rule, report);
-    both_dialects(rule, report);
+    if rule.af_to.is_some() && rule.af == rule.af_to {
+        report(Mistake::AfToSameFamily);
+    }
+    both_dialects(rule, Dialect::FreeBsd, report);
     let options = &rule.state_options;
+    let stateful = rule.state != StatePolicy::None;
     if options.max_src_nodes.is_some() && options.source_track != Some(SourceTrack::Rule) {
         report(Mistake::SourceNodesGlobal);
     }
-    match rule.action {
-        Action::Block(_) if rule.route.is_some() => report(Mistake::RouteOnAction("block")),
-        Action::Match if rule.route.is_some() => report(Mistake::RouteOnAction("match")),
-        _ => {}
-    }
-    if matches!(rule.action, Action::Block(_)) && rule.state != StatePolicy::None {
-        report(Mistake::StateOnBlock);
+    if stateful && rule.action != Action::Pass {
+        report(Mistake::StateWithoutPass);
     }
     if options.sloppy && matches!(rule.state, StatePolicy::Modulate | StatePolicy::Synproxy) {
         report(Mistake::SloppyProxy);
+    }
+    let duplicates = rule.route.as_ref().is_some_and(|route| route.kind == RouteKind::DupTo);
+    if rule.af_to.is_some() && duplicates {
+        report(Mistake::AfToDuplicates);
+    }
+    match rule.action {
+        Action::Match => {
+            if rule.rare.divert.is_some() {
+                report(Mistake::DivertOnMatch);
+            }
+            if rule.route.is_some() {
+                report(Mistake::RouteOnMatch);
+            }
+            if rule.af_to.is_some() {
+                report(Mistake::AfToOnMatch);
+            }
+        }
+        Action::Block(_) if rule.route.is_some() => report(Mistake::RouteOnAction("block")),
+        _ => {}
+    }
+    if rule.nat.is_some() || rule.rdr.is_some() {
+        if rule.action != Action::Match && !stateful {
+            report(Mistake::TranslationWithoutState);
+        }
+        if rule.direction.is_none() {
+            report(Mistake::TranslationWithoutDirection);
+        }
     }
 }
 
@@ -49,7 +76,7 @@ fn redirect(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     if !has_ports(rule) {
         let pool = rule.rdr.as_ref().is_some_and(|pool| pool.ports.is_some());
         let given =
-            [(rule.from.port.is_some(), "src"), (rule.to.port.is_some(), "dst"), (pool, "rpool")];
+            [(rule.from.port.is_some(), "src"), (rule.to.port.is_some(), "dst"), (pool, "rdr")];
         for (_, end) in given.into_iter().filter(|&(given, _)| given) {
             report(Mistake::RedirectPort(end));
         }

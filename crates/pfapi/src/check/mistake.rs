@@ -22,9 +22,6 @@ pub enum Mistake {
     /// A comparison that a `rdr` rule cannot translate.
     #[error("invalid port operator for rdr destination port")]
     RedirectOperator,
-    /// State on a rule that blocks.
-    #[error("keep state on block rules doesn't make sense")]
-    StateOnBlock,
     /// `user` or `group` on a protocol without sockets.
     #[error("{0} only applies to tcp/udp")]
     OwnerWithoutProto(&'static str),
@@ -57,6 +54,9 @@ pub enum Mistake {
     /// `allow-opts` on a rule that does not pass.
     #[error("allow-opts can only be specified for pass rules")]
     AllowOptsWithoutPass,
+    /// The same on FreeBSD, where match rules can have it.
+    #[error("allow-opts can only be specified for pass or match rules")]
+    AllowOptsOnBlock,
     /// `fragment` with conditions that fragments cannot fulfil.
     #[error("fragments can be filtered only on IP header fields")]
     FragmentFields,
@@ -90,6 +90,12 @@ pub enum Mistake {
     /// Routing on a rule that does not pass.
     #[error("route-to, reply-to and dup-to are not supported on {0} rules")]
     RouteOnAction(&'static str),
+    /// The same on FreeBSD for match rules.
+    #[error("route-to, reply-to, dup-to and fastroute must not be used on match rules")]
+    RouteOnMatch,
+    /// `dup-to` of packets that change their family.
+    #[error("dup-to must not be used on af-to rules")]
+    AfToDuplicates,
     /// `af-to` on a match rule.
     #[error("af-to is not supported on match rules")]
     AfToOnMatch,

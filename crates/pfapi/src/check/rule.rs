@@ -35,7 +35,9 @@ pub fn check_rule(rule: &Rule, dialect: Dialect, report: &mut impl FnMut(Mistake
         }
     }
     if let Some(route) = &rule.route {
-        let af = rule.af.filter(|_| !route.pool.prefer_ipv6_nexthop);
+        // Next hops of `af-to` have the other family.
+        let either = route.pool.prefer_ipv6_nexthop || rule.af_to.is_some();
+        let af = rule.af.filter(|_| !either);
         for addr in route.pool.addresses() {
             check_addr(af, addr, report);
         }
@@ -74,7 +76,7 @@ fn check_fields(rule: &Rule, report: &mut impl FnMut(Mistake)) {
     if rule.af_to.is_some() && rule.af == rule.af_to {
         report(Mistake::AfToSameFamily);
     }
-    both_dialects(rule, report);
+    both_dialects(rule, Dialect::OpenBsd, report);
 }
 
 /// What `icmp-type` needs, in both dialects.
@@ -91,7 +93,7 @@ pub(super) fn icmp_type(rule: &Rule, report: &mut impl FnMut(Mistake)) {
 }
 
 /// Conditions that both dialects ask for in this order.
-pub(super) fn both_dialects(rule: &Rule, report: &mut impl FnMut(Mistake)) {
+pub(super) fn both_dialects(rule: &Rule, dialect: Dialect, report: &mut impl FnMut(Mistake)) {
     let options = &rule.state_options;
     if options.overload.is_some()
         && options.max_src_conn.is_none()
@@ -108,8 +110,12 @@ pub(super) fn both_dialects(rule: &Rule, report: &mut impl FnMut(Mistake)) {
         }
         _ => {}
     }
-    if rule.allow_opts && rule.action != Action::Pass {
-        report(Mistake::AllowOptsWithoutPass);
+    match rule.action {
+        Action::Pass => {}
+        Action::Match if dialect != Dialect::OpenBsd => {}
+        _ if !rule.allow_opts => {}
+        _ if dialect == Dialect::OpenBsd => report(Mistake::AllowOptsWithoutPass),
+        _ => report(Mistake::AllowOptsOnBlock),
     }
     let ports = rule.from.port.is_some() || rule.to.port.is_some();
     if rule.fragment && (ports || rule.icmp.is_some() || has_flag_mask(rule)) {

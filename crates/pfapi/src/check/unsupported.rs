@@ -7,7 +7,10 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{AddrMatch, Divert, FreeBsdWords, Pool, RareWords, Rule};
+use crate::ruleset::{Action, AddrMatch, Divert, FreeBsdWords, Pool, RareWords, Rule};
+use crate::timeout::Timeout;
+
+const SCTP: &str = "SCTP has the timeouts of other protocols here; set `other.first` and so on";
 
 /// Most findings that are worth telling.
 const FINDINGS_MAX: usize = 20;
@@ -46,6 +49,12 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
         found.push(Unsupported { what: what.to_owned(), rule: None, why });
     };
     // `set debug` chooses what the kernel of OpenBSD logs; nothing here depends on it.
+    let timeouts = &ruleset.options().timeouts;
+    for timeout in Timeout::ALL.into_iter().filter(|timeout| timeout.is_sctp()) {
+        if timeouts.get(timeout) != timeout.default_value() {
+            setting(&format!("timeout {timeout}"), Some(SCTP));
+        }
+    }
     if !ruleset.ether().is_empty() {
         let why = "TUN interfaces carry IP packets without Ethernet headers, so that such rules \
                    would never match; take them out";
@@ -78,7 +87,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         kind: _,
         freebsd,
         rare,
-        action: _,
+        action,
         anchor: _,
         direction: _,
         log: _,
@@ -94,10 +103,10 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         prio: _,
         set: _,
         state: _,
-        state_options: _,
+        state_options,
         fragment: _,
         scrub: _,
-        allow_opts: _,
+        allow_opts,
         label: _,
         once: _,
         tag: _,
@@ -134,6 +143,12 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
                 );
             }
         }
+    }
+    for (timeout, _) in state_options.timeouts.iter().filter(|(timeout, _)| timeout.is_sctp()) {
+        report(timeout.name(), Some(SCTP));
+    }
+    if *allow_opts && matches!(action, Action::Match) {
+        report("match allow-opts", Some("write it on the rules that pass the packets"));
     }
     if rdomain.is_some_and(|domain| domain.id != 0) {
         let why = "this router has one routing domain, number 0; run one pfd for each domain";
@@ -222,7 +237,7 @@ mod tests {
 
     #[test]
     fn pools_with_tables_among_addresses_are_refused() {
-        use crate::ruleset::{AddrMatch, PoolMember, Rule, RuleKind};
+        use crate::ruleset::{Action, AddrMatch, PoolMember, Rule, RuleKind};
         let mut rule = Rule::new(Action::Pass);
         rule.kind = RuleKind::Nat;
         let mut pool = Pool::new(AddrMatch::Net("192.0.2.1".parse().unwrap()));

@@ -73,14 +73,35 @@ pub struct LimiterTable {
 pub struct LimiterUse {
     /// Name of the limiter.
     pub name: String,
+    /// Its number, which listings show.
+    #[serde(default)]
+    pub id: u8,
     /// `block`: packets beyond the limit are blocked; else the rule does not match them.
     pub block: bool,
+}
+
+/// Words that options of limiters start with.
+const OPTIONS: [&str; 7] = ["id", "entries", "limit", "rate", "table", "inet", "inet6"];
+
+/// A name; in quotes where it could not be read again without.
+struct Name<'n>(&'n str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |word: &str| {
+            word.starts_with(|first: char| first.is_ascii_alphabetic())
+                && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                && !OPTIONS.contains(&word)
+        };
+        let quote = if self.0.split(' ').all(plain) { "" } else { "\"" };
+        write!(f, "{quote}{}{quote}", self.0)
+    }
 }
 
 impl fmt::Display for StateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, id, limit, rate } = self;
-        write!(f, "state limiter \"{name}\" id {id} limit {limit}")?;
+        write!(f, "state limiter {} id {id} limit {limit}", Name(name))?;
         rate.map_or(Ok(()), |rate| write!(f, " rate {rate}"))
     }
 }
@@ -88,7 +109,8 @@ impl fmt::Display for StateLimiter {
 impl fmt::Display for SourceLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, id, entries, limit, .. } = self;
-        write!(f, "source limiter \"{name}\" id {id} entries {entries} limit {limit}")?;
+        let name = Name(name);
+        write!(f, "source limiter {name} id {id} entries {entries} limit {limit}")?;
         if let Some(rate) = self.rate {
             write!(f, " rate {rate}")?;
         }

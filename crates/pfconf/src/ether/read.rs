@@ -250,7 +250,7 @@ fn option(statement: &Statement, pair: &Pair, rule: &mut EtherRule) -> Fallible<
             }
             rule.tagged = Some(TagMatch { negated, name }).filter(|tag| !tag.name.is_empty());
         }
-        Rule::dummynet => rule.dummynet = dummynet(statement, pair)?,
+        Rule::ether_dummynet => rule.dummynet = dummynet(statement, pair)?,
         Rule::label => {
             let label = words();
             if rule.labels.len() >= LABELS_MAX {

@@ -10,6 +10,7 @@ use crate::criteria::{c_number, decimal_text, plain_port};
 use crate::diag::{Code, Diagnostic};
 use crate::filter::text;
 use crate::finish::decide_family;
+use crate::freebsd::translation::fit;
 use crate::parser::{Fallible, Pair, Rule, place};
 use crate::rules::RuleSpec;
 use crate::scan::{Place, Statement};
@@ -52,7 +53,7 @@ pub(crate) fn option(
             let number = number(statement, pair, &here)?;
             let Ok(size) = u16::try_from(number) else {
                 return Err(Box::new(
-                    Diagnostic::error(Code::Value, "invalid packet size")
+                    Diagnostic::error(Code::Value, "only positive values permitted")
                         .at(&here, "packets have up to 65535 octets"),
                 ));
             };
@@ -79,6 +80,26 @@ pub(crate) fn option(
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// Leaves the addresses of `nat-to`, `rdr-to` and `binat-to` that fit the family of the rule, which
+/// they may decide.
+///
+/// # Errors
+/// The message when none is left.
+pub(crate) fn complete_translation(spec: &mut RuleSpec) -> Fallible<()> {
+    if spec.af_to {
+        return Ok(());
+    }
+    if let Some(mut pool) = spec.nat.take() {
+        fit(spec, &mut pool)?;
+        spec.nat = Some(pool);
+    }
+    if let Some(mut pool) = spec.rdr.take() {
+        fit(spec, &mut pool)?;
+        spec.rdr = Some(pool);
+    }
+    Ok(())
 }
 
 fn number(statement: &Statement, pair: &Pair, here: &Place) -> Fallible<u32> {
@@ -135,15 +156,9 @@ pub(crate) fn complete_routing(spec: &mut RuleSpec) -> Fallible<()> {
     }
     if !pool.prefer_ipv6_nexthop {
         decide_family(&pool.hosts, &mut spec.rule.af);
-        if let Some(af) = spec.rule.af {
-            pool.hosts.retain(|host| host.af.is_none_or(|found| found == af));
-        }
-        let mut families = pool.hosts.iter().filter_map(|host| host.af);
-        if let Some(first) = families.next()
-            && families.any(|af| af != first)
-        {
-            let text = "all pool addresses must be in the same address family";
-            return wrong(text, "addresses of both families");
+        // Behind `af-to` packets have the other family.
+        if !spec.af_to {
+            pool.keep_family(&mut spec.rule.af);
         }
     }
     if pool.hosts.is_empty() {

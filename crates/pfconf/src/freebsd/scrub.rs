@@ -99,7 +99,7 @@ fn option<'w>(
         Rule::kw_random_id => scrub.random_id = true,
         Rule::kw_min_ttl => scrub.min_ttl = u8::try_from(number).map_err(|_| illegal(255))?,
         Rule::kw_max_mss => scrub.max_mss = u16::try_from(number).map_err(|_| illegal(65535))?,
-        Rule::kw_set_tos => scrub.set_tos = Some(tos(statement, pair)?),
+        Rule::kw_set_tos => scrub.set_tos = Some(tos(context.world, statement, pair)?),
         Rule::kw_reassemble => scrub.reassemble_tcp = true,
         // `crop` and `drop-ovl` of old releases mean nothing since.
         _ => {

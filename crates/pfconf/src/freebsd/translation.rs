@@ -40,6 +40,10 @@ pub(crate) fn translation(
         (false, None) => {
             return wrong(&spec, "translation rule requires '-> address'", "to which address?");
         }
+        (false, Some(pool)) if pool.prefer_ipv6_nexthop => {
+            let text = "The prefer-ipv6-nexthop option can't be used for nat/rdr/binat pools";
+            return wrong(&spec, text, "next hops are those of `route-to`");
+        }
         (false, Some(mut pool)) => {
             fit(&mut spec, &mut pool)?;
             match spec.rule.kind {
@@ -73,14 +77,14 @@ pub(super) fn common(
                     }
                 }
             }
-            Rule::tag | Rule::tagged | Rule::rtable => {
+            Rule::one_tag | Rule::tagged | Rule::rtable => {
                 crate::filter::option(context, statement, part, spec)?;
             }
-            Rule::arrow_pool => {
+            Rule::arrow_pool | Rule::arrow_host => {
                 spec.places.add("nat-to", place(statement, part));
                 spec.places.add("rdr-to", place(statement, part));
                 for redirection in part.clone().into_inner() {
-                    if redirection.as_rule() == Rule::redirection {
+                    if matches!(redirection.as_rule(), Rule::redirection | Rule::binat_target) {
                         target = Some(pool(context.world, statement, &redirection)?);
                     }
                 }
@@ -103,15 +107,15 @@ pub(super) fn common(
 ///
 /// # Errors
 /// The message when none is left.
-pub(super) fn fit(spec: &mut RuleSpec, pool: &mut PoolSpec) -> Fallible<()> {
+pub(crate) fn fit(spec: &mut RuleSpec, pool: &mut PoolSpec) -> Fallible<()> {
     let first = pool.hosts.first().filter(|host| host.scope.is_none());
     spec.rule.af = spec.rule.af.or_else(|| first.and_then(|host| host.af));
-    if let Some(af) = spec.rule.af {
-        pool.hosts.retain(|host| host.af.is_none_or(|found| found == af));
-    } else if pool
-        .hosts
-        .iter()
-        .any(|host| !matches!(host.addr, AddrMatch::Table(_) | AddrMatch::Dynamic(_)))
+    pool.keep_family(&mut spec.rule.af);
+    if spec.rule.af.is_none()
+        && pool
+            .hosts
+            .iter()
+            .any(|host| !matches!(host.addr, AddrMatch::Table(_) | AddrMatch::Dynamic(_)))
     {
         let text = "address family not given and translation address expands to multiple address \
                     families";

@@ -4,6 +4,8 @@
 //! `pfctl_clear_stats`, `pfctl_reset`; pfctl_table.c `pfctl_do_clear_tables`.
 
 use pfapi::control::{Flush, Request, Response};
+use pfapi::dialect::Dialect;
+use pfapi::load::Part;
 
 use crate::console::printable;
 use crate::error::Error;
@@ -25,6 +27,7 @@ pub fn flush(session: &mut Session<'_, '_>, what: Clear) -> Result<(), Error> {
         Clear::Tables => one(session, &Flush::Tables { anchor }),
         Clear::Fingerprints => one(session, &Flush::Fingerprints),
         Clear::Reset => one(session, &Flush::Reset),
+        Clear::Part(part) => one_part(session, anchor, part),
         // Of an anchor there is nothing else to flush.
         Clear::All if !anchor.is_empty() => {
             one(session, &Flush::Tables { anchor: anchor.clone() })?;
@@ -42,6 +45,29 @@ pub fn flush(session: &mut Session<'_, '_>, what: Clear) -> Result<(), Error> {
         .iter()
         .try_for_each(|what| one(session, what)),
     }
+}
+
+/// Loads nothing in the place of one list of FreeBSD's.
+///
+/// Source: FreeBSD sbin/pfctl/pfctl.c `pfctl_flush_rules`, `pfctl_flush_nat`,
+/// `pfctl_clear_altq`.
+fn one_part(session: &mut Session<'_, '_>, anchor: String, part: Part) -> Result<(), Error> {
+    let begin =
+        Request::Begin { anchor, dialect: Dialect::FreeBsd, parts: [part].into_iter().collect() };
+    let ticket = match session.call(&begin)? {
+        Response::Ticket { ticket } => ticket,
+        other => return Err(Error::from_answer(other, "flush")),
+    };
+    match session.call(&Request::Commit { ticket })? {
+        Response::Done => {}
+        other => return Err(Error::from_answer(other, "flush")),
+    }
+    session.tell(match part {
+        Part::Translation => "nat cleared",
+        Part::Queues => "altq cleared",
+        _ => "rules cleared",
+    });
+    Ok(())
 }
 
 fn one(session: &mut Session<'_, '_>, what: &Flush) -> Result<(), Error> {

@@ -258,7 +258,12 @@ fn classic(matches: &ArgMatches, letters: Letters) -> Result<Classic, FlagError>
             Letters::FreeBsd => names(given("S"), given("r"))?,
         },
         show: text(matches, "s").map(|word| Show::parse(&word)).transpose()?,
-        clear: text(matches, "F").map(|word| Clear::parse(&word)).transpose()?,
+        clear: text(matches, "F")
+            .map(|word| match letters {
+                Letters::OpenBsd => Clear::parse(&word),
+                Letters::FreeBsd => Clear::parse_freebsd(&word),
+            })
+            .transpose()?,
         kill,
         kill_sources,
         table,

@@ -2,6 +2,7 @@
 //!
 //! Source: OpenBSD sbin/pfctl/pfctl.c `pfctl_lookup_option`, with its spelling of "ambigious".
 
+use pfapi::load::Part;
 use pfconf::Level;
 
 /// Why a word was not taken.
@@ -127,9 +128,26 @@ pub enum Clear {
     Reset,
     /// All of these.
     All,
+    /// FreeBSD's lists, each of its own.
+    Part(Part),
 }
 
 impl Clear {
+    /// The argument of FreeBSD's `-F`, where rules that translate and queues are other lists than
+    /// `rules`.
+    ///
+    /// # Errors
+    /// Unknown, ambiguous or refused words.
+    pub fn parse_freebsd(word: &str) -> Result<Self, WordError> {
+        const LIST: &[Entry<Part>] = &[
+            ("nat", Ok(Part::Translation)),
+            ("queue", Ok(Part::Queues)),
+            ("rules", Ok(Part::Filter)),
+        ];
+        let part = look_up("-F", "flush modifier", LIST, word).map(Self::Part);
+        if word.is_empty() { Self::parse(word) } else { part.or_else(|_| Self::parse(word)) }
+    }
+
     /// The argument of `-F`.
     ///
     /// # Errors
@@ -225,6 +243,11 @@ mod tests {
             assert_eq!(Show::parse(word), Ok(show), "{word}");
         }
         assert_eq!(Clear::parse("R"), Ok(Clear::Reset));
+        assert_eq!(Clear::parse("r"), Ok(Clear::Rules));
+        assert_eq!(Clear::parse_freebsd("r"), Ok(Clear::Part(Part::Filter)));
+        assert_eq!(Clear::parse_freebsd("n"), Ok(Clear::Part(Part::Translation)));
+        assert_eq!(Clear::parse_freebsd("queue"), Ok(Clear::Part(Part::Queues)));
+        assert_eq!(Clear::parse_freebsd("a"), Ok(Clear::All));
         assert_eq!(TableCommand::parse("te"), Ok(Some(TableCommand::Test)));
         assert_eq!(optimization("b"), Ok(Level::Basic));
     }
@@ -237,7 +260,8 @@ mod tests {
         assert_eq!(text("RULES"), "Unknown show modifier 'RULES'");
         assert_eq!(Show::parse("So"), Ok(Show::Sources));
         assert_eq!(Show::parse("A"), Ok(Show::Anchors));
-        assert_eq!(Clear::parse("x").unwrap_err().to_string(), "Unknown flush modifier 'x'");
+        assert_eq!(Clear::parse("nat").unwrap_err().to_string(), "Unknown flush modifier 'nat'");
+        assert_eq!(Clear::parse_freebsd("").unwrap_err().to_string(), " is ambigious");
         assert_eq!(TableCommand::parse("x").unwrap_err().to_string(), "Unknown table command 'x'");
         assert_eq!(optimization("x").unwrap_err().to_string(), "Unknown optimization 'x'");
     }

@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use pfapi::limit::{Limit, Limits};
 use pfapi::timeout::{Timeout, Timeouts};
 
-/// Prints every timeout.
+/// Prints every timeout that counts here.
 ///
 /// # Errors
 /// Failures of `out`.
 pub fn print_timeouts(out: &mut dyn Write, timeouts: &Timeouts) -> io::Result<()> {
-    for timeout in Timeout::ALL {
+    for timeout in Timeout::ALL.into_iter().filter(|timeout| !timeout.is_sctp()) {
         let value = timeouts.get(timeout);
         writeln!(out, "{:<20} {value:>10}{}", timeout.name(), timeout.unit())?;
     }

@@ -8,7 +8,7 @@ use pfapi::control::{
 use pfapi::dialect::Dialect;
 use pfapi::facts::Facts;
 use pfapi::limit::Limits;
-use pfapi::load::Parts;
+use pfapi::load::{Part, Parts};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{Action, QueueDef, Rule, TcpFlagsMatch};
 use pfapi::timeout::Timeouts;
@@ -327,6 +327,22 @@ fn anchors_are_shown_loaded_and_flushed() {
     assert_eq!(paths, [("", 1), ("_1", 1)]);
     let (_, requests) = Daemon::start(answer).run(&["-a", "x", "-F", "rules"], "");
     assert_eq!(requests, [Request::Flush { what: Flush::Rules { anchor: "x".into() } }]);
+}
+
+#[test]
+fn the_lists_of_freebsd_are_flushed_one_by_one() {
+    for (word, part, told) in [
+        ("nat", Part::Translation, "nat cleared\n"),
+        ("queue", Part::Queues, "altq cleared\n"),
+        ("rules", Part::Filter, "rules cleared\n"),
+    ] {
+        let args = ["--dialect", "freebsd", "-a", "x", "-F", word];
+        let (outcome, requests) = Daemon::start(good).run(&args, "");
+        assert_eq!((outcome.code, outcome.err.as_str()), (0, told));
+        let parts = [part].into_iter().collect();
+        let begin = Request::Begin { anchor: "x".into(), dialect: Dialect::FreeBsd, parts };
+        assert_eq!(requests, [begin, Request::Commit { ticket: 5 }]);
+    }
 }
 
 #[test]
