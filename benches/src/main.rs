@@ -11,13 +11,27 @@ mod table;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use pf_load::lab::sandbox;
+
+/// What there is to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Small UDP packets
+    Forwarding,
+    /// SYNs answered with a cookie
+    Cookies,
+    /// TCP bulk, one stream and four
+    Bulk,
+}
 
 /// Measures packets forwarded, SYNs answered and TCP bulk against the bare packet I/O.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
+    /// Measure only these parts
+    #[arg(value_enum)]
+    parts: Vec<Part>,
     /// Rounds of bare and pfd
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -49,36 +63,25 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     sandbox::before_everybody_else();
     pf_load::lab::prepare_namespaces()?;
     let run = run::Run { seconds: arguments.seconds, interrupted };
-    let benches = [
-        run.interleaved(
-            "64-octet UDP, 1000 flows, 10 rules",
-            "packets/s",
-            0.80,
-            arguments.rounds,
-            |side| run.forwarding(side),
-        )?,
-        run.interleaved(
-            "SYNs answered with a cookie",
-            "packets/s",
-            0.85,
-            arguments.rounds,
-            |side| run.syn_answers(side),
-        )?,
-        run.interleaved(
-            "TCP bulk, one stream",
-            "bit/s",
-            0.90,
-            arguments.rounds.div_ceil(2),
-            |side| run.bulk(side, "1"),
-        )?,
-        run.interleaved(
-            "TCP bulk, four streams",
-            "bit/s",
-            0.90,
-            arguments.rounds.div_ceil(2),
-            |side| run.bulk(side, "4"),
-        )?,
-    ];
+    let wants = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    let (rounds, few) = (arguments.rounds, arguments.rounds.div_ceil(2));
+    let mut benches = Vec::new();
+    if wants(Part::Forwarding) {
+        let name = "64-octet UDP, 1000 flows, 10 rules";
+        let measure = |side| run.forwarding(side);
+        benches.push(run.interleaved(name, "packets/s", 0.80, rounds, measure)?);
+    }
+    if wants(Part::Cookies) {
+        let name = "SYNs answered with a cookie";
+        let measure = |side| run.syn_answers(side);
+        benches.push(run.interleaved(name, "packets/s", 0.85, rounds, measure)?);
+    }
+    if wants(Part::Bulk) {
+        for (name, streams) in [("TCP bulk, one stream", "1"), ("TCP bulk, four streams", "4")] {
+            let measure = |side| run.bulk(side, streams);
+            benches.push(run.interleaved(name, "bit/s", 0.90, few, measure)?);
+        }
+    }
     table::print(&benches);
     if let Some(path) = &arguments.json {
         let text = table::json(&benches).to_string();

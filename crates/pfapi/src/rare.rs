@@ -1,10 +1,12 @@
 //! Parts that few rules have: a null pointer where they have nothing to say.
 //!
 //! A ruleset may have hundreds of thousands of rules, and most say nothing about most things. A
-//! [`Rare`] reads as its contents, and takes room for them only once they are written to.
+//! [`Rare`] reads as its contents, and takes room for them only once they are written to. Copies
+//! share it until one of them is written to: a list that expands to many rules says the rest once.
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -25,7 +27,7 @@ pub trait Usual: Default + PartialEq + 'static {
 /// assert_eq!(rule.state_options.max, Some(10));
 /// ```
 #[derive(Clone)]
-pub struct Rare<T>(Option<Box<T>>);
+pub struct Rare<T>(Option<Arc<T>>);
 
 impl<T> Rare<T> {
     /// The usual value.
@@ -51,7 +53,7 @@ impl<T> Default for Rare<T> {
 
 impl<T: Usual> From<T> for Rare<T> {
     fn from(value: T) -> Self {
-        Self((value != *T::usual()).then(|| Box::new(value)))
+        Self((value != *T::usual()).then(|| Arc::new(value)))
     }
 }
 
@@ -63,9 +65,9 @@ impl<T: Usual> Deref for Rare<T> {
     }
 }
 
-impl<T: Usual> DerefMut for Rare<T> {
+impl<T: Usual + Clone> DerefMut for Rare<T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.0.get_or_insert_default()
+        Arc::make_mut(self.0.get_or_insert_default())
     }
 }
 
@@ -73,6 +75,7 @@ impl<T: Usual> PartialEq for Rare<T> {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (None, None) => true,
+            (Some(one), Some(other)) if Arc::ptr_eq(one, other) => true,
             _ => **self == **other,
         }
     }
@@ -117,5 +120,14 @@ mod tests {
         assert!(options.is_usual());
         assert_eq!(options, Rare::default());
         assert!(Rare::from(StateOptions::default()).0.is_none());
+    }
+
+    #[test]
+    fn copies_share_what_they_have_until_one_is_written_to() {
+        let options = Rare::from(StateOptions { max: Some(3), ..StateOptions::default() });
+        let mut copy = options.clone();
+        assert!(core::ptr::eq(&raw const *copy, &raw const *options));
+        copy.max = Some(4);
+        assert_eq!((options.max, copy.max), (Some(3), Some(4)));
     }
 }

@@ -129,7 +129,8 @@ fn path_of_inline(here: &Place) -> Diagnostic {
 /// The message about what is wrong with the anchor.
 pub(crate) fn close(reader: &mut Reader, statement: &Statement) -> Fallible<()> {
     let Some(frame) = reader.frames.pop() else { return Ok(()) };
-    let Frame { mut spec, name, number, rules, tables, .. } = frame;
+    let Frame { mut spec, name, number, mut rules, tables, .. } = frame;
+    rules.shrink_to_fit();
     let brace = statement.next_token(0);
     let path = match name {
         None => format!("_{number}"),

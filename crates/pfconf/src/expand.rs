@@ -126,6 +126,10 @@ pub(crate) fn expand(world: World, spec: &RuleSpec, target: Target) -> Faults {
         faults.too_many(count, *target.looked_at);
         return faults;
     }
+    // A list that outweighs all rules before it gets the room that it needs, and no more.
+    if count > target.rules.len().max(8) {
+        target.rules.reserve_exact(count);
+    }
     let shortened = BTreeSet::new();
     let mut expander = Expander { world, spec, target, faults, shortened };
     expander.all(&spec.rule, lists, pools);

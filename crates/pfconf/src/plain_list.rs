@@ -1,16 +1,20 @@
-//! Long lists of plain addresses in tables, read in one pass.
+//! Long lists of plain addresses in tables and rules, read in one pass.
 //!
 //! A list of a hundred thousand addresses needs no grammar for each. What is read here is what the
-//! grammar's `table_entries` and [`crate::lookup`] would make of it; whatever is not a plain IPv4
-//! or IPv6 address or network, and every mistake, is left to them. Debug builds read both ways.
+//! grammar's `table_entries` or `host_list` and [`crate::lookup`] would make of it; whatever is not
+//! a plain IPv4 or IPv6 address or network, and every mistake, is left to them. Debug builds read
+//! both ways.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use pfapi::addr::Prefix;
 use pfapi::facts::Facts;
-use pfapi::ruleset::TableEntry;
+use pfapi::ruleset::{AddrMatch, TableEntry};
 
+use crate::address::Host;
 use crate::scan::{Statement, is_word_octet};
+use crate::statement::is_word_char;
 
 /// Shortest statement that this is worth for, in octets.
 const LONG: usize = 500;
@@ -87,6 +91,72 @@ pub(crate) fn plain_list(
     Some((Statement::placeless(text, statement.end), entries))
 }
 
+/// A long list of addresses in a rule, of which the statement has kept only the first.
+#[derive(Debug)]
+pub(crate) struct HostList {
+    /// `to`, not `from`.
+    pub(crate) is_target: bool,
+    pub(crate) hosts: Vec<Host>,
+}
+
+/// The lists of plain addresses behind `from` and `to` of a rule, and the rule with the first
+/// address of each only. Every part of it has its place.
+pub(crate) fn plain_hosts(
+    facts: &Facts,
+    statement: &Statement,
+) -> Option<(Statement, Vec<HostList>)> {
+    if statement.text.len() < LONG || !PlainAddresses::new(facts).possible {
+        return None;
+    }
+    let mut left: Option<Statement> = None;
+    let mut lists = Vec::new();
+    let mut start = 0;
+    loop {
+        let statement = left.as_ref().unwrap_or(statement);
+        let Some(open) = statement.text[start..].find('{').map(|at| start + at) else { break };
+        let head = &statement.text[..open];
+        // Pools have lists behind such words, too, and braces in quotes are none.
+        if head.contains("-to") || head.contains(['"', '\'']) {
+            break;
+        }
+        start = open + 1;
+        let before = head.trim_end_matches([' ', '\t', '\r']);
+        let word = before.rsplit(|sign| !is_word_char(sign)).next().unwrap_or_default();
+        let is_target = word == "to";
+        let known = lists.iter().any(|list: &HostList| list.is_target == is_target);
+        if known || !(is_target || word == "from") {
+            continue;
+        }
+        let Some((hosts, cut)) = hosts(facts, &statement.text, start) else { continue };
+        if cut.len() < LONG {
+            continue;
+        }
+        left = Some(statement.without(cut));
+        lists.push(HostList { is_target, hosts });
+    }
+    left.map(|left| (left, lists))
+}
+
+/// The addresses of the list at `start`, and where all but the first of them stand.
+fn hosts(facts: &Facts, text: &str, start: usize) -> Option<(Vec<Host>, Range<usize>)> {
+    let mut list = List { rest: &text[start..], words: PlainAddresses::new(facts) };
+    let mut first = None;
+    let mut hosts = Vec::new();
+    let entries = list.each(|entry, rest| {
+        let TableEntry { prefix, negated } = entry;
+        first.get_or_insert(text.len() - rest.len());
+        let mut host = Host { negated, ..Host::net(prefix) };
+        if prefix.len() == 0 {
+            host.addr = AddrMatch::Any;
+        }
+        hosts.push(host);
+    });
+    entries?;
+    hosts.shrink_to_fit();
+    // The brace stays.
+    Some((hosts, first?..text.len() - list.rest.len() - 1))
+}
+
 struct List<'t> {
     rest: &'t str,
     words: PlainAddresses,
@@ -97,14 +167,22 @@ impl List<'_> {
     /// behind items, and a comma in front of items but the first.
     fn entries(&mut self) -> Option<Vec<TableEntry>> {
         let mut entries = Vec::new();
+        self.each(|entry, _| entries.push(entry))?;
+        Some(entries)
+    }
+
+    /// Gives each, and the text behind it.
+    fn each(&mut self, mut found: impl FnMut(TableEntry, &str)) -> Option<()> {
+        let mut some = false;
         self.skip(true);
         loop {
             if self.sign('}') {
-                return Some(entries);
+                return Some(());
             }
-            if !entries.is_empty() && self.sign(',') {
+            if some && self.sign(',') {
                 self.skip(false);
             }
+            some = true;
             let negated = self.sign('!');
             if negated {
                 self.skip(false);
@@ -112,8 +190,8 @@ impl List<'_> {
             let end = |octet: &u8| !is_word_octet(*octet) && *octet != b'/';
             let len = self.rest.as_bytes().iter().position(end)?;
             let prefix = self.words.read(&self.rest[..len])?;
-            entries.push(TableEntry { prefix, negated });
             self.rest = &self.rest[len..];
+            found(TableEntry { prefix, negated }, self.rest);
             self.skip(true);
         }
     }
@@ -156,6 +234,49 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(read(list, &facts).as_deref(), Some(shown), "{list}");
+        }
+    }
+
+    #[test]
+    fn rules_keep_the_first_of_many_addresses() {
+        let many = |third: u8| {
+            let list: Vec<String> = (1..=200).map(|n| format!("10.0.{third}.{n}")).collect();
+            list.join(", ")
+        };
+        let read = |text: &str| {
+            let mut statement = Statement::default();
+            statement.push_str(text, 1_000);
+            let (rest, lists) = plain_hosts(&Facts::default(), &statement)?;
+            // What stands behind a list is where it was.
+            let at = |text: &str| text.find("port").unwrap();
+            let port = rest.locate(at(&rest.text), at(&rest.text) + 4).span;
+            assert_eq!(port.start, 1_000 + at(text));
+            let lists = lists.iter().map(|list| (list.is_target, list.hosts.len()));
+            Some((rest.text, lists.collect::<Vec<_>>()))
+        };
+        assert_eq!(
+            read(&format!("pass from {{ {} }} to {{{}\n}} port 80", many(0), many(1))),
+            Some((
+                "pass from { 10.0.0.1} to {10.0.1.1} port 80".to_owned(),
+                vec![(false, 200), (true, 200)]
+            ))
+        );
+        assert_eq!(
+            read(&format!("pass proto {{ tcp udp }} to {{ {} }} port {{ 1 2 }}", many(0))),
+            Some((
+                "pass proto { tcp udp } to { 10.0.0.1} port { 1 2 }".to_owned(),
+                vec![(true, 200)]
+            ))
+        );
+        for text in [
+            format!("pass nat-to {{ {} }} port 80", many(0)),
+            format!("pass af-to inet from {{ {} }} port 80", many(0)),
+            format!("pass label \"from {{\" from {{ {} }} port 80", many(0)),
+            format!("pass from {{ {}, em0 }} port 80", many(0)),
+            format!("pass from {{ {}, {{ 10.1.1.1 }} }} port 80", many(0)),
+            "pass from { 10.0.0.1, 10.0.0.2 } port 80".to_owned(),
+        ] {
+            assert_eq!(read(&text), None, "{text}");
         }
     }
 

@@ -30,7 +30,7 @@ use crate::options::Settings;
 use crate::parser::{
     Fallible, Kind, Misfit, Pair, Rule, kind, number_value, parse, parse_front, place, string,
 };
-use crate::plain_list::plain_list;
+use crate::plain_list::{HostList, plain_hosts, plain_list};
 use crate::queues;
 use crate::recovery::Recovery;
 use crate::redirect::AutoTables;
@@ -413,6 +413,10 @@ impl<'a> Reader<'a> {
             self.understood(statement);
             return None;
         }
+        if entry == Rule::filter && self.long_rule(statement) {
+            self.understood(statement);
+            return None;
+        }
         let tree = match parse(statement, entry, dialect, &mut self.shapes) {
             Ok(tree) => tree,
             Err(misfit) => {
@@ -461,6 +465,45 @@ impl<'a> Reader<'a> {
         );
         self.add_table(statement, found, &line);
         true
+    }
+
+    /// Reads a rule with long lists of plain addresses; `false`, and nothing done, for others.
+    fn long_rule(&mut self, statement: &Statement) -> bool {
+        let Some((rest, lists)) = plain_hosts(self.world.facts, statement) else { return false };
+        let dialect = self.world.dialect;
+        let Ok(tree) = parse(&rest, Rule::filter, dialect, &mut self.shapes) else { return false };
+        let Ok(mut spec) = rule(self.context(), &rest, &tree.parts()) else { return false };
+        for HostList { is_target, hosts } in lists {
+            let side = if is_target { &mut spec.to } else { &mut spec.from };
+            if side.hosts.as_slice() != hosts.get(..1).unwrap_or_default() {
+                return false;
+            }
+            side.hosts = hosts;
+        }
+        if complete(&mut spec, self.state_defaults(), dialect).is_err() {
+            return false;
+        }
+        drop(tree);
+        debug_assert!(
+            parse(statement, Rule::filter, dialect, &mut self.shapes).is_ok_and(|tree| {
+                let mut slow = rule(self.context(), statement, &tree.parts());
+                slow.as_mut().is_ok_and(|slow| {
+                    complete(slow, self.state_defaults(), dialect).is_ok()
+                        && format!("{slow:?}") == format!("{spec:?}")
+                })
+            }),
+            "a rule with a long list means something else than its words"
+        );
+        self.remark_on_rule(statement, &spec);
+        self.expand(&spec);
+        true
+    }
+
+    fn state_defaults(&self) -> StateDefaults<'_> {
+        StateDefaults {
+            items: self.shared.state_items.as_deref().unwrap_or_default(),
+            if_bound: self.shared.if_bound,
+        }
     }
 
     fn add_table(&mut self, statement: &Statement, found: TableDef, line: &str) {
@@ -703,11 +746,7 @@ impl<'a> Reader<'a> {
             }
             _ => {
                 let mut spec = rule(self.context(), statement, parts)?;
-                let defaults = StateDefaults {
-                    items: self.shared.state_items.as_deref().unwrap_or_default(),
-                    if_bound: self.shared.if_bound,
-                };
-                complete(&mut spec, defaults, self.world.dialect)
+                complete(&mut spec, self.state_defaults(), self.world.dialect)
                     .map_err(|found| ahead(found, statement))?;
                 self.remark_on_rule(statement, &spec);
                 self.expand(&spec);

@@ -130,6 +130,30 @@ impl Statement {
         self.text.push_str(value);
     }
 
+    /// The statement without a stretch of its text; what is left comes from where it came from.
+    pub(crate) fn without(&self, cut: std::ops::Range<usize>) -> Self {
+        let (front, back) = (self.text.get(..cut.start), self.text.get(cut.end..));
+        let shift = cut.len();
+        let behind = self.segments.partition_point(|segment| segment.at <= cut.end);
+        let kept = self.segments.iter().take_while(|segment| segment.at < cut.start).cloned();
+        // The segment that the stretch ends in goes on behind it.
+        let rest = behind.checked_sub(1).and_then(|last| self.segments.get(last)).cloned();
+        let rest = rest.map(|mut segment| {
+            if segment.origin.is_none() {
+                segment.source += cut.end - segment.at;
+            }
+            segment.at = cut.end;
+            segment
+        });
+        let moved = rest.into_iter().chain(self.segments.iter().skip(behind).cloned());
+        let moved = moved.map(|segment| Segment { at: segment.at - shift, ..segment });
+        Self {
+            text: [front, back].map(Option::unwrap_or_default).concat(),
+            segments: kept.chain(moved).collect(),
+            ..*self
+        }
+    }
+
     /// What stands in front of `end`, with `rest` behind it, which is from nowhere.
     pub(crate) fn front(&self, end: usize, rest: &str) -> Self {
         let segments = self.segments.iter().filter(|segment| segment.at < end).cloned();

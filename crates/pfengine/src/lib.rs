@@ -27,6 +27,7 @@ mod rewrite;
 mod rng;
 mod rules;
 mod seq;
+mod siphash;
 mod source;
 mod state;
 mod stats;

@@ -4,7 +4,8 @@
 //! A client that the filter has shaken hands with repeats nothing, so the filter does. Life-cycle of
 //! an entry: made when the first SYN goes to the server, gone when the wait is over. Entries of one
 //! wait are due in the order in which they were made, so a list for each wait is enough. There are at
-//! most [`WAITING_MAX`]; for more connections the client's own probes repeat the SYN.
+//! most [`WAITING_MAX`]; for more connections the client's own probes repeat the SYN, as does data that a
+//! client sends again.
 //!
 //! Source: RFC 6298 section 2 (one second at first, then doubled).
 

@@ -13,9 +13,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use pfapi::ruleset::proto;
 
 use crate::packet::{Checksum, Gso, Offload, Packet};
+use crate::packet_desc::{PacketDesc, TcpDesc};
 use crate::wire::build::{
-    Ipv4Fields, TCP_HEADER, TCP_SEGMENT_MAX, TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment, flags,
-    ipv4_header, ipv6_header, is_one_host,
+    Ipv4Fields, TCP_HEADER, TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment, flags, ipv4_header,
+    ipv6_header, is_one_host,
 };
 use crate::wire::bytes::{array, be16, be32, put};
 use crate::wire::checksum::{Sum, packet_is_intact};
@@ -164,7 +165,7 @@ pub fn tcp_reset(packet: &mut Packet, ttl: u8) -> bool {
 
 /// A SYN|ACK that the filter sends in the name of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SynAck {
+pub(crate) struct SynAck {
     /// Sequence number: a cookie, say.
     pub seq: u32,
     /// Whether it takes ECN up.
@@ -177,18 +178,19 @@ pub struct SynAck {
     pub id: u16,
 }
 
-/// Turns a SYN into the SYN|ACK that answers it.
+/// Turns a SYN, parsed as `desc` and `tcp`, into the SYN|ACK that answers it.
 ///
 /// Data in the SYN is ignored. Source: OpenBSD sys/net/pf_syncookies.c `pf_syncookie_send`.
-pub fn syn_ack(packet: &mut Packet, answer: &SynAck) -> bool {
-    let Some(tcp) = TcpFields::of(packet) else { return false };
-    if !tcp.can_answer() {
-        return false;
-    }
+pub(crate) fn syn_ack(
+    packet: &mut Packet,
+    desc: &PacketDesc,
+    tcp: &TcpDesc,
+    answer: &SynAck,
+) -> bool {
     let SynAck { seq, ecn, window, options, id } = *answer;
     let answer = TcpSegment {
-        src: tcp.dst,
-        dst: tcp.src,
+        src: desc.dst.to_ip(desc.af),
+        dst: desc.src.to_ip(desc.af),
         sport: tcp.dport,
         dport: tcp.sport,
         seq,
@@ -201,7 +203,7 @@ pub fn syn_ack(packet: &mut Packet, answer: &SynAck) -> bool {
         dont_fragment: true,
         id,
     };
-    place_segment(packet, &answer)
+    answer.is_between_hosts() && place_segment(packet, &answer)
 }
 
 /// Turns a packet into the ICMP or ICMPv6 error that answers it, sent from `source`.
@@ -429,13 +431,15 @@ impl TcpFields {
 /// Puts a segment in the place of a packet, using the headroom when it is longer; false and
 /// nothing changed when the buffer is too small.
 pub(crate) fn place_segment(packet: &mut Packet, answer: &TcpSegment) -> bool {
-    let mut octets = [0; TCP_SEGMENT_MAX];
-    let len = answer.write(&mut octets);
+    let len = answer.packet_len();
     let missing = len.saturating_sub(packet.len());
-    if len == 0 || !(packet.resize(len) || (packet.grow_front(missing) && packet.resize(len))) {
+    if answer.src.is_ipv4() != answer.dst.is_ipv4()
+        || !(packet.resize(len) || (packet.grow_front(missing) && packet.resize(len)))
+    {
         return false;
     }
-    packet.data_mut().copy_from_slice(&octets[..len]);
+    let written = answer.write(packet.data_mut());
+    debug_assert_eq!(written, len, "the packet is as long as the segment");
     packet.meta.offload = Offload::default();
     true
 }

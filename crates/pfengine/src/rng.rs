@@ -1,6 +1,6 @@
 //! Random numbers from a seed: same seed, same numbers.
 
-use siphasher::sip::SipHasher24;
+use crate::siphash::sip24;
 
 /// SipHash-2-4 of a counter: as hard to predict as the hash, and cheap to seed again.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Rng {
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.counter = self.counter.wrapping_add(1);
-        SipHasher24::new_with_key(&self.key).hash(&self.counter.to_le_bytes())
+        sip24(&self.key, &[self.counter], 0, 8)
     }
 
     /// The next 32 random bits.

@@ -142,6 +142,7 @@ impl Worker {
         for (packet, arrival) in batch.packets.iter_mut().zip(&mut self.parsed) {
             packet.meta.verdict = filter.decide(packet, arrival);
         }
+        filter.finish();
     }
 
     /// Does what is due: purge of states, key rotation, switching of adaptive modes. Each call is

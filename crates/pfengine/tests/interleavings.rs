@@ -15,6 +15,8 @@ mod switch;
 mod sync {
     pub use core::sync::atomic::Ordering;
 
+    pub const PLACE_BITS: u32 = 12;
+
     #[derive(Debug, Default)]
     pub struct AtomicBool(core::sync::atomic::AtomicBool);
 

@@ -14,6 +14,7 @@ use crate::capture::Capture;
 use crate::middle::{Middle, Plan, Stand};
 use crate::pair::{Call, connect};
 use crate::place::{at, named};
+use crate::requests::{Flood, Web};
 
 /// What guessing brought.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -152,11 +153,13 @@ pub struct Memory {
 /// When the middle is none with a daemon, or the flood cannot be sent.
 pub fn memory(middle: Middle, time: Duration) -> Result<Memory, String> {
     let mut stand = Plan::new(middle).start()?;
+    // Ports that refuse get no cookies.
+    let _web = Web::start(100)?;
     let victim = SERVER.v4();
     let pid = stand.lab_mut().ok_or("only a daemon has memory")?.daemon().id();
     let before_kib = resident_kib(pid)?;
     let stand = stand;
-    let flood = crate::requests::Flood::start_at(&stand, 0, &victim)?;
+    let flood = Flood::start_at(&stand, 0, &victim)?;
     std::thread::sleep(time / 20);
     let early_kib = resident_kib(pid)?;
     std::thread::sleep(time.saturating_sub(time / 20));

@@ -26,11 +26,6 @@ impl Report {
         json!({ "measurements": self.json, "failures": self.failures })
     }
 
-    /// Whether everything could be measured.
-    pub const fn is_complete(&self) -> bool {
-        self.failures.is_empty()
-    }
-
     /// Begins a part.
     #[expect(clippy::unused_self, reason = "one way to print for all parts")]
     pub fn title(&self, text: &str) {

@@ -3,7 +3,7 @@
 //! A line per case: octets in, milliseconds (the least of several runs: what else runs on the
 //! machine only adds), the same as a multiple of reading the octets once and of scanning and
 //! parsing alone, and the peak of the heap as a multiple of the octets. `cargo bench -p pfconf`;
-//! `--short` leaves the largest cases out, `--json` writes one object per case.
+//! `--short` takes 5 runs in the place of 15, `--json` writes one object per case.
 #![allow(missing_docs, reason = "benchmarks are named after what they measure")]
 
 mod heap;
@@ -17,8 +17,8 @@ use std::time::Instant;
 use pfapi::facts::{Facts, InterfaceFacts};
 use pfconf::measure::parse_alone;
 use pfconf::{
-    BuiltinSources, CompileOptions, Compiled, Dialect, Input, Listing, Optimization, Sources,
-    compile, print,
+    BuiltinSources, CompileOptions, Compiled, Dialect, Input, Level, Listing, Optimization,
+    Sources, compile, print,
 };
 
 /// One thing that is measured.
@@ -36,6 +36,8 @@ enum Work {
     Everything,
     /// Without the listing, as `pfctl -n`.
     WithoutListing,
+    /// As `pfctl -nv -o none`.
+    Unoptimized,
     /// Scanning and parsing; with or without memory for the kinds of lines.
     Parsing(bool),
     /// Printing the rules that come out.
@@ -63,7 +65,7 @@ impl Sources for Files<'_> {
 }
 
 impl Case {
-    fn compile(&self, listing: Listing) -> Compiled {
+    fn compile(&self, listing: Listing, level: Level) -> Compiled {
         let interfaces = ["em0", "em1", "lo0"].map(InterfaceFacts::new).to_vec();
         let options = CompileOptions {
             facts: &Facts { interfaces },
@@ -72,7 +74,7 @@ impl Case {
             numeric_only: false,
             dialect: self.dialect,
             listing,
-            optimize: Optimization::default(),
+            optimize: Optimization { level: Some(level), ..Optimization::default() },
             parts: pfconf::Parts::ALL,
         };
         let compiled = compile(&Input { name: "bench", text: &self.text }, &options);
@@ -83,8 +85,9 @@ impl Case {
 
     fn run(&self) {
         match self.work {
-            Work::Everything => drop(black_box(self.compile(Listing::Rules))),
-            Work::WithoutListing => drop(black_box(self.compile(Listing::Short))),
+            Work::Everything => drop(black_box(self.compile(Listing::Rules, Level::Basic))),
+            Work::WithoutListing => drop(black_box(self.compile(Listing::Short, Level::Basic))),
+            Work::Unoptimized => drop(black_box(self.compile(Listing::Rules, Level::None))),
             Work::Parsing(remember) => {
                 assert!(black_box(parse_alone(&self.text, self.dialect, remember)) > 0);
             }
@@ -98,7 +101,8 @@ impl Case {
     }
 
     fn measure(&self, runs: usize) -> Outcome {
-        let compiled = matches!(self.work, Work::Printing).then(|| self.compile(Listing::Short));
+        let printing = matches!(self.work, Work::Printing);
+        let compiled = printing.then(|| self.compile(Listing::Short, Level::Basic));
         let rules = compiled.as_ref().and_then(|compiled| compiled.ruleset.as_ref());
         let work = || match rules {
             Some(rules) => rules.rules().for_each(|rule| drop(black_box(print::rule(rule)))),
@@ -135,7 +139,7 @@ fn least(runs: usize, mut work: impl FnMut()) -> f64 {
     least
 }
 
-fn cases(short: bool) -> Vec<Case> {
+fn cases() -> Vec<Case> {
     const MB: usize = 1_000_000;
     let case = |name, text: String, work| Case {
         name,
@@ -145,9 +149,11 @@ fn cases(short: bool) -> Vec<Case> {
         work,
     };
     let everything = |name, text| case(name, text, Work::Everything);
-    let mut cases = vec![
+    vec![
         everything("rules, 0.1 MB", texts::rules(MB / 10)),
         everything("rules, 1 MB", texts::rules(MB)),
+        everything("rules, 10 MB", texts::rules(10 * MB)),
+        case("rules, 1 MB, not optimized", texts::rules(MB), Work::Unoptimized),
         case("rules, 1 MB, not listed", texts::rules(MB), Work::WithoutListing),
         case("rules, 1 MB, parsing", texts::rules(MB), Work::Parsing(true)),
         case("rules, 1 MB, grammar for each", texts::rules(MB), Work::Parsing(false)),
@@ -155,7 +161,11 @@ fn cases(short: bool) -> Vec<Case> {
         everything("rules of many kinds, 1 MB", texts::varied(MB)),
         everything("comments, 1 MB", texts::comments(MB)),
         everything("lists: 100,000 rules of 50 KB", texts::lists()),
+        everything("lists: 432,000 rules of 18 KB", texts::products()),
+        everything("networks of all lengths, 2 KB", texts::lengths()),
+        everything("networks in networks, 10 KB", texts::nested()),
         everything("one list of 10,000 addresses", texts::one_list(10_000)),
+        everything("one list of 100,000 addresses", texts::one_list(100_000)),
         everything("table, 100,000 inline", texts::table(100_000)),
         everything("anchors, 1 MB", texts::anchors(MB)),
         Case { dialect: Dialect::FreeBsd, ..everything("FreeBSD, 1 MB", texts::freebsd(MB)) },
@@ -166,11 +176,7 @@ fn cases(short: bool) -> Vec<Case> {
                 "set limit table-entries 2000000\ntable <t> file \"list\"\n".to_owned(),
             )
         },
-    ];
-    if !short {
-        cases.insert(2, everything("rules, 10 MB", texts::rules(10 * MB)));
-    }
-    cases
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -183,7 +189,7 @@ fn main() {
             "reading pf.conf", "octets", "ms", "x reading", "x parsing", "peak MB", "x octets"
         );
     }
-    for case in cases(short) {
+    for case in cases() {
         let Outcome { seconds, bare, parsing, peak } = case.measure(if short { 5 } else { 15 });
         let (octets, ms) = (case.octets(), seconds * 1e3);
         let (by_bare, by_parsing) = (seconds / bare, seconds / parsing);

@@ -125,6 +125,51 @@ pub fn lists() -> String {
     text
 }
 
+/// A list in braces.
+fn list(count: u32, item: impl Fn(u32) -> String) -> String {
+    let items: Vec<String> = (0..count).map(item).collect();
+    format!("{{ {} }}", items.join(" "))
+}
+
+/// Lists that multiply to almost as many rules as a ruleset may have, all in one superblock.
+pub fn products() -> String {
+    let mut text = String::new();
+    let mut numbers = Numbers(1);
+    for rule in 0..24 {
+        let from = list(30, |host| format!("10.{rule}.0.{host}"));
+        let to = list(30, |host| format!("10.{}.0.{host}", rule + 50));
+        let ports: Vec<u64> = (0..10).map(|_| numbers.next(60_000) + 1).collect();
+        let ports = list(10, |at| ports[at as usize].to_string());
+        add(&mut text, format_args!("pass proto {{ tcp udp }} from {from} to {to} port {ports}"));
+    }
+    text
+}
+
+/// Networks of all lengths, of which none holds another.
+pub fn lengths() -> String {
+    let side = |front: u32| list(112, |n| format!("{front:x}{n:02x}::/{}", n + 16));
+    let ports = list(35, |port| (port + 1).to_string());
+    let (from, to) = (side(0x20), side(0x21));
+    format!("pass inet6 proto tcp from {from} to {to} port {ports}\n")
+}
+
+/// Hosts within networks within networks, on both sides, and no rule that holds another.
+pub fn nested() -> String {
+    let networks = |first: u8| {
+        list(24, |n| {
+            let len = n + 9;
+            let addr = u32::from_be_bytes([first, 255, 255, 255]) & u32::MAX << (32 - len);
+            format!("{}/{len}", std::net::Ipv4Addr::from_bits(addr))
+        })
+    };
+    let hosts = |first: u8| list(600, |n| format!("{first}.255.{}.{}", n / 250 + 200, n % 250));
+    let mut text = String::new();
+    add(&mut text, format_args!("pass proto tcp from {} to 192.0.2.1", networks(10)));
+    add(&mut text, format_args!("pass proto tcp from 192.0.2.2 to {}", networks(11)));
+    add(&mut text, format_args!("pass proto tcp from {} to {}", hosts(10), hosts(11)));
+    text
+}
+
 fn addresses(count: usize, separator: &str) -> String {
     let mut text = String::new();
     for number in 0..count {

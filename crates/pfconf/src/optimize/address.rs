@@ -49,21 +49,6 @@ impl<'r> Addr<'r> {
             AddrMatch::RouteLabel(label) => Self::RouteLabel(label),
         }
     }
-
-    /// The network of this length that holds this one; `None` for what is no network, or larger.
-    pub(super) fn widened(self, to: u8) -> Option<Self> {
-        match self {
-            Self::Net { bits, len } if len >= to => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(to)).unwrap_or(0);
-                Some(Self::Net { bits: bits & mask, len: to })
-            }
-            _ => None,
-        }
-    }
-
-    pub(super) const fn is_net(self) -> bool {
-        matches!(self, Self::Net { .. })
-    }
 }
 
 /// The octets of an address from the left; those that IPv4 lacks are zero.
@@ -71,28 +56,5 @@ fn bits(addr: IpAddr) -> u128 {
     match addr {
         IpAddr::V4(addr) => u128::from(addr.to_bits()) << 96,
         IpAddr::V6(addr) => addr.to_bits(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn net(text: &str) -> AddrMatch {
-        AddrMatch::Net(text.parse().unwrap())
-    }
-
-    #[test]
-    fn networks_widen_to_what_holds_them() {
-        let wide = net("192.0.2.0/24");
-        let narrow = net("192.0.2.128/25");
-        let (wide, narrow) = (Addr::of(&wide, None), Addr::of(&narrow, None));
-        assert_eq!(narrow.widened(24), Some(wide));
-        assert_eq!(narrow.widened(25), Some(narrow));
-        assert_eq!(wide.widened(25), None);
-        assert_eq!(wide.widened(0), Some(Addr::ANY));
-        assert_eq!(Addr::Table("t").widened(0), None);
-        let host = net("2001:db8::1/128");
-        assert_eq!(Addr::of(&host, None).widened(128), Some(Addr::of(&host, None)));
     }
 }

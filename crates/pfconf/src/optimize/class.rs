@@ -4,8 +4,6 @@
 //! those of OpenBSD sbin/pfctl/pfctl_optimize.c `pf_rule_desc`: what it does not list there is
 //! [`Unlisted`] here.
 
-use std::collections::HashMap;
-
 use pfapi::addr::Af;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
@@ -369,18 +367,23 @@ impl Equal<'_> {
     pub(super) const fn rdomain(&self) -> Option<u32> {
         self.rdomain
     }
-}
 
-/// Of each rule of a superblock its scope, and the number of the group of rules that are equal
-/// otherwise.
-pub(super) fn grouped(rules: &[Rule]) -> Vec<(usize, Scope<'_>)> {
-    let mut numbers: HashMap<Equal, usize> = HashMap::new();
-    let number = |rule| {
-        let Fields { equal, scope, .. } = Fields::of(rule);
-        let next = numbers.len();
-        (*numbers.entry(equal).or_insert(next), scope)
-    };
-    rules.iter().map(number).collect()
+    /// Whether nothing of this is said.
+    pub(super) const fn is_usual(&self) -> bool {
+        let Self { not_on, rdomain, tagged, os, timeouts, codes, user, group, icmp, tos, af_to } =
+            self;
+        !*not_on
+            && rdomain.is_none()
+            && tagged.is_none()
+            && os.is_none()
+            && timeouts.is_empty()
+            && codes.is_none()
+            && user.is_none()
+            && group.is_none()
+            && icmp.is_none()
+            && tos.is_none()
+            && af_to.is_none()
+    }
 }
 
 const fn kind(action: Action) -> Kind {

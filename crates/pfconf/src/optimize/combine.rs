@@ -6,33 +6,51 @@
 //! although `! { a b }` then excludes both and the single rules excluded nothing. Source: OpenBSD
 //! sbin/pfctl/pfctl_optimize.c `combine_rules`, `addrs_combineable`, `add_opt_table`.
 
-use std::collections::HashMap;
-
 use pfapi::addr::{Af, Prefix};
 use pfapi::ruleset::{AddrMatch, Rule, TableEntry};
 
-use super::address::Addr;
-use super::class::{Scope, grouped};
+use super::hash::{Index, small};
+use super::key::{Key, Keys, Place};
 use crate::redirect::AutoTables;
 
 /// From so many rules on a table is faster than the rules (`TABLE_THRESHOLD`).
 const TABLE_MIN: usize = 6;
 
 /// The address that rules may differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     From,
     To,
 }
 
-/// Rules that differ in the address of one side only.
-type Key<'r> = (Side, usize, Scope<'r>);
+impl Side {
+    const fn place(self, key: &Key) -> Place {
+        match self {
+            Self::From => key.from,
+            Self::To => key.to,
+        }
+    }
 
-/// Rules with the same key, in their order, and how many of them at the front are done with.
-#[derive(Debug, Default)]
-struct Group {
-    members: Vec<usize>,
-    passed: usize,
+    const fn place_mut(self, key: &mut Key) -> &mut Place {
+        match self {
+            Self::From => &mut key.from,
+            Self::To => &mut key.to,
+        }
+    }
+
+    const fn address(self, rule: &Rule) -> &AddrMatch {
+        match self {
+            Self::From => &rule.from.addr,
+            Self::To => &rule.to.addr,
+        }
+    }
+
+    const fn address_mut(self, rule: &mut Rule) -> &mut AddrMatch {
+        match self {
+            Self::From => &mut rule.from.addr,
+            Self::To => &mut rule.to.addr,
+        }
+    }
 }
 
 /// Rules that become one, the first of them being the one.
@@ -40,103 +58,137 @@ struct Union {
     side: Side,
     /// Its number among all that could have become tables.
     number: usize,
-    members: Vec<usize>,
+    members: Vec<u32>,
 }
 
-/// Combines the rules of a superblock; `tables` gets the tables.
-pub(super) fn combine(rules: &mut Vec<Rule>, tables: &mut AutoTables) {
-    let unions = unions(rules, tables);
-    let mut gone = vec![false; rules.len()];
-    for Union { side, number, members } in unions {
+/// Combines the rules of a superblock; `tables` gets the tables. For each rule whether it stays.
+pub(super) fn combine(rules: &mut [Rule], keys: &mut Keys, tables: &mut AutoTables) -> Vec<bool> {
+    let mut keep = vec![true; rules.len()];
+    if rules.len() < 2 {
+        return keep;
+    }
+    for Union { side, number, members } in unions(&keys.list, tables) {
         if !tables.take_room(members.len()) {
             continue;
         }
         let entries = members.iter().filter_map(|&at| {
-            let rule = rules.get(at)?;
-            entry(address(rule, side), rule.af)
+            let rule = rules.get(at as usize)?;
+            entry(side.address(rule), rule.af)
         });
         let name = tables.define(number, entries.collect(), Vec::new());
         if let [first, others @ ..] = members.as_slice() {
-            *address_mut(&mut rules[*first], side) = AddrMatch::Table(name);
+            *side.address_mut(&mut rules[*first as usize]) = AddrMatch::Table(name);
+            *side.place_mut(&mut keys.list[*first as usize]) = keys.new_table();
             for &at in others {
-                gone[at] = true;
+                keep[at as usize] = false;
             }
         }
     }
-    let mut gone = gone.iter();
-    rules.retain(|_| gone.next().is_none_or(|gone| !gone));
+    keep
+}
+
+/// No rule, or no group.
+const NONE: u32 = u32::MAX;
+
+/// Rules that differ in the address of one side only, in their order: a chain for each group.
+struct Groups {
+    side: Side,
+    /// For each rule its group.
+    of: Vec<u32>,
+    /// For each rule the next one of its group.
+    next: Vec<u32>,
+    /// For each group the first rule that is not done with.
+    first: Vec<u32>,
+}
+
+impl Groups {
+    fn new(keys: &[Key], side: Side, index: &mut Index) -> Self {
+        index.reset(keys.len());
+        // Without the address that may differ; for what is no network there is no such group.
+        let open = |key: &Key| {
+            let mut key = *key;
+            *side.place_mut(&mut key) = Place::ANY;
+            key
+        };
+        let mut found = Self {
+            side,
+            of: Vec::with_capacity(keys.len()),
+            next: vec![NONE; keys.len()],
+            first: Vec::new(),
+        };
+        // The last rule of each group.
+        let mut last: Vec<u32> = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            if side.place(key).len().is_none() {
+                found.of.push(NONE);
+                continue;
+            }
+            let own = open(key);
+            let new = found.first.len();
+            let first = &found.first;
+            let group =
+                index.enter(own.hash(), new, |group| open(&keys[first[group] as usize]) == own);
+            if group == new {
+                found.first.push(small(at));
+                last.push(small(at));
+            } else {
+                let before = std::mem::replace(&mut last[group], small(at));
+                found.next[before as usize] = small(at);
+            }
+            found.of.push(small(group));
+        }
+        found
+    }
+
+    /// The nearest rule behind `at` that differs from it in this side only.
+    fn nearest(&mut self, at: usize, gathered: &[bool]) -> Option<u32> {
+        let first = self.first.get_mut(self.of[at] as usize)?;
+        while *first != NONE && (*first as usize <= at || gathered[*first as usize]) {
+            *first = self.next[*first as usize];
+        }
+        (*first != NONE).then_some(*first)
+    }
+
+    /// `at` and all that [`Groups::nearest`] could give.
+    fn gather(&mut self, at: usize, gathered: &mut [bool]) -> Vec<u32> {
+        let mut members = vec![small(at)];
+        gathered[at] = true;
+        let Some(first) = self.first.get_mut(self.of[at] as usize) else { return members };
+        while *first != NONE {
+            if !std::mem::replace(&mut gathered[*first as usize], true) {
+                members.push(*first);
+            }
+            *first = self.next[*first as usize];
+        }
+        members
+    }
 }
 
 /// Which rules become one.
-fn unions(rules: &[Rule], tables: &mut AutoTables) -> Vec<Union> {
-    let rules = grouped(rules);
-    let mut numbers: HashMap<Key, usize> = HashMap::new();
-    let mut groups: Vec<Group> = Vec::new();
-    // The groups of each rule, by number: keys are large.
-    let mut keys: Vec<[Option<(Side, u32)>; 2]> = Vec::with_capacity(rules.len());
-    for (at, &(number, scope)) in rules.iter().enumerate() {
-        // Without the address that may differ; for what is no network there is no such group.
-        let to = scope.to.is_net().then_some((Side::To, number, Scope { to: Addr::ANY, ..scope }));
-        let from =
-            scope.from.is_net().then_some((Side::From, number, Scope { from: Addr::ANY, ..scope }));
-        keys.push([to, from].map(|key| {
-            let key = key?;
-            let group = *numbers.entry(key).or_insert_with(|| {
-                groups.push(Group::default());
-                groups.len() - 1
-            });
-            groups[group].members.push(at);
-            Some((key.0, u32::try_from(group).ok()?))
-        }));
-    }
-    drop(numbers);
-    let mut gathered = vec![false; rules.len()];
+fn unions(keys: &[Key], tables: &mut AutoTables) -> Vec<Union> {
+    let mut index = Index::default();
+    let mut to = Groups::new(keys, Side::To, &mut index);
+    let mut from = Groups::new(keys, Side::From, &mut index);
+    index.release();
+    let mut gathered = vec![false; keys.len()];
     let mut unions = Vec::new();
-    for (at, keys) in keys.into_iter().enumerate() {
+    for at in 0..keys.len() {
         if gathered[at] {
             continue;
         }
-        let mut next = keys.into_iter().flatten().filter_map(|key| {
-            let group = groups.get_mut(key.1 as usize)?;
-            while let Some(&member) = group.members.get(group.passed)
-                && (member <= at || gathered[member])
-            {
-                group.passed += 1;
-            }
-            group.members.get(group.passed).map(|&member| (member, key))
-        });
-        let nearest = match (next.next(), next.next()) {
-            (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
-            (a, b) => a.or(b),
+        let groups = match (to.nearest(at, &gathered), from.nearest(at, &gathered)) {
+            (None, None) => continue,
+            (Some(a), Some(b)) if b < a => &mut from,
+            (None, Some(_)) => &mut from,
+            (Some(_), _) => &mut to,
         };
-        drop(next);
-        let Some((_, key)) = nearest else { continue };
-        let Some(group) = groups.get(key.1 as usize) else { continue };
-        let others = group.members[group.passed..].iter().copied().filter(|&at| !gathered[at]);
-        let members: Vec<usize> = std::iter::once(at).chain(others).collect();
-        for &member in &members {
-            gathered[member] = true;
-        }
+        let members = groups.gather(at, &mut gathered);
         let number = tables.reserve();
         if members.len() >= TABLE_MIN {
-            unions.push(Union { side: key.0, number, members });
+            unions.push(Union { side: groups.side, number, members });
         }
     }
     unions
-}
-
-const fn address(rule: &Rule, side: Side) -> &AddrMatch {
-    match side {
-        Side::From => &rule.from.addr,
-        Side::To => &rule.to.addr,
-    }
-}
-
-const fn address_mut(rule: &mut Rule, side: Side) -> &mut AddrMatch {
-    match side {
-        Side::From => &mut rule.from.addr,
-        Side::To => &mut rule.to.addr,
-    }
 }
 
 /// A network as it stands in a table.

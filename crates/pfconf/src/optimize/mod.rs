@@ -10,6 +10,8 @@ mod address;
 mod class;
 mod combine;
 mod covered;
+mod hash;
+mod key;
 mod profile;
 mod reorder;
 mod run;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use pfapi::ruleset::Rule;
 
 use super::class::{Equal, Fields, Scope};
+use super::hash::small;
 use super::superblock::{Host, superblocks};
 
 /// A rule in force and how many packets it has matched, in and out.
@@ -48,7 +49,7 @@ impl Profile {
 
     /// The order of the rules of a superblock, as their positions; `block` is the number of the
     /// one in force that it was aligned with.
-    pub(super) fn order(&self, rules: &[Rule], block: usize) -> Vec<usize> {
+    pub(super) fn order(&self, rules: &[Rule], block: usize) -> Vec<u32> {
         let mut counts = vec![0; rules.len()];
         let new: Vec<Fields> = rules.iter().map(Fields::of).collect();
         let places: HashMap<(&Equal, Scope), usize> =
@@ -63,8 +64,8 @@ impl Profile {
                 counts[place] = self.packets[at];
             }
         }
-        let mut order: Vec<usize> = (0..rules.len()).collect();
-        order.sort_by_key(|&at| Reverse(counts[at]));
+        let mut order: Vec<u32> = (0..small(rules.len())).collect();
+        order.sort_by_key(|&at| Reverse(counts[at as usize]));
         order
     }
 }

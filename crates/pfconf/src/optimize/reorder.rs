@@ -9,33 +9,11 @@
 //! comes before all of them. Source: OpenBSD sbin/pfctl/pfctl_optimize.c `reorder_rules`,
 //! `skip_append`, `remove_from_skipsteps`, `skip_cmp_*`; FreeBSD sys/netpfil/pf/pf.h `PF_SKIP_*`.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
-
-use pfapi::addr::Af;
-use pfapi::port::PortMatch;
-use pfapi::ruleset::Rule;
-use pfapi::units::Direction;
-
-use super::address::Addr;
-use super::class::Fields;
+use super::hash::{Index, hash, small};
+use super::key::{Keys, Step};
 use crate::dialect::Dialect;
 
-/// A field that evaluation can skip by.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Interface,
-    Direction,
-    Rdomain,
-    Af,
-    Proto,
-    From,
-    FromPort,
-    To,
-    ToPort,
-}
-
-/// The order in which evaluation looks at them.
+/// The order in which evaluation looks at fields.
 const fn steps(dialect: Dialect) -> &'static [Step] {
     use Step::{Af, Direction, From, FromPort, Interface, Proto, Rdomain, To, ToPort};
     match dialect {
@@ -46,175 +24,263 @@ const fn steps(dialect: Dialect) -> &'static [Step] {
     }
 }
 
-/// What a rule has in a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Value<'r> {
-    Interface(&'r str, bool),
-    Direction(Direction),
-    Rdomain(u32, bool),
-    Af(Af),
-    Proto(u8),
-    Addr(Addr<'r>, bool),
-    Port(PortMatch),
-}
-
-impl Step {
-    /// The value of a field; `None` where it says nothing, which no two rules have in common.
-    fn value<'r>(self, fields: &Fields<'r>) -> Option<Value<'r>> {
-        let Fields { equal, scope, .. } = fields;
-        match self {
-            Self::Interface => scope.interface.map(|name| Value::Interface(name, equal.not_on())),
-            Self::Direction => scope.direction.map(Value::Direction),
-            Self::Rdomain => equal.rdomain().map(|id| Value::Rdomain(id, equal.not_on())),
-            Self::Af => scope.af.map(Value::Af),
-            Self::Proto => scope.proto.map(Value::Proto),
-            Self::From => addr(scope.from, scope.not_from),
-            Self::FromPort => scope.from_port.map(Value::Port),
-            Self::To => addr(scope.to, scope.not_to),
-            Self::ToPort => scope.to_port.map(Value::Port),
-        }
-    }
-}
-
-const fn addr(addr: Addr, negated: bool) -> Option<Value> {
-    match addr {
-        Addr::Net { bits: 0, .. } | Addr::Range(..) | Addr::RouteLabel(_) => None,
-        Addr::Net { .. }
-        | Addr::Table(_)
-        | Addr::Dynamic { .. }
-        | Addr::NoRoute
-        | Addr::UrpfFailed => Some(Value::Addr(addr, negated)),
-    }
-}
-
 /// The order of the rules of a superblock, as their positions.
-pub(super) fn order(rules: &[Rule], dialect: Dialect) -> Vec<usize> {
-    let steps = steps(dialect);
-    // Values as numbers, field by field; a rule that says nothing has one of its own.
-    let mut known: HashMap<Value, usize> = HashMap::new();
-    let mut next = 0;
-    let values: Vec<Vec<usize>> = rules
-        .iter()
-        .map(|rule| {
-            let fields = Fields::of(rule);
-            let mut number = |step: &Step| {
-                let new = next;
-                next += 1;
-                match step.value(&fields) {
-                    Some(value) => *known.entry(value).or_insert(new),
-                    None => new,
-                }
-            };
-            steps.iter().map(&mut number).collect()
-        })
-        .collect();
-    let mut order = Vec::with_capacity(rules.len());
-    arrange(&(0..rules.len()).collect::<Vec<_>>(), &values, &mut order);
+pub(super) fn order(keys: &Keys, dialect: Dialect) -> Vec<u32> {
+    let len = keys.list.len();
+    let mut order: Vec<u32> = (0..small(len)).collect();
+    if len <= 2 {
+        return order;
+    }
+    let mut index = Index::default();
+    let values = steps(dialect).iter().filter_map(|&step| numbered(keys, step, &mut index));
+    let mut sorter = Sorter { values: values.collect(), ..Sorter::default() };
+    index.release();
+    sorter.sort(&mut order);
     order
 }
 
-/// Lists of one field.
+/// Of each rule its value in a field as a number below the number of rules; one that says nothing
+/// has a number of its own. `None` where all are the same or all differ: no order is better then.
+fn numbered(keys: &Keys, step: Step, index: &mut Index) -> Option<Vec<u32>> {
+    let len = keys.list.len();
+    index.reset(len);
+    let mut numbers: Vec<u32> = Vec::with_capacity(len);
+    let mut next = 0;
+    for rule in 0..len {
+        let known = keys.value(rule, step).map_or(rule, |value| {
+            index.enter(hash(value), rule, |other| keys.value(other, step) == Some(value))
+        });
+        let number = if known == rule {
+            next += 1;
+            next - 1
+        } else {
+            numbers[known]
+        };
+        numbers.push(number);
+    }
+    (next > 1 && (next as usize) < len).then_some(numbers)
+}
+
+/// No rule, or no list.
+const NONE: u32 = u32::MAX;
+
+/// Rules with the same value in a field that are still there.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    len: u32,
+    /// Its first rule; those that are gone are still in the chain.
+    first: u32,
+    /// The lists of the same length in front of it and behind it.
+    before: u32,
+    after: u32,
+}
+
+/// The lists of a field, by length.
+#[derive(Debug, Default)]
+struct Ranked {
+    all: Vec<List>,
+    /// For each length the first of the lists of that length.
+    first: Vec<u32>,
+}
+
+impl Ranked {
+    /// Puts a list in front of all others of its length.
+    fn insert(&mut self, list: u32) {
+        let len = self.all[list as usize].len as usize;
+        let after = std::mem::replace(&mut self.first[len], list);
+        if after != NONE {
+            self.all[after as usize].before = list;
+        }
+        let own = &mut self.all[list as usize];
+        (own.before, own.after) = (NONE, after);
+    }
+
+    fn remove(&mut self, list: u32) {
+        let List { len, before, after, .. } = self.all[list as usize];
+        if before == NONE {
+            self.first[len as usize] = after;
+        } else {
+            self.all[before as usize].after = after;
+        }
+        if after != NONE {
+            self.all[after as usize].before = before;
+        }
+    }
+
+    /// Length of the longest list; lists never grow.
+    fn longest(&mut self) -> usize {
+        while self.first.last() == Some(&NONE) {
+            self.first.pop();
+        }
+        self.first.len().saturating_sub(1)
+    }
+}
+
+/// The lists of one field. Rules are their positions among those that are being sorted.
 #[derive(Debug, Default)]
 struct Lists {
-    /// By length, longest first, then by rank.
-    sorted: BTreeSet<(Reverse<usize>, i64, usize)>,
-    /// Of each list: its length, its rank, and its rules that may be gone by now.
-    all: Vec<(usize, i64, Vec<usize>)>,
-    /// The lowest rank so far.
-    lowest: i64,
-    /// Nothing is to be gained by this field.
-    useless: bool,
+    /// For each rule its list.
+    of: Vec<u32>,
+    /// For each rule the next one of its list.
+    next: Vec<u32>,
+    ranked: Ranked,
+}
+
+/// Values that were seen since a count began, and their lists.
+#[derive(Debug, Default)]
+struct Seen {
+    now: u32,
+    values: Vec<(u32, u32)>,
 }
 
 impl Lists {
-    /// The lists of a field; `members` is per rule the number of its list.
-    fn new(rules: &[usize], value: impl Fn(usize) -> usize, members: &mut [usize]) -> Self {
-        let mut found = Self::default();
-        let mut known: HashMap<usize, usize> = HashMap::new();
-        for (position, &rule) in rules.iter().enumerate() {
-            let list = *known.entry(value(rule)).or_insert_with(|| {
-                found.all.push((0, 0, Vec::new()));
-                found.all.len() - 1
-            });
-            members[position] = list;
-            let (len, rank, list) = &mut found.all[list];
+    /// Sorts rules into lists; `false` where nothing is to be gained by this field.
+    fn fill(&mut self, rules: &[u32], values: &[u32], seen: &mut Seen) -> bool {
+        let Self { of, next, ranked } = self;
+        of.clear();
+        next.clear();
+        ranked.all.clear();
+        ranked.first.clear();
+        seen.now += 1;
+        let mut longest = 0;
+        for &rule in rules {
+            let (when, list) = &mut seen.values[values[rule as usize] as usize];
+            if *when != seen.now {
+                (*when, *list) = (seen.now, small(ranked.all.len()));
+                ranked.all.push(List { len: 0, first: NONE, before: NONE, after: NONE });
+            }
+            let len = &mut ranked.all[*list as usize].len;
             *len += 1;
+            longest = longest.max(*len);
+            of.push(*list);
+        }
+        if longest <= 1 || ranked.all.len() == 1 {
+            return false;
+        }
+        next.resize(rules.len(), NONE);
+        ranked.first.resize(longest as usize + 1, NONE);
+        for (at, &list) in of.iter().enumerate().rev() {
+            let first = &mut ranked.all[list as usize].first;
+            next[at] = std::mem::replace(first, small(at));
             // Whoever reaches a length later stands behind.
-            *rank = i64::try_from(position).unwrap_or(i64::MAX);
-            list.push(position);
+            if next[at] == NONE {
+                ranked.insert(list);
+            }
         }
-        let keys = found.all.iter().enumerate();
-        found.sorted = keys.map(|(list, &(len, rank, _))| (Reverse(len), rank, list)).collect();
-        let longest = found.longest();
-        found.useless = longest == rules.len() || longest <= 1;
-        found
+        true
     }
 
-    /// Length of the first list.
-    fn longest(&self) -> usize {
-        match self.sorted.first() {
-            Some(&(Reverse(len), ..)) if !self.useless => len,
-            _ => 0,
-        }
+    /// Takes the first list out: its first rule.
+    fn take(&mut self) -> u32 {
+        let len = self.ranked.longest();
+        let list = self.ranked.first[len];
+        self.ranked.remove(list);
+        let list = &mut self.ranked.all[list as usize];
+        list.len = 0;
+        list.first
     }
 
-    /// Takes the first list out: its rules that are still there.
-    fn take(&mut self, gone: &[bool]) -> Vec<usize> {
-        let Some((_, _, list)) = self.sorted.pop_first() else { return Vec::new() };
-        let rules = std::mem::take(&mut self.all[list].2);
-        rules.into_iter().filter(|&rule| !gone[rule]).collect()
-    }
-
-    /// A rule of a list is gone: the list is shorter, and the first of its new length.
-    fn lose(&mut self, list: usize) {
-        if self.longest() <= 1 {
+    /// A rule is gone: its list is shorter, and the first of its new length.
+    fn lose(&mut self, rule: u32) {
+        let list = self.of[rule as usize];
+        if self.ranked.longest() <= 1 || self.ranked.all[list as usize].len == 0 {
             return;
         }
-        let (len, rank, _) = &mut self.all[list];
-        if !self.sorted.remove(&(Reverse(*len), *rank, list)) {
-            return;
-        }
+        self.ranked.remove(list);
+        let len = &mut self.ranked.all[list as usize].len;
         *len -= 1;
-        self.lowest -= 1;
-        *rank = self.lowest;
-        self.sorted.insert((Reverse(*len), *rank, list));
+        if *len > 0 {
+            self.ranked.insert(list);
+        }
     }
 }
 
-/// Appends `rules` to `order`, those with something in common next to each other.
-fn arrange(rules: &[usize], values: &[Vec<usize>], order: &mut Vec<usize>) {
-    let fields = rules.first().map_or(0, |&rule| values[rule].len());
-    let mut members = vec![vec![0; rules.len()]; fields];
-    let mut lists: Vec<Lists> = members
-        .iter_mut()
-        .enumerate()
-        .map(|(field, members)| Lists::new(rules, |rule| values[rule][field], members))
-        .collect();
-    let mut gone = vec![false; rules.len()];
-    let mut pairs = Vec::new();
-    loop {
-        let mut best: Option<(usize, usize)> = None;
-        for (field, lists) in lists.iter().enumerate() {
-            let len = lists.longest();
-            if len > best.map_or(1, |(len, _)| len) {
-                best = Some((len, field));
+/// Sorts rules, and those that it has put together among themselves.
+#[derive(Debug, Default)]
+struct Sorter {
+    /// For each field the numbers of all rules.
+    values: Vec<Vec<u32>>,
+    seen: Seen,
+    /// The lists of the fields that matter, and memory for more.
+    lists: Vec<Lists>,
+    gone: Vec<bool>,
+    sorted: Vec<u32>,
+    pairs: Vec<u32>,
+}
+
+impl Sorter {
+    fn sort(&mut self, order: &mut [u32]) {
+        self.seen.values.resize(order.len(), (0, 0));
+        // Rules that are next to each other, and the fields in which they may differ.
+        let mut left = vec![(0..order.len(), (1_u16 << self.values.len()) - 1)];
+        while let Some((range, fields)) = left.pop() {
+            let start = range.start;
+            let (fields, parts) = self.once(&mut order[range], fields);
+            let mut end = start;
+            for len in parts {
+                left.push((end..end + len, fields));
+                end += len;
             }
-        }
-        let Some((len, field)) = best else { break };
-        let taken = lists[field].take(&gone);
-        for &rule in &taken {
-            gone[rule] = true;
-            for (lists, members) in lists.iter_mut().zip(&members) {
-                lists.lose(members[rule]);
-            }
-        }
-        let taken = taken.into_iter().map(|position| rules[position]);
-        if len > 2 {
-            arrange(&taken.collect::<Vec<_>>(), values, order);
-        } else {
-            pairs.extend(taken);
         }
     }
-    order.append(&mut pairs);
-    order.extend(rules.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(&rule, _)| rule));
+
+    /// Sorts rules once; gives the fields that mattered and the lengths of the parts at the front
+    /// that are to be sorted among themselves.
+    fn once(&mut self, rules: &mut [u32], fields: u16) -> (u16, Vec<usize>) {
+        let mut useful = 0;
+        let mut used = 0;
+        for (field, values) in self.values.iter().enumerate() {
+            if fields & 1 << field == 0 {
+                continue;
+            }
+            if used == self.lists.len() {
+                self.lists.push(Lists::default());
+            }
+            let lists = &mut self.lists[used];
+            if lists.fill(rules, values, &mut self.seen) {
+                useful |= 1 << field;
+                used += 1;
+            }
+        }
+        let mut parts = Vec::new();
+        if used == 0 {
+            return (useful, parts);
+        }
+        let Self { lists, gone, sorted, pairs, .. } = self;
+        let lists = &mut lists[..used];
+        gone.clear();
+        gone.resize(rules.len(), false);
+        sorted.clear();
+        pairs.clear();
+        loop {
+            let mut best = (1, NONE as usize);
+            for (number, lists) in lists.iter_mut().enumerate() {
+                let len = lists.ranked.longest();
+                if len > best.0 {
+                    best = (len, number);
+                }
+            }
+            let (len, number) = best;
+            let Some(found) = lists.get_mut(number) else { break };
+            let into = if len > 2 { &mut *sorted } else { &mut *pairs };
+            let mut rule = found.take();
+            while rule != NONE {
+                let next = lists[number].next[rule as usize];
+                if !std::mem::replace(&mut gone[rule as usize], true) {
+                    into.push(rules[rule as usize]);
+                    for lists in &mut *lists {
+                        lists.lose(rule);
+                    }
+                }
+                rule = next;
+            }
+            if len > 2 {
+                parts.push(len);
+            }
+        }
+        sorted.append(pairs);
+        sorted.extend(rules.iter().zip(&*gone).filter(|(_, gone)| !**gone).map(|(&rule, _)| rule));
+        rules.copy_from_slice(sorted);
+        (useful, parts)
+    }
 }

@@ -1,8 +1,10 @@
 //! The steps of the optimizer one after the other.
 
-use pfapi::ruleset::{Action, Rule};
+use pfapi::ruleset::Rule;
 
 use super::class::Fields;
+use super::hash::small;
+use super::key::Keys;
 use super::profile::{Counted, Profile};
 use super::superblock::{Host, superblocks};
 use super::{combine, covered, reorder};
@@ -62,63 +64,79 @@ impl<'a> Optimizer<'a> {
         let blocks = superblocks(&rules, self.host);
         let profile = self.running.take().map(|running| Profile::new(running, self.host));
         let aligned = profile.as_ref().map_or(0, |profile| profile.aligned(&rules, &blocks));
-        let order = |block: &[Rule], number: usize| {
-            let quick = block.first().is_some_and(|rule| Fields::of(rule).is_quick());
-            match &profile {
-                Some(profile) if quick && number < aligned => profile.order(block, number),
-                _ => reorder::order(block, self.host.dialect),
+        let mut optimize = |block: &mut [Rule], number: usize| {
+            let mut keys = Keys::of(block);
+            let len = keep(block, &mut keys, |_, keys| covered::kept(&keys.list));
+            let block = &mut block[..len];
+            let len = keep(block, &mut keys, |block, keys| combine::combine(block, keys, tables));
+            let block = &mut block[..len];
+            if len > 1 {
+                let quick = Fields::of(&block[0]).is_quick();
+                let order = match &profile {
+                    Some(profile) if quick && number < aligned => profile.order(block, number),
+                    _ => reorder::order(&keys, self.host.dialect),
+                };
+                arrange(block, order);
             }
+            len
         };
-        let mut optimize = |block: &mut Vec<Rule>, number: usize| {
-            covered::remove(block);
-            combine::combine(block, tables);
-            let order = order(block, number);
-            arrange(block, order);
-        };
-        if let [_] = blocks.as_slice() {
-            if rules.len() > 1 {
-                optimize(&mut rules, 0);
-            }
-            return rules;
-        }
         // Blocks do not grow, so what is left of them fits where they were: no second list.
         let mut written = 0;
         for (number, range) in blocks.into_iter().enumerate() {
-            if range.len() == 1 {
-                rules.swap(written, range.start);
-                written += 1;
-                continue;
+            let start = range.start;
+            let len = if range.len() > 1 { optimize(&mut rules[range], number) } else { 1 };
+            if written < start {
+                for at in 0..len {
+                    rules.swap(written + at, start + at);
+                }
             }
-            let taken = rules[range].iter_mut();
-            let mut block: Vec<Rule> =
-                taken.map(|rule| std::mem::replace(rule, Rule::new(Action::Pass))).collect();
-            optimize(&mut block, number);
-            for rule in block {
-                rules[written] = rule;
-                written += 1;
-            }
+            written += len;
         }
         rules.truncate(written);
         rules
     }
 }
 
+/// Moves the rules of a block that stay to its front, and their keys with them; gives how many
+/// they are.
+fn keep(
+    block: &mut [Rule],
+    keys: &mut Keys,
+    step: impl FnOnce(&mut [Rule], &mut Keys) -> Vec<bool>,
+) -> usize {
+    let stay = step(block, keys);
+    let mut kept = 0;
+    for (at, stays) in stay.into_iter().enumerate() {
+        if stays {
+            if kept < at {
+                block.swap(kept, at);
+                keys.list.swap(kept, at);
+            }
+            kept += 1;
+        }
+    }
+    keys.list.truncate(kept);
+    kept
+}
+
 /// Puts rules into this order, which names each of them once.
-fn arrange(rules: &mut [Rule], mut order: Vec<usize>) {
+fn arrange(rules: &mut [Rule], mut order: Vec<u32>) {
     for start in 0..order.len() {
         // Each cycle of the order is turned by one place.
         let mut at = start;
-        while order[at] != start {
-            let next = std::mem::replace(&mut order[at], at);
+        while order[at] as usize != start {
+            let next = std::mem::replace(&mut order[at], small(at)) as usize;
             rules.swap(at, next);
             at = next;
         }
-        order[at] = at;
+        order[at] = small(at);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pfapi::ruleset::Action;
+
     use super::*;
 
     #[test]
@@ -134,8 +152,7 @@ mod tests {
         for order in [vec![], vec![0], vec![1, 0], vec![2, 0, 1], vec![3, 1, 0, 2, 4]] {
             let mut arranged = rules(&[0, 1, 2, 3, 4][..order.len()]);
             arrange(&mut arranged, order.clone());
-            let wanted: Vec<u32> = order.iter().map(|&at| u32::try_from(at).unwrap()).collect();
-            assert_eq!(arranged, rules(&wanted), "{order:?}");
+            assert_eq!(arranged, rules(&order), "{order:?}");
         }
     }
 }

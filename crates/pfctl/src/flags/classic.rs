@@ -510,7 +510,10 @@ mod tests {
                 "-n --format json -t a -T show",
                 "--format is for checks of rules: it needs -n and -f",
             ),
-            ("-gsr", "-g: not supported, there is no debugging output"),
+            (
+                "-gsr",
+                "-g: not supported, rules are found by an index, there are no skip steps to show",
+            ),
         ] {
             assert_eq!(call(line), Err(FlagError::Plain(text.to_owned())), "{line}");
         }

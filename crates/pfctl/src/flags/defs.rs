@@ -187,7 +187,7 @@ pub const FLAGS: &[Flag] = &[
     switch('e', "Enable the packet filter"),
     option('F', "modifier", "Flush: rules, states, info, Tables, Reset or all"),
     option('f', "file", "Load the rules of a file; - is standard input"),
-    refused('g', None, "there is no debugging output"),
+    refused('g', None, "rules are found by an index, there are no skip steps to show"),
     switch('h', "Show the usage and fail"),
     option('i', "interface", "Show, flush or kill only the states bound to an interface"),
     repeated(option('K', "key", "Remove source nodes by host")),

@@ -31,7 +31,10 @@ fn help_and_version_go_to_standard_output() {
 #[test]
 fn refused_and_ambiguous_words_have_no_usage_behind_them() {
     let refused = pfctl(&["-g"], "");
-    assert_eq!(refused.err, "pfctl: -g: not supported, there is no debugging output\n");
+    assert_eq!(
+        refused.err,
+        "pfctl: -g: not supported, rules are found by an index, there are no skip steps to show\n"
+    );
     let ambiguous = pfctl(&["-s", ""], "");
     assert_eq!(ambiguous.err, "pfctl:  is ambigious\n");
     assert_eq!((refused.code, ambiguous.code), (1, 1));

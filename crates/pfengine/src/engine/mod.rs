@@ -47,6 +47,10 @@ use crate::syncookie::{Master as CookieSecret, Syncookies};
 use crate::table::{Table, Tables};
 use crate::worker::Worker;
 
+/// States besides the half-open ones for which room is made where cookies are adaptive: those of
+/// the packets that are on their way when they begin, and of questions.
+const PREPARED_SLACK: u32 = 1_024;
+
 /// What an engine must know when it is made.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -498,6 +502,10 @@ impl Engine {
     pub(super) fn follow_cookie_rules(&self, now: Uptime) {
         self.syncookies.set_rules_adapt(self.snapshot.load().rules.cookies.adapt, now);
         self.store.half_open.backlog.set_counting(self.syncookies.wants_backlog());
+        if let Some(connections) = self.syncookies.expected_half_open() {
+            // A connection that is forwarded has two states.
+            self.store.prepare(connections.saturating_mul(2).saturating_add(PREPARED_SLACK));
+        }
     }
 
     fn load_anchor(

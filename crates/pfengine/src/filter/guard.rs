@@ -34,8 +34,8 @@ use crate::wire::build::flags::{ACK, RST, SYN};
 pub(super) enum Foreseen {
     /// They block it, or pass it in a way that no cookie can stand for.
     Theirs,
-    /// They pass it; `syncookies` of the rule, and the lower `max-mss` of both ways, 0 for none.
-    Pass(Option<SyncookieMode>, u16),
+    /// They pass it; `syncookies` of the rule, and the interface by which it would leave.
+    Pass(Option<SyncookieMode>, Option<IfIndex>),
     /// They pass it on its way in, and block it on its way out by this interface, where it has
     /// these addresses.
     BlockedBeyond(Option<SyncookieMode>, IfIndex, Addresses),
@@ -84,7 +84,7 @@ impl<'a> Filter<'a> {
         if self.classic {
             let is_due =
                 tcp.flags & (SYN | ACK) == SYN && cookies.should_answer(half_open, self.now);
-            return is_due.then(|| self.answer_with_cookie(packet, flow, tcp, 0));
+            return is_due.then(|| self.answer_with_cookie(packet, flow, tcp, None));
         }
         if tcp.flags & (SYN | ACK | RST) != SYN
             || !cookies.may_answer(half_open, self.snapshot.rules.cookies.ask)
@@ -93,15 +93,15 @@ impl<'a> Filter<'a> {
             return None;
         }
         let foreseen = self.foresee(packet, flow);
-        let (policy, max_mss) = match foreseen {
+        let (policy, far) = match foreseen {
             Foreseen::Theirs => return None,
-            Foreseen::Pass(policy, max_mss) => (policy, max_mss),
-            Foreseen::BlockedBeyond(policy, ..) | Foreseen::NoRoute(policy) => (policy, 0),
+            Foreseen::Pass(policy, far) => (policy, far),
+            Foreseen::BlockedBeyond(policy, ..) | Foreseen::NoRoute(policy) => (policy, None),
         };
         let desc = &flow.desc;
         let destination = Destination::new(desc.af, desc.dst, tcp.dport);
         let backlog = &self.engine.store.half_open.backlog;
-        let asked = Asked { policy, half_open, destination, backlog };
+        let asked = Asked::new(policy, half_open, destination, backlog);
         if !cookies.answers(&asked, self.now) {
             return None;
         }
@@ -112,24 +112,24 @@ impl<'a> Filter<'a> {
             Foreseen::NoRoute(_) => {
                 Some(self.answer_error(packet, desc, IcmpError::NetUnreachable))
             }
-            _ if cookies.probes() => self.ask_port(packet, flow, tcp, half_open, max_mss),
-            _ => Some(self.send_cookie(packet, flow, tcp, max_mss)),
+            _ if cookies.probes() && !cookies.ports.is_open(asked.hashes().port, self.now) => {
+                let hash = asked.hashes().port;
+                self.ask_port(packet, flow, (tcp, far), (hash, half_open))
+            }
+            _ => Some(self.send_cookie(packet, flow, tcp, far)),
         }
     }
 
-    /// A cookie where the port is known to be open; else what stands in its place.
+    /// What a SYN to a port meets that is not known to be open.
     fn ask_port(
         &mut self,
         packet: &mut Packet,
         flow: &Flow,
-        tcp: &TcpDesc,
-        half_open: u64,
-        max_mss: u16,
+        (tcp, far): (&TcpDesc, Option<IfIndex>),
+        (hash, half_open): (u64, u64),
     ) -> Option<Result<Verdict, Reason>> {
         let desc = &flow.desc;
         let cookies = &self.engine.syncookies;
-        let backlog = &self.engine.store.half_open.backlog;
-        let hash = backlog.hashes(&Destination::new(desc.af, desc.dst, tcp.dport)).port;
         let limit = self.snapshot.limits.get(Limit::States);
         // Questions have states; three quarters of the table belong to connections.
         let is_roomy = half_open <= cookies.high_mark()
@@ -139,7 +139,7 @@ impl<'a> Filter<'a> {
         let advice = cookies.ports.advise(hash, network, terms, self.now);
         let count = |counter| self.engine.syncookies.counters.count(counter);
         Some(match advice {
-            Advice::Cookie => self.send_cookie(packet, flow, tcp, max_mss),
+            Advice::Cookie => self.send_cookie(packet, flow, tcp, far),
             Advice::Probe => {
                 count(CookieCounter::Probes);
                 packet.meta.probe = true;
@@ -167,10 +167,10 @@ impl<'a> Filter<'a> {
         packet: &mut Packet,
         flow: &Flow,
         tcp: &TcpDesc,
-        max_mss: u16,
+        far: Option<IfIndex>,
     ) -> Result<Verdict, Reason> {
         let asked = packet.len();
-        let verdict = self.answer_with_cookie(packet, flow, tcp, max_mss)?;
+        let verdict = self.answer_with_cookie(packet, flow, tcp, far)?;
         let lengths = (asked, packet.len());
         if lengths.1 > lengths.0 {
             let cookies = &self.engine.syncookies;
@@ -204,21 +204,20 @@ impl<'a> Filter<'a> {
             return Foreseen::Theirs;
         }
         let policy = options.syncookies;
-        let max_mss = found.actions.max_mss;
         let Some(routes) = self.engine.routes.get().filter(|_| !foresight.changes_family) else {
-            return Foreseen::Pass(policy, max_mss);
+            return Foreseen::Pass(policy, None);
         };
         let pool = found.rule.pools.route.as_ref();
         let is_diverted = rule.route.as_ref().is_some_and(|route| route.kind == RouteKind::RouteTo);
         let asked = PoolAsked { af: desc.af, source: desc.src, host: desc.src, before: None };
         let hop = pool.filter(|_| is_diverted).and_then(|pool| pool.foresee(&asked));
         let beyond = match routes.way_to(hop.unwrap_or(found.addresses.dst).to_ip(desc.af)) {
-            Way::Here => return Foreseen::Pass(policy, max_mss),
+            Way::Here => return Foreseen::Pass(policy, None),
             Way::None => return Foreseen::NoRoute(policy),
             Way::Interface(beyond) => beyond,
         };
         if self.snapshot.rules.skip.contains(beyond.0) {
-            return Foreseen::Pass(policy, max_mss);
+            return Foreseen::Pass(policy, Some(beyond));
         }
         let addresses = found.addresses;
         let desc = translated(desc, &addresses);
@@ -233,11 +232,12 @@ impl<'a> Filter<'a> {
         let Some(found) = self.think(&view, &mut Foresight::new(Direction::Out)) else {
             return Foreseen::Theirs;
         };
-        if matches!(found.rule.rule.action, Action::Block(_)) {
-            return Foreseen::BlockedBeyond(policy, beyond, addresses);
+        let found = &found.rule.rule;
+        if let Action::Block(_) = found.action {
+            Foreseen::BlockedBeyond(policy, beyond, addresses)
+        } else {
+            Foreseen::Pass(policy.or(found.state_options.syncookies), Some(beyond))
         }
-        let policy = policy.or(found.rule.rule.state_options.syncookies);
-        Foreseen::Pass(policy, lower_mss(max_mss, found.actions.max_mss))
     }
 
     /// Evaluates a packet that is only thought of; `None` when it would be dropped whatever the
@@ -355,9 +355,4 @@ fn translated(desc: &PacketDesc, addresses: &Addresses) -> PacketDesc {
         (tcp.sport, tcp.dport) = (addresses.sport, addresses.dport);
     }
     desc
-}
-
-/// The lower of two limits of the MSS; 0 is none.
-const fn lower_mss(one: u16, other: u16) -> u16 {
-    if one == 0 || other != 0 && other < one { other } else { one }
 }

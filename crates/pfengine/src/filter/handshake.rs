@@ -6,10 +6,10 @@ use core::num::NonZeroU16;
 
 use pfapi::addr::Af;
 use pfapi::reason::Reason;
-use pfapi::units::Direction;
+use pfapi::units::{Direction, IfIndex};
 
 use super::guard::is_over;
-use super::splice::early_window;
+use super::splice::{MSS_MIN, early_window};
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
 use crate::output::{Output, SmallPacket};
 use crate::packet::{Packet, StateRef, Verdict};
@@ -51,12 +51,12 @@ impl<'a> Filter<'a> {
         drop(state);
         self.parts.stats.reason(ProxyStep::REASON);
         let id = self.parts.rng.next_u16();
-        let answered = reply::syn_ack(packet, &classic_answer(isn, mss, id));
+        let answered = reply::syn_ack(packet, desc, tcp, &classic_answer(isn, mss, id));
         if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
     }
 
-    /// Turns a SYN into the SYN|ACK that carries its cookie. Nothing is kept of the SYN. `max_mss` is
-    /// that of the rules, 0 none.
+    /// Turns a SYN into the SYN|ACK that carries its cookie. Nothing is kept of the SYN. `far` is
+    /// the interface towards the server, where that is known.
     ///
     /// # Security
     /// A SYN that nobody can be answered for (from a multicast address, say) is dropped: if the
@@ -66,27 +66,34 @@ impl<'a> Filter<'a> {
         packet: &mut Packet,
         flow: &Flow,
         tcp: &TcpDesc,
-        max_mss: u16,
+        far: Option<IfIndex>,
     ) -> Result<Verdict, Reason> {
         let desc = &flow.desc;
         let offered = tcp_options_of(packet, desc.l4, tcp);
         let known = self.engine.servers.get(desc.dst.to_ip(desc.af), tcp.dport, self.now);
         let wish = Self::wish(desc, tcp, &offered, known.as_ref());
         let tuple = tuple(desc, tcp);
-        let cookie = self.engine.syncookies.make_cookie(&tuple, tcp.seq, &offered, &wish, self.now);
-        let id = self.parts.rng.next_u16();
-        let answer = match cookie {
-            Baked::Classic(seq) => classic_answer(seq, announced_mss(offered.mss), id),
+        let (cookies, syn) = (&self.engine.syncookies, (&tuple, tcp.seq));
+        let answer = match cookies.make_cookie(&mut self.baking, syn, &offered, &wish, self.now) {
+            Baked::Classic(seq) => {
+                let id = self.parts.rng.next_u16();
+                classic_answer(seq, announced_mss(offered.mss), id)
+            }
             Baked::Terms(Cookie { seq, stamp, terms }) => {
                 let near = packet.meta.interface;
-                let most = if max_mss == 0 { u16::MAX } else { max_mss };
-                let mss = self.server_mss(near, desc.af, desc.dst, known.as_ref()).min(most);
+                let mss = match known.and_then(|known| known.mss) {
+                    Some(mss) => mss.max(MSS_MIN),
+                    None => self.link_mss((near, far), desc.af, u16::MAX),
+                };
+                // The packet is never fragmented, so nothing depends on its identification
+                // (RFC 6864): what is hard to guess already is good enough.
+                let id = identification(seq);
                 let client_stamp = offered.timestamps.map_or(0, |(tsval, _)| tsval);
                 let options = Splice::announcement(terms, stamp, mss, client_stamp);
                 SynAck { seq, ecn: terms.ecn, window: early_window(mss), options, id }
             }
         };
-        let answered = reply::syn_ack(packet, &answer);
+        let answered = reply::syn_ack(packet, desc, tcp, &answer);
         if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) }
     }
 
@@ -105,6 +112,7 @@ impl<'a> Filter<'a> {
         flow: &Flow,
         tcp: &TcpDesc,
     ) -> Option<Result<Verdict, Reason>> {
+        self.engine.syncookies.settle(&mut self.baking);
         let tuple = tuple(&flow.desc, tcp);
         let options = tcp_options_of(packet, flow.desc.l4, tcp);
         let echo = options.timestamps.map(|(_, tsecr)| tsecr);
@@ -253,7 +261,8 @@ impl<'a> Filter<'a> {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let id = self.parts.rng.next_u16();
                 let mss = mss.map_or(PROXY_MSS_DEFAULT, NonZeroU16::get);
-                let answered = reply::syn_ack(packet, &classic_answer(seq.0, mss, id));
+                let offer = classic_answer(seq.0, mss, id);
+                let answered = reply::syn_ack(packet, &flow.desc, tcp, &offer);
                 if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
             }
             ProxyStep::Connect { seq, mss } => {
@@ -283,6 +292,12 @@ impl<'a> Filter<'a> {
 /// The SYN|ACK of `classic`: the MSS option alone, and a closed window.
 const fn classic_answer(seq: u32, mss: u16, id: u16) -> SynAck {
     SynAck { seq, ecn: false, window: 0, options: SynOptions::of_mss(Some(mss)), id }
+}
+
+/// The identification of a SYN|ACK with a cookie: both halves of it in one.
+const fn identification(cookie: u32) -> u16 {
+    let [a, b, c, d] = cookie.to_be_bytes();
+    u16::from_be_bytes([a ^ c, b ^ d])
 }
 
 /// What became of a re-created SYN.

@@ -31,6 +31,7 @@ use crate::rules::{Actions, PacketView};
 use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::{Hashed, Key};
 use crate::state::store::{Held, View};
+use crate::syncookie::Baking;
 use crate::wire::build::flags::{ACK, FIN, RST, SYN};
 use crate::wire::build::{TCP_HEADER, TcpSegment};
 use crate::wire::tcp_options::{self, SynOptions};
@@ -45,6 +46,8 @@ pub struct Filter<'a> {
     pub(super) view: View<'a>,
     pub(super) parts: &'a mut Parts,
     pub(super) now: Uptime,
+    /// Cookies of this batch.
+    pub(super) baking: Baking,
     /// Whether syncookies behave exactly as in pf.
     pub(super) classic: bool,
 }
@@ -99,7 +102,22 @@ impl<'a> Filter<'a> {
         now: Uptime,
     ) -> Self {
         let classic = engine.classic.load(std::sync::atomic::Ordering::Relaxed);
-        Self { engine, snapshot, view: engine.store.open(), parts, now, classic }
+        Self {
+            engine,
+            snapshot,
+            view: engine.store.open(),
+            parts,
+            now,
+            classic,
+            baking: Baking::default(),
+        }
+    }
+
+    /// Counts what was put off to the end of the batch.
+    pub fn finish(mut self) {
+        if self.baking.is_pending() {
+            self.engine.syncookies.settle(&mut self.baking);
+        }
     }
 
     /// Parses a packet, cleans it, and finds its key.

@@ -37,7 +37,7 @@ const EARLY_WINDOW: u16 = 8_192;
 /// Least MSS that is read out of the size of a link.
 const LINK_MSS_MIN: u16 = 512;
 /// Least MSS that the filter announces. Source: OpenBSD sys/net/pf.c `pf_calc_mss`.
-const MSS_MIN: u16 = 64;
+pub(super) const MSS_MIN: u16 = 64;
 
 impl<'a> Filter<'a> {
     /// What of the offer of a SYN the filter takes up in the name of a server.
@@ -78,15 +78,25 @@ impl<'a> Filter<'a> {
 
     /// What fits through the interface of the client and the one towards the server, at most `most`.
     pub(super) fn path_mss(&self, near: IfIndex, af: Af, server: Addr, most: u16) -> u16 {
-        let headers = match af {
-            Af::Inet => 40,
-            Af::Inet6 => 60,
-        };
         let routes = self.engine.routes.get();
         let far = routes.and_then(|routes| match routes.way_to(server.to_ip(af)) {
             Way::Interface(interface) => Some(interface),
             Way::Here | Way::None => None,
         });
+        self.link_mss((near, far), af, most)
+    }
+
+    /// What fits through two interfaces, at most `most`.
+    pub(super) fn link_mss(
+        &self,
+        (near, far): (IfIndex, Option<IfIndex>),
+        af: Af,
+        most: u16,
+    ) -> u16 {
+        let headers = match af {
+            Af::Inet => 40,
+            Af::Inet6 => 60,
+        };
         let fits = |interface: IfIndex| {
             let facts = self.snapshot.facts.interfaces.get(usize::from(interface.0))?;
             u16::try_from(facts.mtu.saturating_sub(headers)).ok()
@@ -125,11 +135,16 @@ impl<'a> Filter<'a> {
         state.set_splice(splice);
         state.update_half_open(&self.engine.store.half_open);
         self.parts.stats.reason(REASON);
-        self.send_offer(packet, &state)
+        self.send_offer(packet, (desc, tcp), &state)
     }
 
     /// Turns the SYN at hand into the SYN|ACK of a `synproxy state` rule.
-    fn send_offer(&mut self, packet: &mut Packet, state: &State) -> Result<Verdict, Reason> {
+    fn send_offer(
+        &mut self,
+        packet: &mut Packet,
+        (desc, tcp): (&PacketDesc, &TcpDesc),
+        state: &State,
+    ) -> Result<Verdict, Reason> {
         let (Body::Tcp(body), Some(splice)) = (&state.body, state.splice()) else {
             return Err(REASON);
         };
@@ -138,7 +153,7 @@ impl<'a> Filter<'a> {
         let id = self.parts.rng.next_u16();
         let window = early_window(mss);
         let answer = SynAck { seq: splice.cookie.0, ecn: splice.terms.ecn, window, options, id };
-        if reply::syn_ack(packet, &answer) { Ok(Verdict::Answer) } else { Err(REASON) }
+        if reply::syn_ack(packet, desc, tcp, &answer) { Ok(Verdict::Answer) } else { Err(REASON) }
     }
 
     /// A segment of a connection whose ends are not joined yet.
@@ -203,7 +218,7 @@ impl<'a> Filter<'a> {
         }
         match step {
             Step::Drop | Step::Keep => return Err(REASON),
-            Step::Offer => return self.send_offer(packet, &state),
+            Step::Offer => return self.send_offer(packet, (&flow.desc, tcp), &state),
             Step::Connect => {
                 let id = self.parts.rng.next_u16();
                 let known = relay::server_of(&state)

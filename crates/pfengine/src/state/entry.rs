@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use pfapi::addr::Af;
 use pfapi::control::{PeerReport, StateMarks, StateReport};
@@ -11,6 +11,7 @@ use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use super::expire::{Expiry, Population};
+pub use super::half_open::HalfOpen;
 use super::key::{Form, Key, Keys, Side};
 use super::splice::Splice;
 use super::tcp::{Level, TcpState};
@@ -193,46 +194,6 @@ pub struct HalfOpenGauges {
     pub pf_states: AtomicU64,
     /// The connections by destination.
     pub backlog: Backlog,
-}
-
-/// What one state adds to the gauges. The gauges change only in [`State::update_half_open`] and
-/// [`State::leave_half_open`], so they cannot drift.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HalfOpen(u8);
-
-impl HalfOpen {
-    const CONNECTION: u8 = 1;
-    const PF_STATE: u8 = 2;
-    /// The first state of its connection; the one behind it does not count again.
-    const COUNTS_CONNECTION: u8 = 4;
-    /// The connection is counted for its destination.
-    const IN_BACKLOG: u8 = 8;
-    /// The connection asks an unknown port, and is given up soon when nobody answers.
-    const IS_PROBE: u8 = 16;
-
-    /// For a state that counts for its connection, or one that does not because the inbound
-    /// state of the same packet does. `is_probe` is whether it asks an unknown port.
-    pub const fn new(counts_connection: bool, is_probe: bool) -> Self {
-        let counts = if counts_connection { Self::COUNTS_CONNECTION } else { 0 };
-        Self(if is_probe { counts | Self::IS_PROBE } else { counts })
-    }
-
-    const fn has(self, bit: u8) -> bool {
-        self.0 & bit != 0
-    }
-
-    fn step(&mut self, gauge: &AtomicU64, bit: u8, now: bool) {
-        match (self.has(bit), now) {
-            (false, true) => {
-                gauge.fetch_add(1, Ordering::Relaxed);
-            }
-            (true, false) if !fault::is(Fault::HalfOpenStays) => {
-                gauge.fetch_sub(1, Ordering::Relaxed);
-            }
-            _ => {}
-        }
-        self.0 = if now { self.0 | bit } else { self.0 & !bit };
-    }
 }
 
 impl State {

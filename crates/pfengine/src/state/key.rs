@@ -4,13 +4,11 @@
 //! connection and its outbound replies build the same key. A state has two keys, which differ
 //! when it translates. Source: OpenBSD sys/net/pf.c `pf_state_key_setup`, `pf_find_state`.
 
-use core::hash::Hasher;
-
 use pfapi::addr::Af;
 use pfapi::units::Direction;
-use siphasher::sip::SipHasher13;
 
 use crate::addr::Addr;
+use crate::siphash::{sip13, words};
 
 /// Addresses, ports and protocol of a state as seen from one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,28 +155,22 @@ pub struct HashSecret(pub [u8; 16]);
 impl HashSecret {
     /// SipHash-1-3 of the key: enough against flooding, as the hash itself is never seen.
     pub fn hash(&self, key: &Key) -> u64 {
-        let mut octets = [0; 38];
-        octets[..16].copy_from_slice(&key.addr[0].0.to_le_bytes());
-        octets[16..32].copy_from_slice(&key.addr[1].0.to_le_bytes());
-        octets[32..34].copy_from_slice(&key.port[0].to_le_bytes());
-        octets[34..36].copy_from_slice(&key.port[1].to_le_bytes());
-        octets[36] = key.proto;
-        octets[37] = key.af.bits();
-        let mut hasher = SipHasher13::new_with_key(&self.0);
-        // The family decides where the addresses lie, so IPv4 hashes fewer octets.
+        let [far, own] = [key.addr[0].0, key.addr[1].0];
+        let ports = u64::from(key.port[0]) | u64::from(key.port[1]) << 16;
+        let rest = ports | u64::from(key.proto) << 32 | u64::from(key.af.bits()) << 40;
+        // The family decides how much of the addresses there is, so IPv4 hashes fewer octets.
         match key.af {
-            Af::Inet6 => hasher.write(&octets),
-            Af::Inet => {
-                let mut short = [0; 14];
-                short[..4].copy_from_slice(&octets[..4]);
-                short[4..8].copy_from_slice(&octets[16..20]);
-                short[8..].copy_from_slice(&octets[32..]);
-                hasher.write(&short);
+            Af::Inet => sip13(&self.0, &[words(far & LOW | (own & LOW) << 32)[0]], rest, 14),
+            Af::Inet6 => {
+                let ([a, b], [c, d]) = (words(far), words(own));
+                sip13(&self.0, &[a, b, c, d], rest, 38)
             }
         }
-        hasher.finish()
     }
 }
+
+/// The bits of an IPv4 address.
+const LOW: u128 = u32::MAX as u128;
 
 #[cfg(test)]
 mod tests {

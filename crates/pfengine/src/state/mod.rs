@@ -2,6 +2,7 @@
 
 pub mod entry;
 pub mod expire;
+mod half_open;
 pub mod icmp;
 pub mod index;
 pub mod key;

@@ -375,6 +375,9 @@ impl Splice {
         body.src.level = Level::ProxyDst;
         match (is_first, tcp.payload > 0) {
             (true, _) => Step::Connect,
+            // What was kept already comes again after the client's own timeout, a fifth of a second
+            // or so: the server may not have heard of it, or its answer was lost.
+            (false, true) if seq == next && !self.early.is_empty() => Step::Connect,
             (false, true) => Step::Keep,
             // A bare ACK or a probe of the window asks for another SYN to the server.
             (false, false) if seq == next || seq == isn => Step::Connect,

@@ -20,6 +20,8 @@ use crate::syncookie::Backlog;
 
 /// Slots that are allocated together; small, so that growing never takes long.
 const CHUNK: usize = 512;
+/// States for which [`Store::prepare`] makes room at most: 16 MiB.
+const PREPARED_MAX: u32 = 1 << 16;
 /// Chunks behind one entry of the directory.
 const DIRECTORY: usize = 4096;
 /// Most slots: far above any limit that fits into memory.
@@ -203,12 +205,23 @@ impl Store {
             return Some(slot);
         }
         let slot = free.next;
-        let chunk = slot as usize / CHUNK;
+        self.make_chunk(slot as usize / CHUNK);
+        free.next += 1;
+        Some(slot)
+    }
+
+    fn make_chunk(&self, chunk: usize) {
         let chunks = self.directory[chunk / DIRECTORY]
             .get_or_init(|| (0..DIRECTORY).map(|_| OnceLock::new()).collect());
         chunks[chunk % DIRECTORY].get_or_init(|| (0..CHUNK).map(|_| Slot::default()).collect());
-        free.next += 1;
-        Some(slot)
+    }
+
+    /// Makes room for the first `states`, at most [`PREPARED_MAX`]: whoever knows that they will come
+    /// at once has the memory then, not in the middle of it.
+    pub fn prepare(&self, states: u32) {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let states = states.min(limit).min(PREPARED_MAX);
+        (0..(states as usize).div_ceil(CHUNK)).for_each(|chunk| self.make_chunk(chunk));
     }
 
     fn release(&self, slot: u32) {

@@ -14,6 +14,11 @@ impl Counters {
         self.0[counter as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts so many.
+    pub fn count_many(&self, counter: CookieCounter, many: u32) {
+        self.0[counter as usize].fetch_add(u64::from(many), Ordering::Relaxed);
+    }
+
     /// How many were counted.
     pub fn get(&self, counter: CookieCounter) -> u64 {
         self.0[counter as usize].load(Ordering::Relaxed)

@@ -1,13 +1,12 @@
 //! What a flood is aimed at.
 
 use core::fmt;
-use core::hash::Hasher;
 use core::net::IpAddr;
 
 use pfapi::addr::Af;
-use siphasher::sip::SipHasher13;
 
 use crate::addr::Addr;
+use crate::siphash::{sip13, words};
 
 /// The destination of connections, as their clients see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +63,10 @@ pub struct DestinationSecret(pub [u8; 16]);
 impl DestinationSecret {
     /// SipHash-1-3 of the address; the port is mixed in, as nobody sees the hash it is mixed with.
     pub fn hashes(&self, af: Af, addr: Addr, port: u16) -> Hashes {
-        let mut hasher = SipHasher13::new_with_key(&self.0);
-        match af {
-            Af::Inet => hasher.write(&addr.0.to_le_bytes()[..4]),
-            Af::Inet6 => hasher.write(&addr.0.to_le_bytes()),
-        }
-        let address = hasher.finish();
+        let address = match af {
+            Af::Inet => sip13(&self.0, &[], words(addr.0)[0] & u64::from(u32::MAX), 4),
+            Af::Inet6 => sip13(&self.0, &words(addr.0), 0, 16),
+        };
         Hashes { port: mixed(address, port), address }
     }
 }

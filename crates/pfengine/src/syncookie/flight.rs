@@ -23,15 +23,15 @@ impl Flight {
         &self.0[usize::try_from(epoch.low_bits(2)).unwrap_or(0)]
     }
 
-    /// Counts a cookie that is sent. The first one of an epoch empties the slot; a count that
+    /// Counts cookies that were sent. The first ones of an epoch empty the slot; a count that
     /// another thread adds at that very moment may be lost.
-    pub fn count_sent(&self, epoch: Epoch) {
+    pub fn count_sent(&self, epoch: Epoch, many: u32) {
         let slot = self.slot(epoch);
         if slot.epoch.load(Ordering::Relaxed) != epoch.0 {
             slot.epoch.store(epoch.0, Ordering::Relaxed);
             slot.out.store(0, Ordering::Relaxed);
         }
-        slot.out.fetch_add(1, Ordering::Relaxed);
+        slot.out.fetch_add(u64::from(many), Ordering::Relaxed);
     }
 
     /// Takes one off that has come back. Those of another firewall were not counted here, so this
@@ -62,13 +62,12 @@ mod tests {
     #[test]
     fn counts_go_with_their_epoch() {
         let flight = Flight::default();
-        flight.count_sent(Epoch(8));
-        flight.count_sent(Epoch(8));
-        flight.count_sent(Epoch(9));
+        flight.count_sent(Epoch(8), 2);
+        flight.count_sent(Epoch(9), 1);
         flight.count_returned(Epoch(8));
         flight.count_returned(Epoch(7));
         assert_eq!([8, 9, 10, 11].map(|now| flight.out(Epoch(now))), [1, 2, 1, 0]);
-        flight.count_sent(Epoch(12));
+        flight.count_sent(Epoch(12), 1);
         assert_eq!(flight.out(Epoch(12)), 1, "the slot of epoch 8 begins anew");
         flight.count_returned(Epoch(9));
         flight.count_returned(Epoch(9));

@@ -22,12 +22,16 @@ const PER_SECOND: u64 = 1_024;
 pub struct Meter(OnceLock<Box<[AtomicU64]>>);
 
 impl Meter {
+    /// Makes room now, so that the first SYN of a flood need not.
+    pub fn prepare(&self) -> &[AtomicU64] {
+        self.0.get_or_init(|| (0..NETWORKS).map(|_| AtomicU64::new(0)).collect())
+    }
+
     /// Whether an answer of `answer` octets may follow a packet of `asked` octets of the network with
     /// this hash; takes what it costs.
     pub fn allows(&self, network: u64, (asked, answer): (usize, usize), now: Uptime) -> bool {
         let Some(extra) = answer.checked_sub(asked).filter(|&extra| extra > 0) else { return true };
-        let networks = self.0.get_or_init(|| (0..NETWORKS).map(|_| AtomicU64::new(0)).collect());
-        let spent = &networks[usize::try_from(network).unwrap_or(0) % NETWORKS];
+        let spent = &self.prepare()[usize::try_from(network).unwrap_or(0) % NETWORKS];
         let now_s = now.as_secs() & u64::from(u32::MAX);
         let taken = spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             let passed = now_s.saturating_sub(word >> 32);

@@ -1,6 +1,7 @@
 //! SYN cookies: what a cookie holds, with which keys, and for whom cookies are sent.
 
 mod backlog;
+mod baking;
 pub mod cookie;
 mod counters;
 pub mod destination;
@@ -16,10 +17,11 @@ mod ring;
 pub mod servers;
 mod sketch;
 mod switch;
-mod sync;
+pub mod sync;
 mod watch;
 
 pub use backlog::Backlog;
+pub use baking::Baking;
 pub use cookie::{Tuple, announced_mss};
 pub use destination::Destination;
 pub use keys::Master;

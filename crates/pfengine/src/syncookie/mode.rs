@@ -27,6 +27,7 @@
 //! Sources: OpenBSD sys/net/pf_syncookies.c `pf_syncookies_setmode`, `pf_synflood_check`,
 //! `pf_syncookie_rotate`, `pf_syncookie_validate`; RFC 4987 section 3.6.
 
+use core::cell::OnceCell;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,9 +39,10 @@ use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 
 use super::backlog::Backlog;
+use super::baking::Baking;
 use super::cookie::{self, Code, Parity, Tuple};
 use super::counters::Counters;
-use super::destination::Destination;
+use super::destination::{Destination, Hashes};
 use super::flight::Flight;
 use super::history::{Change, History};
 use super::keys::{EPOCH_S, EpochKeys, Master};
@@ -140,7 +142,7 @@ pub struct Events {
 }
 
 /// A SYN that may get a cookie.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Asked<'a> {
     /// `syncookies` of the rule that passes it.
     pub policy: Option<SyncookieMode>,
@@ -150,6 +152,24 @@ pub struct Asked<'a> {
     pub destination: Destination,
     /// Half-open connections of each destination.
     pub backlog: &'a Backlog,
+    hashes: OnceCell<Hashes>,
+}
+
+impl<'a> Asked<'a> {
+    /// A SYN to `destination`.
+    pub const fn new(
+        policy: Option<SyncookieMode>,
+        half_open: u64,
+        destination: Destination,
+        backlog: &'a Backlog,
+    ) -> Self {
+        Self { policy, half_open, destination, backlog, hashes: OnceCell::new() }
+    }
+
+    /// Hashes of the destination.
+    pub fn hashes(&self) -> Hashes {
+        *self.hashes.get_or_init(|| self.backlog.hashes(&self.destination))
+    }
 }
 
 /// A cookie, and what its SYN|ACK may announce.
@@ -242,7 +262,7 @@ impl Syncookies {
         let was_active = self.is_active();
         let starts = setting.mode == SyncookieMode::Always && old.mode != setting.mode;
         if setting.mode != SyncookieMode::Never && !setting.classic {
-            let _ = self.replay.prepare();
+            self.prepare();
         }
         self.classic.store(setting.classic, Ordering::Release);
         self.probe.store(setting.probe && !setting.classic, Ordering::Relaxed);
@@ -256,11 +276,27 @@ impl Syncookies {
         self.follow_setting(&mut control, now);
     }
 
+    /// Takes the memory that cookies need, so that a flood need not: what is known of ports, of
+    /// networks and of cookies that were used.
+    fn prepare(&self) {
+        self.ports.prepare();
+        let _ = (self.replay.prepare(), self.meter.prepare());
+    }
+
+    /// Half-open connections that there may be before cookies begin; `None` when no mark is in force.
+    pub fn expected_half_open(&self) -> Option<u32> {
+        let control = self.lock();
+        control.adapts().then_some(control.watermarks.start)
+    }
+
     /// Says whether some rule asks for adaptive cookies, so that marks count even where the
     /// setting is "never".
     pub fn set_rules_adapt(&self, rules_adapt: bool, now: Uptime) {
         let mut control = self.lock();
         control.rules_adapt = rules_adapt;
+        if rules_adapt {
+            self.prepare();
+        }
         self.follow_setting(&mut control, now);
     }
 
@@ -340,7 +376,7 @@ impl Syncookies {
         if self.watch.len() == 0 && asked.half_open <= start {
             return false;
         }
-        let hashes = asked.backlog.hashes(&asked.destination);
+        let hashes = asked.hashes();
         let count_sent = |entry: &Entry| entry.sent.fetch_add(1, Ordering::Relaxed);
         for hash in [hashes.port, hashes.address] {
             if self.watch.with(hash, count_sent).is_some() {
@@ -444,29 +480,48 @@ impl Syncookies {
         u64::from(self.start.load(Ordering::Relaxed))
     }
 
-    /// A cookie for a SYN, counted as sent.
+    /// A cookie for a SYN. `baking` is the thread's own, made anew for each batch;
+    /// [`Self::settle`] counts what it has made.
     ///
     /// `isn` is the sequence number of the SYN, `offered` what its options say, `wish` what of it the
     /// filter would take up. Works in every mode: a rule may ask for cookies of its own.
     pub fn make_cookie(
         &self,
-        tuple: &Tuple,
-        isn: u32,
+        baking: &mut Baking,
+        (tuple, isn): (&Tuple, u32),
         offered: &SynOptions,
         wish: &Wish,
         now: Uptime,
     ) -> Baked {
-        self.counters.count(CookieCounter::SynReceived);
+        // pf's keys count what is out one by one: a cookie is valid only while some are.
+        if self.classic.load(Ordering::Acquire) {
+            self.note_sending(now);
+            self.counters.count(CookieCounter::SynReceived);
+            return Baked::Classic(self.make_classic(tuple, isn, offered, now));
+        }
+        let (epoch, key) = *baking.current.get_or_insert_with(|| {
+            self.note_sending(now);
+            self.epochs.current(now)
+        });
+        baking.sent += 1;
+        Baked::Terms(layout::make(&key, epoch.parity(), tuple, isn, wish))
+    }
+
+    /// Notes that a cookie may come back from now on.
+    fn note_sending(&self, now: Uptime) {
         // A plain store would take the line from all other threads for every SYN.
         if self.last_sent_s.load(Ordering::Relaxed) != now.as_secs() {
             self.last_sent_s.store(now.as_secs(), Ordering::Relaxed);
         }
-        if self.classic.load(Ordering::Acquire) {
-            return Baked::Classic(self.make_classic(tuple, isn, offered, now));
+    }
+
+    /// Counts what was made: at the end of a batch, and before one of its ACKs is looked at.
+    pub fn settle(&self, baking: &mut Baking) {
+        let sent = core::mem::take(&mut baking.sent);
+        if let (Some((epoch, _)), 1..) = (baking.current, sent) {
+            self.counters.count_many(CookieCounter::SynReceived, sent);
+            self.flight.count_sent(epoch, sent);
         }
-        let (epoch, key) = self.epochs.current(now);
-        self.flight.count_sent(epoch);
-        Baked::Terms(layout::make(&key, epoch.parity(), tuple, isn, wish))
     }
 
     fn make_classic(&self, tuple: &Tuple, isn: u32, offered: &SynOptions, now: Uptime) -> u32 {

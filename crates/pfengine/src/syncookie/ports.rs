@@ -157,9 +157,21 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// Makes room now, so that the first SYN of a flood need not.
+    pub fn prepare(&self) {
+        let _ = (self.entries(), self.networks());
+    }
+
+    fn entries(&self) -> &[AtomicU64] {
+        self.entries.get_or_init(|| (0..ENTRIES).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn networks(&self) -> &[Second] {
+        self.networks.get_or_init(|| (0..NETWORKS).map(|_| Second::default()).collect())
+    }
+
     fn bucket(&self, hash: u64) -> (&[AtomicU64], u64) {
-        let entries =
-            self.entries.get_or_init(|| (0..ENTRIES).map(|_| AtomicU64::new(0)).collect());
+        let entries = self.entries();
         let first = usize::try_from(hash >> 40).unwrap_or(0) % (ENTRIES / WAYS) * WAYS;
         (&entries[first..first + WAYS], hash & 0xff_ffff)
     }
@@ -196,6 +208,13 @@ impl Ports {
             None => (Self::victim(bucket, now_s), now_s),
         };
         place.store(Entry::new(mark, kind, code, asked_s, now_s).0, Ordering::Relaxed);
+    }
+
+    /// Whether a port is known to be open: its SYNs get cookies without further questions.
+    pub fn is_open(&self, hash: u64, now: Uptime) -> bool {
+        let (bucket, mark) = self.bucket(hash);
+        Self::find(bucket, mark)
+            .is_some_and(|(_, entry)| entry.kind() == kind::OPEN && entry.is_alive(now.as_secs()))
     }
 
     /// What a SYN of `source` to the port of this hash should meet. [`Advice::Probe`] is given to
@@ -249,9 +268,7 @@ impl Ports {
     }
 
     fn network(&self, source: u64) -> &Second {
-        let networks =
-            self.networks.get_or_init(|| (0..NETWORKS).map(|_| Second::default()).collect());
-        &networks[usize::try_from(source).unwrap_or(0) % NETWORKS]
+        &self.networks()[usize::try_from(source).unwrap_or(0) % NETWORKS]
     }
 }
 

@@ -15,8 +15,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 
 use pfapi::units::Uptime;
-use siphasher::sip::SipHasher13;
 
+use crate::siphash::{sip13, words};
 use crate::wire::tcp_options::{SynOptions, WSCALE_MAX};
 
 /// Entries of a set: one cache line.
@@ -291,19 +291,15 @@ impl Servers {
     }
 
     fn hash(&self, addr: IpAddr, port: u16) -> u64 {
-        let mut octets = [0; 18];
-        let len = match addr {
+        // Address and port in network order.
+        let port = u64::from(port.swap_bytes());
+        match addr {
             IpAddr::V4(addr) => {
-                octets[..4].copy_from_slice(&addr.octets());
-                4
+                let addr = u64::from(addr.to_bits().swap_bytes());
+                sip13(&self.secret, &[], addr | port << 32, 6)
             }
-            IpAddr::V6(addr) => {
-                octets[..16].copy_from_slice(&addr.octets());
-                16
-            }
-        };
-        octets[len..len + 2].copy_from_slice(&port.to_be_bytes());
-        SipHasher13::new_with_key(&self.secret).hash(&octets[..len + 2])
+            IpAddr::V6(addr) => sip13(&self.secret, &words(addr.to_bits().swap_bytes()), port, 18),
+        }
     }
 }
 

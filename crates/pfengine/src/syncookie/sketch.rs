@@ -9,12 +9,10 @@
 //! Source: Cormode and Muthukrishnan, "An improved data stream summary: the count-min sketch and
 //! its applications", 2005.
 
-use super::sync::{AtomicU32, Ordering};
+use super::sync::{AtomicU32, Ordering, PLACE_BITS};
 
 /// Rows of counters.
 pub const ROWS: usize = 4;
-/// Bits of a place in a row.
-const PLACE_BITS: u32 = 12;
 /// Counters of a row.
 pub const PLACES: usize = 1 << PLACE_BITS;
 

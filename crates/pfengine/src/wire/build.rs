@@ -109,88 +109,97 @@ impl TcpSegment {
     /// and nothing written when `out` is too short or the families differ.
     #[must_use]
     pub fn write(&self, out: &mut [u8]) -> usize {
-        let Some(out) = out.get_mut(..self.packet_len()) else { return 0 };
+        let len = self.packet_len();
+        let Some(out) = out.get_mut(..len) else { return 0 };
+        let mut words = [0; TCP_SEGMENT_MAX / 4];
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let (ip, segment) = out.split_at_mut(IPV4_HEADER);
-                ip.copy_from_slice(&ipv4_header(
-                    Ipv4Fields {
-                        tos: self.tos,
-                        id: self.id,
-                        dont_fragment: self.dont_fragment,
-                        ttl: self.ttl,
-                        protocol: proto::TCP,
-                    },
-                    src.octets(),
-                    dst.octets(),
-                    segment.len(),
-                ));
-                self.write_segment(segment);
+                let (src, dst) = (src.to_bits(), dst.to_bits());
+                let head = 0x4500_0000 | u32::from(self.tos) << 16 | u32::from(clamp_u16(len));
+                let fragment = u32::from(self.id) << 16 | u32::from(self.dont_fragment) << 14;
+                let hops = u32::from(self.ttl) << 24 | u32::from(proto::TCP) << 16;
+                let sum = Sum::of_words([head, fragment, hops, src, dst]);
+                words[..5].copy_from_slice(&[
+                    head,
+                    fragment,
+                    hops | u32::from(sum.checksum()),
+                    src,
+                    dst,
+                ]);
+                let (_, segment) = words.split_at_mut(IPV4_HEADER / 4);
+                self.write_segment(segment, Sum::of_words([src, dst]));
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let (ip, segment) = out.split_at_mut(IPV6_HEADER);
-                ip.copy_from_slice(&ipv6_header(
-                    self.ttl,
-                    proto::TCP,
-                    src.octets(),
-                    dst.octets(),
-                    segment.len(),
-                ));
-                self.write_segment(segment);
+                let next = u32::from(proto::TCP) << 8 | u32::from(self.ttl);
+                let payload = u32::from(clamp_u16(self.segment_len()));
+                let (src, dst) = (quarters(src.to_bits()), quarters(dst.to_bits()));
+                words[..2].copy_from_slice(&[0x6000_0000, payload << 16 | next]);
+                words[2..6].copy_from_slice(&src);
+                words[6..10].copy_from_slice(&dst);
+                let ends = Sum::of_words(src).plus(Sum::of_words(dst));
+                let (_, segment) = words.split_at_mut(IPV6_HEADER / 4);
+                self.write_segment(segment, ends);
             }
             _ => return 0,
         }
-        self.packet_len()
+        for (place, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_be_bytes();
+        }
+        len
     }
 
-    /// Writes the TCP header; `segment` is exactly as long as it.
-    fn write_segment(&self, segment: &mut [u8]) {
-        let len = self.segment_len();
-        debug_assert_eq!(segment.len(), len);
-        segment[0..2].copy_from_slice(&self.sport.to_be_bytes());
-        segment[2..4].copy_from_slice(&self.dport.to_be_bytes());
-        segment[4..8].copy_from_slice(&self.seq.to_be_bytes());
-        segment[8..12].copy_from_slice(&self.ack.to_be_bytes());
-        #[expect(clippy::cast_possible_truncation, reason = "at most 40 octets are 10 words")]
-        let words = (len / 4) as u8;
-        segment[12] = words << 4;
-        segment[13] = self.flags;
-        segment[14..16].copy_from_slice(&self.window.to_be_bytes());
-        // Checksum and urgent pointer.
-        segment[16..20].fill(0);
-        write_options(&self.options, &mut segment[TCP_HEADER..]);
-        let pseudo = Sum::pseudo(self.src, self.dst, proto::TCP, u32::from(words) * 4);
-        let sum = pseudo.plus(Sum::of(segment));
-        segment[16..18].copy_from_slice(&sum.checksum().to_be_bytes());
+    /// Writes the TCP header as words in the order of the host, behind which `words` are 0; `ends`
+    /// is the sum of the addresses.
+    #[inline]
+    fn write_segment(&self, words: &mut [u32], ends: Sum) {
+        let len = u32::from(clamp_u16(self.segment_len()));
+        let ports = u32::from(self.sport) << 16 | u32::from(self.dport);
+        let flags = len << 26 | u32::from(self.flags) << 16 | u32::from(self.window);
+        let Some(words) = words.first_chunk_mut::<10>() else { return };
+        words[..4].copy_from_slice(&[ports, self.seq, self.ack, flags]);
+        if let Some(options) = words.last_chunk_mut::<5>() {
+            write_options(&self.options, options);
+        }
+        let pseudo = ends.plus_u16(u16::from(proto::TCP)).plus_u32(len);
+        // Behind the checksum the urgent pointer.
+        words[4] = u32::from(pseudo.plus(Sum::of_words(*words)).checksum()) << 16;
     }
 }
 
-/// Writes options in words of four octets, in the order of common stacks; `out` is as long as they.
-fn write_options(options: &SynOptions, out: &mut [u8]) {
-    const NOP: u8 = 1;
-    let mut at = 0;
-    let mut append = |octets: &[u8]| {
-        out[at..at + octets.len()].copy_from_slice(octets);
-        at += octets.len();
+/// Four parts of 128 bits, the highest first.
+#[inline]
+const fn quarters(bits: u128) -> [u32; 4] {
+    #[expect(clippy::cast_possible_truncation, reason = "four quarters")]
+    let quarters = [(bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32];
+    quarters
+}
+
+/// Writes options in words of four octets, in the order of common stacks.
+#[inline]
+fn write_options(options: &SynOptions, words: &mut [u32; 5]) {
+    const NOPS: u32 = 0x0101;
+    const SACK: u32 = (kind::SACK_PERMITTED as u32) << 8 | 0x02;
+    const STAMPS: u32 = (kind::TIMESTAMPS as u32) << 8 | 0x0a;
+    let mut places = words.iter_mut();
+    let mut append = |word: u32| {
+        if let Some(place) = places.next() {
+            *place = word;
+        }
     };
     if let Some(mss) = options.mss {
-        append(&[kind::MSS, 4]);
-        append(&mss.to_be_bytes());
+        append(u32::from(kind::MSS) << 24 | 0x0004_0000 | u32::from(mss));
     }
-    if options.sack_permitted && options.timestamps.is_some() {
-        append(&[kind::SACK_PERMITTED, 2]);
-    } else if options.sack_permitted {
-        append(&[NOP, NOP, kind::SACK_PERMITTED, 2]);
-    } else if options.timestamps.is_some() {
-        append(&[NOP, NOP]);
-    }
-    if let Some((tsval, tsecr)) = options.timestamps {
-        append(&[kind::TIMESTAMPS, 10]);
-        append(&tsval.to_be_bytes());
-        append(&tsecr.to_be_bytes());
+    match (options.timestamps, options.sack_permitted) {
+        (Some((tsval, tsecr)), sack) => {
+            append((if sack { SACK } else { NOPS }) << 16 | STAMPS);
+            append(tsval);
+            append(tsecr);
+        }
+        (None, true) => append(NOPS << 16 | SACK),
+        (None, false) => {}
     }
     if let Some(shift) = options.wscale {
-        append(&[NOP, kind::WSCALE, 3, shift]);
+        append(0x0100_0000 | u32::from(kind::WSCALE) << 16 | 0x0300 | u32::from(shift));
     }
 }
 

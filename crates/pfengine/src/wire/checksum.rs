@@ -37,6 +37,13 @@ impl Sum {
         Self(u64::from(u16::from_be(fold(sum))))
     }
 
+    /// Sum of words as they are read in network order.
+    #[inline]
+    pub fn of_words<const N: usize>(words: [u32; N]) -> Self {
+        let sum: u64 = words.into_iter().map(u64::from).sum();
+        Self((sum >> 32) + (sum & 0xffff_ffff))
+    }
+
     /// Sum of the pseudo-header of TCP, UDP and ICMPv6; `len` is the length of the transport
     /// header and its payload. RFC 9293 section 3.1, RFC 8200 section 8.1.
     #[inline]

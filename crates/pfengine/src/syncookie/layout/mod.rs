@@ -13,9 +13,8 @@ pub mod stamped;
 
 use core::net::IpAddr;
 
-use siphasher::sip::SipHasher24;
-
 use super::cookie::{Key, Parity, Tuple};
+use crate::siphash::{sip24, words};
 use crate::wire::tcp_options::{SynOptions, WSCALE_MAX};
 
 /// Shift that the filter announces in the name of a server whose own one it does not know.
@@ -118,39 +117,40 @@ pub fn open(key: &Key, tuple: &Tuple, isn: u32, seq: u32, stamp: Option<u32>) ->
     }
 }
 
-/// Longest input of the MAC: a mark, two IPv6 addresses, two ports, a sequence number, a word.
-const INPUT_MAX: usize = 1 + 16 + 16 + 2 + 2 + 4 + 2;
-
 /// SipHash-2-4 over a connection and what its cookie says.
 ///
 /// `mark` keeps the layouts apart: no input of one is an input of another, nor of pf's layout
 /// under the same key, whose inputs are shorter and begin with an address.
 fn mac(key: &Key, mark: u8, tuple: &Tuple, isn: u32, word: u16) -> u64 {
-    let mut octets = [0; INPUT_MAX];
-    octets[0] = mark;
-    let len = match (tuple.src, tuple.dst) {
+    // The message: mark, source, destination, ports, isn, word, each in network order.
+    let wire = |number: u32| u128::from(number.swap_bytes());
+    let ports = u32::from(tuple.sport) << 16 | u32::from(tuple.dport);
+    let tail = u64::from(word.swap_bytes());
+    match (tuple.src, tuple.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            octets[1..5].copy_from_slice(&src.octets());
-            octets[5..9].copy_from_slice(&dst.octets());
-            9
+            let isn = wire(isn);
+            let first = u128::from(mark)
+                | wire(src.to_bits()) << 8
+                | wire(dst.to_bits()) << 40
+                | wire(ports) << 72
+                | isn << 104;
+            sip24(key, &words(first), words(isn)[0] >> 24 | tail << 8, 19)
         }
         (src, dst) => {
-            octets[1..17].copy_from_slice(&v6(src));
-            octets[17..33].copy_from_slice(&v6(dst));
-            33
+            let (src, dst) = (v6(src).swap_bytes(), v6(dst).swap_bytes());
+            let first = words(u128::from(mark) | src << 8);
+            let second = words(src >> 120 | dst << 8);
+            let rest = words(dst >> 120 | wire(ports) << 8 | wire(isn) << 40);
+            let whole = [first[0], first[1], second[0], second[1], rest[0]];
+            sip24(key, &whole, rest[1] | tail << 8, 43)
         }
-    };
-    octets[len..len + 2].copy_from_slice(&tuple.sport.to_be_bytes());
-    octets[len + 2..len + 4].copy_from_slice(&tuple.dport.to_be_bytes());
-    octets[len + 4..len + 8].copy_from_slice(&isn.to_be_bytes());
-    octets[len + 8..len + 10].copy_from_slice(&word.to_be_bytes());
-    SipHasher24::new_with_key(key).hash(&octets[..len + 10])
+    }
 }
 
-const fn v6(addr: IpAddr) -> [u8; 16] {
+const fn v6(addr: IpAddr) -> u128 {
     match addr {
-        IpAddr::V4(addr) => addr.to_ipv6_mapped().octets(),
-        IpAddr::V6(addr) => addr.octets(),
+        IpAddr::V4(addr) => addr.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(addr) => addr.to_bits(),
     }
 }
 
@@ -200,7 +200,33 @@ pub(super) mod tests {
         }
     }
 
+    /// The message of the MAC octet by octet.
+    fn message(mark: u8, tuple: &Tuple, isn: u32, word: u16) -> Vec<u8> {
+        let mut octets = vec![mark];
+        for addr in [tuple.src, tuple.dst] {
+            match addr {
+                IpAddr::V4(addr) => octets.extend(addr.octets()),
+                IpAddr::V6(addr) => octets.extend(addr.octets()),
+            }
+        }
+        octets.extend(tuple.sport.to_be_bytes());
+        octets.extend(tuple.dport.to_be_bytes());
+        octets.extend(isn.to_be_bytes());
+        octets.extend(word.to_be_bytes());
+        octets
+    }
+
     proptest! {
+        /// Firewalls of different versions accept each other's cookies.
+        #[test]
+        fn the_message_is_in_network_order(
+            key: Key, mark: u8, tuple in tuples(), isn: u32, word: u16,
+        ) {
+            let hasher = siphasher::sip::SipHasher24::new_with_key(&key);
+            let hash = hasher.hash(&message(mark, &tuple, isn, word));
+            prop_assert_eq!(mac(&key, mark, &tuple, isn, word), hash);
+        }
+
         /// A different input of any kind gives a different MAC.
         #[test]
         fn every_input_counts(tuple in tuples(), isn: u32, word: u16, bit in 0..16_u32) {

@@ -11,7 +11,9 @@ use pfapi::ruleset::{SyncookieMode, Syncookies as Setting, Watermarks};
 use pfapi::units::Uptime;
 use proptest::prelude::*;
 
-use super::{Backlog, Baked, Content, Decoded, Events, Master, Syncookies, Terms, Tuple, Wish};
+use super::{
+    Backlog, Baked, Baking, Content, Decoded, Events, Master, Syncookies, Terms, Tuple, Wish,
+};
 use crate::syncookie::layout::{OWN_SHIFT, Shifts};
 use crate::wire::tcp_options::SynOptions;
 
@@ -52,7 +54,10 @@ fn client(number: u16) -> Tuple {
 /// A cookie for everything that client `number` offers.
 fn make(cookies: &Syncookies, number: u16, isn: u32, offered: &SynOptions, now: Uptime) -> Baked {
     let wish = Wish::everything(client(number).src, offered);
-    cookies.make_cookie(&client(number), isn, offered, &wish, now)
+    let mut baking = Baking::default();
+    let cookie = cookies.make_cookie(&mut baking, (&client(number), isn), offered, &wish, now);
+    cookies.settle(&mut baking);
+    cookie
 }
 
 const fn seq(baked: Baked) -> u32 {

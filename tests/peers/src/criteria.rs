@@ -1,0 +1,170 @@
+//! What must hold, told from the numbers.
+
+use serde_json::Value;
+
+/// One criterion, and what was measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What must hold.
+    pub criterion: String,
+    /// Whether it does.
+    pub holds: bool,
+    /// The numbers.
+    pub seen: String,
+}
+
+/// Resident memory at the end of a flood may differ from that before it by this share.
+const MEMORY_SHARE: f64 = 0.01;
+
+/// Judges everything that was measured, in the form in which `--json` writes it. What was not
+/// measured has no verdict.
+#[must_use]
+pub fn judge(report: &Value) -> Vec<Verdict> {
+    let part = |name: &str| {
+        let rows = report.pointer(&format!("/measurements/{name}")).and_then(Value::as_array);
+        rows.cloned().unwrap_or_default()
+    };
+    let mut verdicts: Vec<Verdict> = part("requests").iter().filter_map(requests).collect();
+    let scans = part("scans");
+    verdicts.extend(scans.iter().filter_map(|row| scan(row, &scans)));
+    verdicts.extend(part("guesses").iter().filter_map(guesses));
+    verdicts.extend(part("replays").iter().filter_map(replays));
+    verdicts.extend(part("memory").iter().map(memory));
+    let failures = report.get("failures").and_then(Value::as_array).map_or(0, Vec::len);
+    verdicts.push(Verdict {
+        criterion: "everything could be measured".to_owned(),
+        holds: failures == 0,
+        seen: format!("{failures} failures"),
+    });
+    verdicts
+}
+
+/// Shows the verdicts; true when all criteria hold.
+#[must_use]
+pub fn show(verdicts: &[Verdict]) -> bool {
+    println!("\nCriteria\n");
+    for Verdict { criterion, holds, seen } in verdicts {
+        println!("{} {criterion}: {seen}", if *holds { "pass" } else { "FAIL" });
+    }
+    let failed = verdicts.iter().filter(|verdict| !verdict.holds).count();
+    println!("{} of {} criteria hold", verdicts.len() - failed, verdicts.len());
+    failed == 0
+}
+
+fn number(row: &Value, field: &str) -> f64 {
+    row.get(field).and_then(Value::as_f64).unwrap_or(f64::NAN)
+}
+
+fn middle(row: &Value) -> &str {
+    row.get("middle").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `pfd` as it is unless told to be classic.
+fn is_ours(row: &Value) -> bool {
+    matches!(middle(row), "calm" | "always" | "probing" | "flood")
+}
+
+fn requests(row: &Value) -> Option<Verdict> {
+    let is_calm = middle(row) == "calm";
+    // Without a defence a flood is expected to win.
+    if !is_ours(row) || is_calm && number(row, "flood_rate") > 0.0 {
+        return None;
+    }
+    let (failed, stalled) = (number(row, "failed"), number(row, "stalled"));
+    Some(Verdict {
+        criterion: format!("{}: every request is served in less than a second", middle(row)),
+        holds: failed == 0.0 && stalled == 0.0,
+        seen: format!(
+            "{} served, {failed} failed, {stalled} stalled, {:.0} SYN/s",
+            number(row, "served"),
+            number(row, "flood_rate")
+        ),
+    })
+}
+
+fn scan(row: &Value, all: &[Value]) -> Option<Verdict> {
+    if !is_ours(row) || middle(row) == "calm" {
+        return None;
+    }
+    let same = |other: &&Value| middle(other) == "calm" && other["manner"] == row["manner"];
+    let calm = all.iter().find(same)?;
+    Some(Verdict {
+        criterion: format!(
+            "{}, {}: a scan sees what it sees on calm days",
+            middle(row),
+            row["manner"]
+        ),
+        holds: calm["states"] == row["states"],
+        seen: format!("{} against {}", row["states"], calm["states"]),
+    })
+}
+
+fn guesses(row: &Value) -> Option<Verdict> {
+    let accepted = number(row, "accepted");
+    is_ours(row).then(|| Verdict {
+        criterion: format!("{}: no guess is accepted", middle(row)),
+        holds: accepted == 0.0,
+        seen: format!("{accepted} of {}", number(row, "sent")),
+    })
+}
+
+fn replays(row: &Value) -> Option<Verdict> {
+    let accepted = number(row, "accepted");
+    is_ours(row).then(|| Verdict {
+        criterion: format!("{}: no repeated acknowledgement is accepted", middle(row)),
+        holds: accepted == 0.0,
+        seen: format!("{accepted} of {}", number(row, "sent")),
+    })
+}
+
+fn memory(row: &Value) -> Verdict {
+    let (before, after) = (number(row, "before_kib"), number(row, "after_kib"));
+    let share = (after - before) / before;
+    Verdict {
+        criterion: format!("{}: a flood takes no memory", middle(row)),
+        holds: share.abs() <= MEMORY_SHARE,
+        seen: format!(
+            "{before} KiB before, {after} KiB after {:.0} s at {:.0} SYN/s, {:+.1} %",
+            number(row, "seconds"),
+            number(row, "rate"),
+            100.0 * share
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_measured_is_judged() {
+        let request = |middle: &str, failed: u32, stalled: u32, flood: f64| json!({ "middle": middle, "served": 9, "failed": failed, "stalled": stalled, "flood_rate": flood });
+        let scan = |middle: &str, open: u32| json!({ "middle": middle, "manner": "syn", "states": { "open": open } });
+        let report = json!({
+            "measurements": {
+                "requests": [
+                    request("plain", 5, 5, 9.0),
+                    request("calm", 5, 5, 9.0),
+                    request("calm", 0, 0, 0.0),
+                    request("always", 0, 1, 9.0),
+                    request("classic", 3, 3, 9.0),
+                ],
+                "scans": [scan("calm", 3), scan("probing", 3), scan("classic", 99)],
+                "guesses": [
+                    { "middle": "always", "sent": 100, "accepted": 1 },
+                    { "middle": "synproxy", "sent": 100, "accepted": 4 },
+                ],
+                "memory": [
+                    { "middle": "always", "before_kib": 1000, "after_kib": 1009, "seconds": 1, "rate": 1 },
+                    { "middle": "flood", "before_kib": 1000, "after_kib": 1020, "seconds": 1, "rate": 1 },
+                ],
+            },
+            "failures": [],
+        });
+        let holds: Vec<bool> = judge(&report).iter().map(|verdict| verdict.holds).collect();
+        assert_eq!(holds, [true, false, true, false, true, false, true]);
+        assert!(!show(&judge(&report)));
+        assert!(show(&judge(&json!({ "measurements": {}, "failures": [] }))));
+    }
+}
