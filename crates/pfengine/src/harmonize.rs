@@ -38,6 +38,8 @@ pub struct Edits {
     pub blank_sack: bool,
     /// Whether every trace of ECN is taken out.
     pub bleach: bool,
+    /// With `bleach`: whether ECE is set after that.
+    pub echo: bool,
     /// Largest segment that the receiver takes, options included, the fixed header not.
     pub mss: Option<u16>,
 }
@@ -132,8 +134,9 @@ pub fn apply(packet: &mut Packet, desc: &PacketDesc, tcp: &TcpDesc, edits: &Edit
         header.put16(WINDOW_AT, edits.window);
     }
     if edits.bleach {
-        let word = u16_at(header.octets, OFFSET_AND_FLAGS_AT);
-        header.put16(OFFSET_AND_FLAGS_AT, word & !u16::from(ECE | CWR));
+        let word = u16_at(header.octets, OFFSET_AND_FLAGS_AT) & !u16::from(ECE | CWR);
+        let echo = if edits.echo { u16::from(ECE) } else { 0 };
+        header.put16(OFFSET_AND_FLAGS_AT, word | echo);
     }
     if edits.blank_sack {
         header.blank(kind::SACK);

@@ -90,6 +90,9 @@ pub fn run(engine: &Engine, parts: &mut Parts, now: Uptime) {
             state.update_half_open(&engine.store.half_open);
             continue;
         }
+        if let Some(splice) = state.rare.as_mut().and_then(|rare| rare.splice.as_deref_mut()) {
+            splice.give_up_ecn();
+        }
         let known = server_of(&state).and_then(|(addr, port)| engine.servers.get(addr, port, now));
         if let Some(segment) = syn(&state, known.as_ref(), parts.rng.next_u16()) {
             send(parts, &segment, !state.changes_family());

@@ -429,7 +429,9 @@ fn the_proxy_shakes_hands_with_the_client_before_the_server_hears_of_it() {
     let joined = rig.send(Direction::Out, &answer.packet(V4.turned()));
     assert_eq!((joined.verdict, joined.octets[33]), (Verdict::Answer, flags::ACK));
     assert_eq!(level(&rig), 4);
-    // From now on the numbers are translated.
+    // The server waits for the client's word; from then on the numbers are translated.
+    let word = Tcp { sport: 1_000, seq: 1_001, ..ack };
+    assert_eq!(rig.send(Direction::In, &word.packet(V4)).verdict, Verdict::Pass);
     let data = Tcp {
         sport: 1_000,
         seq: 1_001,

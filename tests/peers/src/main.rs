@@ -13,7 +13,7 @@ use pf_peers::middle::Middle;
 use pf_peers::relay::Line;
 use pf_peers::requests::Load;
 use pf_peers::scan::Manner;
-use pf_peers::transfer::{Job, Way};
+use pf_peers::transfer::{Job, Setting, Way};
 use pf_peers::{forgery, options, requests, scan, speed, transfer};
 
 use crate::report::Report;
@@ -33,6 +33,19 @@ enum Part {
     Forgery,
     /// Large transfers with loss, reordering and wrapping sequence numbers
     Transfer,
+}
+
+/// A line for transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LineKind {
+    /// 1 % lost
+    Lost,
+    /// 2 % overtaken by later ones
+    Late,
+    /// 20 ms round trip; and how long a first reply takes
+    Distant,
+    /// 1 % lost, 1 % overtaken, one connection whose sequence numbers wrap
+    Wrap,
 }
 
 /// Measures connections through pfd, calm and with SYN cookies, against plain forwarding by the
@@ -68,6 +81,15 @@ struct Arguments {
     /// Megabytes of a transfer
     #[arg(long)]
     megabytes: Option<u64>,
+    /// Transfers over these lines only
+    #[arg(long, value_enum, value_delimiter = ',')]
+    line: Vec<LineKind>,
+    /// Each transfer through a middle of its own, so that it meets a server that nobody knows
+    #[arg(long)]
+    unknown: bool,
+    /// Congestion control of the server in transfers: bbr, cubic, ...; else the system's own
+    #[arg(long)]
+    congestion: Option<String>,
     /// Write all numbers to this file as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -91,6 +113,14 @@ fn main() -> ExitCode {
 impl Arguments {
     fn wants(&self, middle: Middle) -> bool {
         self.middle.is_empty() || self.middle.contains(&middle)
+    }
+
+    fn has_line(&self, line: LineKind) -> bool {
+        self.line.is_empty() || self.line.contains(&line)
+    }
+
+    fn setting(&self, middle: Middle) -> Setting<'_> {
+        Setting { middle, congestion: self.congestion.as_deref() }
     }
 }
 
@@ -212,14 +242,16 @@ fn measure_transfers(arguments: &Arguments, report: &mut Report) {
     let lost = Line { lost_per_mille: 10, ..Line::default() };
     let reordered = Line { late_per_mille: 20, ..Line::default() };
     let distant = Line { delay: Duration::from_millis(10), ..Line::default() };
-    let bad = Line { late_per_mille: 10, ..lost };
     report
         .title(&format!("{} MB each way over bad lines, every octet compared", octets / 1_000_000));
-    for (name, line, rounds) in [
-        ("1 % lost", lost, rounds),
-        ("2 % overtaken by later ones", reordered, rounds),
-        ("20 ms round trip", distant, rounds),
+    for (kind, name, line) in [
+        (LineKind::Lost, "1 % lost", lost),
+        (LineKind::Late, "2 % overtaken by later ones", reordered),
+        (LineKind::Distant, "20 ms round trip", distant),
     ] {
+        if !arguments.has_line(kind) {
+            continue;
+        }
         let mut seen = Vec::new();
         for round in 0..rounds {
             for middle in Middle::ALL {
@@ -236,26 +268,53 @@ fn measure_transfers(arguments: &Arguments, report: &mut Report) {
                 let octets = octets / rounds;
                 let jobs =
                     [Way::Up, Way::Down].map(|way| Job { way, octets, wrap: false, limit, line });
-                match transfer::measure(middle, &jobs) {
-                    Ok(transfers) => seen.extend(transfers),
-                    Err(error) => report.failed(middle.name(), &error),
-                }
+                transfer(arguments, report, middle, &jobs, &mut seen);
             }
         }
         report.transfers(name, seen);
+        if kind == LineKind::Distant {
+            measure_first_replies(arguments, report, line.delay);
+        }
     }
+    if !arguments.has_line(LineKind::Wrap) {
+        return;
+    }
+    let line = Line { late_per_mille: 10, ..lost };
     let mut seen = Vec::new();
     for middle in [Middle::Plain, Middle::Calm, Middle::Always, Middle::Synproxy] {
         if !arguments.wants(middle) {
             continue;
         }
         let limit = Duration::from_mins(1);
-        let jobs =
-            [Way::Up, Way::Down].map(|way| Job { way, octets, wrap: true, limit, line: bad });
-        match transfer::measure(middle, &jobs) {
+        let jobs = [Way::Up, Way::Down].map(|way| Job { way, octets, wrap: true, limit, line });
+        transfer(arguments, report, middle, &jobs, &mut seen);
+    }
+    report.transfers("one connection, 1 % lost, 1 % overtaken, sequence numbers wrap", seen);
+}
+
+fn transfer(
+    arguments: &Arguments,
+    report: &mut Report,
+    middle: Middle,
+    jobs: &[Job],
+    seen: &mut Vec<transfer::Transfer>,
+) {
+    let setting = arguments.setting(middle);
+    let at_once = if arguments.unknown { 1 } else { jobs.len() };
+    for jobs in jobs.chunks(at_once) {
+        match transfer::measure(&setting, jobs) {
             Ok(transfers) => seen.extend(transfers),
             Err(error) => report.failed(middle.name(), &error),
         }
     }
-    report.transfers("one connection, 1 % lost, 1 % overtaken, sequence numbers wrap", seen);
+}
+
+fn measure_first_replies(arguments: &Arguments, report: &mut Report, delay: Duration) {
+    let count = if arguments.short { 10 } else { 100 };
+    for middle in Middle::ALL {
+        if middle != Middle::Flood && arguments.wants(middle) {
+            let replies = transfer::first_replies(&arguments.setting(middle), delay, count);
+            report.first_replies(middle, replies);
+        }
+    }
 }

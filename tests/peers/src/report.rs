@@ -275,4 +275,21 @@ impl Report {
             self.keep("transfers", value);
         }
     }
+
+    /// How long first replies took.
+    pub fn first_replies(&mut self, middle: Middle, replies: Result<Vec<f64>, String>) {
+        let mut replies = match replies {
+            Ok(replies) => replies,
+            Err(error) => return self.failed(middle.name(), &error),
+        };
+        let Some(&first) = replies.first() else { return };
+        replies.sort_by(f64::total_cmp);
+        let median = replies[replies.len() / 2];
+        println!(
+            "  {:<12} reply after {first:.1} ms on the first connection, {median:.1} ms in the median",
+            middle.name()
+        );
+        let value = serde_json::json!({ "middle": middle, "first_ms": first, "median_ms": median });
+        self.keep("first_replies", value);
+    }
 }

@@ -1,15 +1,16 @@
 //! Large transfers over a bad line: whole, and how fast.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pf_load::packet::Dice;
 use pf_load::tcp;
+use rustix::net::sockopt;
 use serde::Serialize;
 
-use crate::middle::{Middle, Plan};
+use crate::middle::{Middle, Plan, Stand};
 use crate::pair::{Call, Pair, connect_to, listen};
 use crate::place::{FAR, named};
 use crate::relay::{Counts, FAR_ADDRESS, Line, Relay};
@@ -74,25 +75,82 @@ pub struct Job {
     pub line: Line,
 }
 
+/// Between what ends, and through what, octets go.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// What stands in the middle.
+    pub middle: Middle,
+    /// Congestion control of the server (`TCP_CONGESTION`); `None` leaves the system's own.
+    pub congestion: Option<&'a str>,
+}
+
+impl Setting<'_> {
+    fn start(&self) -> Result<(Stand, Relay), String> {
+        // A TUN device without offload: what is lost is one segment, not 64 KiB.
+        let stand = Plan { backend: "plain", ..Plan::new(self.middle) }.start()?;
+        Ok((stand, Relay::start()?))
+    }
+
+    fn listen(&self) -> Result<TcpListener, String> {
+        let listener = listen(SERVER_ADDRESS.into())?;
+        if let Some(name) = self.congestion {
+            // Its connections inherit it.
+            sockopt::set_tcp_congestion(&listener, name)
+                .map_err(|error| format!("congestion control {name}: {error}"))?;
+        }
+        Ok(listener)
+    }
+}
+
+/// Milliseconds from `connect` to a reply of one octet, each of its own connection over a line with
+/// this delay; the first of them is the first that the firewall knows of the server.
+///
+/// # Errors
+///
+/// When the middle cannot be made or a connection does not come about.
+pub fn first_replies(setting: &Setting, delay: Duration, count: usize) -> Result<Vec<f64>, String> {
+    let (_stand, relay) = setting.start()?;
+    relay.set(Line { delay, ..Line::default() });
+    let listener = setting.listen()?;
+    (0..count)
+        .map(|_| {
+            let start = Instant::now();
+            let Pair { mut client, mut server, .. } = connect_to(&listener, &far_call(b"?"))?;
+            let mut octet = [0];
+            let mut ask = || {
+                server.read_exact(&mut octet)?;
+                server.write_all(b"!")?;
+                client.read_exact(&mut octet)
+            };
+            ask().map_err(named("reply"))?;
+            Ok(start.elapsed().as_secs_f64() * 1e3)
+        })
+        .collect()
+}
+
+const SERVER_ADDRESS: ([u8; 4], u16) = ([10, 77, 3, 2], 80);
+
+/// A call from behind the line.
+fn far_call(greeting: &'static [u8]) -> Call {
+    let call = Call::to(SERVER_ADDRESS.into());
+    let source = Some(FAR_ADDRESS.into());
+    Call { from: FAR, source, patience: PATIENCE, greeting, ..call }
+}
+
 /// Transfers through one thing in the middle, one after the other, over a line of their own.
 ///
 /// # Errors
 ///
 /// When the middle cannot be made, a connection does not come about, or other octets arrive than
 /// were sent.
-pub fn measure(middle: Middle, jobs: &[Job]) -> Result<Vec<Transfer>, String> {
-    // A TUN device without offload: what is lost is one segment, not 64 KiB.
-    let _stand = Plan { backend: "plain", ..Plan::new(middle) }.start()?;
-    let relay = Relay::start()?;
-    jobs.iter().map(|job| transfer(middle, &relay, job)).collect()
+pub fn measure(setting: &Setting, jobs: &[Job]) -> Result<Vec<Transfer>, String> {
+    let (_stand, relay) = setting.start()?;
+    jobs.iter().map(|job| transfer(setting, &relay, job)).collect()
 }
 
-fn transfer(middle: Middle, relay: &Relay, job: &Job) -> Result<Transfer, String> {
-    let address: SocketAddr = ([10, 77, 3, 2], 80).into();
-    let listener = listen(address)?;
-    let mut call = Call::to(address);
-    (call.from, call.source) = (FAR, Some(FAR_ADDRESS.into()));
-    call.patience = PATIENCE;
+fn transfer(setting: &Setting, relay: &Relay, job: &Job) -> Result<Transfer, String> {
+    let listener = setting.listen()?;
+    let mut call = far_call(&[]);
     if job.wrap && job.way == Way::Up {
         call.begin_at = Some(0_u32.wrapping_sub(NEAR_WRAP));
     }
@@ -133,10 +191,10 @@ fn transfer(middle: Middle, relay: &Relay, job: &Job) -> Result<Transfer, String
         Way::Down => (&server, &client),
     };
     let (octets, time) = send(from, to, job.octets, job.limit)
-        .map_err(named(&format!("{middle:?}, {:?}", job.way)))?;
+        .map_err(named(&format!("{:?}, {:?}", setting.middle, job.way)))?;
     let seconds = time.as_secs_f64();
     Ok(Transfer {
-        middle,
+        middle: setting.middle,
         way: job.way,
         octets,
         seconds,

@@ -4,7 +4,7 @@ use pfapi::reason::{CookieCounter, Reason, TableCounter};
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
 
-use super::splice::{add_stamps, is_syn_ack};
+use super::splice::{Word, add_stamps, is_syn_ack};
 use super::{Filter, Flow, carry_out, replace, wscale_offer};
 use crate::nat::{self, FieldKind, Rewrite};
 use crate::normalize::timestamps::{Connection, End};
@@ -14,6 +14,7 @@ use crate::rewrite;
 use crate::rules::{Decision, LoadedRule};
 use crate::state::entry::Body;
 use crate::state::key::Keys;
+use crate::state::splice::REASON;
 use crate::state::store::Held;
 use crate::state::tcp::{Level, Segment, TcpState, Tracked};
 use crate::wire::build::flags::{ACK, RST};
@@ -67,6 +68,14 @@ impl<'a> Filter<'a> {
             }
             return self.proxy(packet, flow, tcp, state, forward);
         }
+        if forward && let Some(word) = self.hear_word(packet, tcp, &mut state) {
+            drop(state);
+            let Word::Heard(early) = word else { return Ok(Verdict::Held) };
+            self.release(&early);
+            self.parts.stats.reason(REASON);
+            return Ok(Verdict::Held);
+        }
+        let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         let wscale = wscale_offer(packet, flow.desc.l4, tcp);
         let random = if modulated { self.parts.rng.next_u32() } else { 0 };
         let segment = Segment { tcp, wscale, forward, random };

@@ -48,6 +48,8 @@ impl<'a> Filter<'a> {
         server: Option<&Known>,
     ) -> Wish {
         let mut wish = Wish::everything(desc.src.to_ip(desc.af), offered);
+        // Without timestamps there is no room to remember it.
+        wish.terms.ecn = wish.timestamps && tcp.flags & (ECE | CWR) == ECE | CWR;
         let Some(server) = server else { return wish };
         wish.terms.shifts =
             wish.terms.shifts.filter(|_| server.wscale != Support::No).map(|shifts| Shifts {
@@ -56,9 +58,7 @@ impl<'a> Filter<'a> {
             });
         wish.terms.sack &= server.sack != Support::No;
         wish.timestamps &= server.timestamps != Support::No;
-        // Without timestamps there is no room to remember it.
-        wish.terms.ecn =
-            wish.timestamps && server.ecn == Support::Yes && tcp.flags & (ECE | CWR) == ECE | CWR;
+        wish.terms.ecn &= wish.timestamps && server.ecn != Support::No;
         wish
     }
 
@@ -167,6 +167,7 @@ impl<'a> Filter<'a> {
     ) -> Result<Verdict, Reason> {
         let options = tcp_options_of(packet, flow.desc.l4, tcp);
         let stamp = options.timestamps.map(|(tsval, _)| tsval);
+        let server = relay::server_of(&state);
         let held: &mut State = &mut state;
         let splice = held.rare.as_mut().and_then(|rare| rare.splice.as_deref_mut());
         let (Body::Tcp(body), Some(splice)) = (&mut held.body, splice) else {
@@ -187,8 +188,17 @@ impl<'a> Filter<'a> {
                 return Ok(Verdict::Held);
             }
         }
-        let early = if step == Step::Join { splice.take_early() } else { Vec::new() };
         let meeting = (step == Step::Join).then(|| splice.join(body, tcp, &options));
+        let awaits_word = step == Step::Join
+            && server.is_none_or(|(addr, port)| self.engine.servers.begin(addr, port, self.now));
+        let early = match step {
+            Step::Join if awaits_word => {
+                splice.await_word();
+                Vec::new()
+            }
+            Step::Join => splice.take_early(),
+            _ => Vec::new(),
+        };
         let refusal = splice.refusal(body);
         let completed = !waited && body.is_waiting_for_server();
         if body.is_closed() || step == Step::Join {
@@ -225,19 +235,26 @@ impl<'a> Filter<'a> {
                 let ecn = tcp.flags & (ECE | CWR) == ECE;
                 let told = Known::of_answer(asked, &options, ecn);
                 self.learn(flow, &state, packet, told);
-                let (numbers, stamps) = meeting.to_server;
-                let to_server = TcpSegment { options: stamps, ..numbered(back, numbers, ACK) };
+                let segment = |base, (numbers, options)| TcpSegment {
+                    options,
+                    ..numbered(base, numbers, ACK)
+                };
+                if awaits_word {
+                    let question = segment(onward, meeting.question());
+                    let question = SmallPacket::of_segment(&question).into();
+                    self.parts
+                        .outputs
+                        .push_back(Output::Send { packet: question, filtered: false });
+                    replace(packet, &segment(onward, meeting.to_client))?;
+                    return Ok(Verdict::Answer);
+                }
                 let filtered = !state.changes_family();
-                let to_server = SmallPacket::of_segment(&to_server).into();
+                let to_server = SmallPacket::of_segment(&segment(back, meeting.to_server)).into();
                 self.parts.outputs.push_back(Output::Send { packet: to_server, filtered });
-                let (numbers, stamps) = meeting.to_client;
-                let to_client = TcpSegment { options: stamps, ..numbered(onward, numbers, ACK) };
-                replace(packet, &to_client)?;
+                replace(packet, &segment(onward, meeting.to_client))?;
                 // The state must be free: its packets are on their way to it.
                 drop(state);
-                for early in &early {
-                    self.release(early);
-                }
+                self.release(&early);
             }
             Step::Challenge => replace(packet, &numbered(back, refusal, ACK))?,
             Step::Clear { seq } => {
@@ -248,8 +265,36 @@ impl<'a> Filter<'a> {
         Ok(Verdict::Answer)
     }
 
-    /// Sends a segment on that came before its connection was joined, as if it came now.
-    fn release(&mut self, early: &Early) {
+    /// A segment of a client on whose word the server waits: data before it is kept. `None` when the
+    /// segment goes on like any other.
+    pub(super) fn hear_word(
+        &mut self,
+        packet: &Packet,
+        tcp: &TcpDesc,
+        state: &mut State,
+    ) -> Option<Word> {
+        let splice = state.rare.as_mut().and_then(|rare| rare.splice.as_deref_mut())?;
+        let Body::Tcp(body) = &state.body else { return None };
+        if !splice.awaits_word() {
+            return None;
+        }
+        if !tcp.has(RST) && splice.keep_early(body, tcp, || Early::of(packet, &self.engine.early)) {
+            self.parts.stats.reason(REASON);
+            return Some(Word::Kept);
+        }
+        splice.hear_word();
+        let early = splice.take_early();
+        (!early.is_empty() && !tcp.has(RST)).then_some(Word::Heard(early))
+    }
+
+    /// Sends segments on that came before the server was ready, as if they came now.
+    pub(super) fn release(&mut self, early: &[Early]) {
+        for early in early {
+            self.release_one(early);
+        }
+    }
+
+    fn release_one(&mut self, early: &Early) {
         let mut packet = Packet::new(HEADROOM, early.octets.len());
         packet.fill(&early.octets);
         packet.meta.interface = early.interface;
@@ -298,8 +343,13 @@ impl<'a> Filter<'a> {
         let splice = state.rare.as_mut()?.splice.as_deref_mut()?;
         let stamp = tcp_options_of(packet, desc.l4, tcp).timestamps.map(|(tsval, _)| tsval);
         let now_ms = self.now.nanos_since(created) / 1_000_000;
+        let is_marked = desc.tos & 3 == 3;
         #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]
-        let edits = splice.edits(tcp, stamp, forward, now_ms as u32);
+        let edits = splice.edits(tcp, (stamp, is_marked), forward, now_ms as u32);
+        let is_large = splice.finds_large_reply(tcp, forward);
+        if is_large && let Some((addr, port)) = relay::server_of(state) {
+            self.engine.servers.note_large_reply(addr, port, self.now);
+        }
         harmonize::apply(packet, desc, tcp, &edits);
         match edits {
             Edits { stamps: Stamps::Add { tsval, tsecr }, .. } if stamp.is_none() => {
@@ -308,6 +358,15 @@ impl<'a> Filter<'a> {
             _ => None,
         }
     }
+}
+
+/// What a segment means on which a server waits.
+pub(super) enum Word {
+    /// Data in it is kept, the wait goes on.
+    Kept,
+    /// The wait is over: what was kept goes out in its place. It says nothing more than that, or is
+    /// a repetition of it, or comes behind a gap and is repeated.
+    Heard(Vec<Early>),
 }
 
 /// Adds timestamps to a segment that is otherwise done.

@@ -8,8 +8,14 @@ use crate::wire::tcp_options::{SynOptions, scan};
 use core::net::IpAddr;
 use proptest::prelude::*;
 
-const KEEP: Edits =
-    Edits { window: 500, stamps: Stamps::Keep, blank_sack: false, bleach: false, mss: None };
+const KEEP: Edits = Edits {
+    window: 500,
+    stamps: Stamps::Keep,
+    blank_sack: false,
+    bleach: false,
+    echo: false,
+    mss: None,
+};
 
 fn ends(v6: bool) -> (IpAddr, IpAddr) {
     if v6 {
@@ -112,7 +118,7 @@ proptest! {
     #[test]
     fn checksums_stay_right_whatever_changes(
         v6: bool, partial: bool, options in options(), payload in prop::collection::vec(any::<u8>(), 0..90),
-        window: u16, shift: (u32, u32), choice in 0..4_u8, blank_sack: bool, bleach: bool,
+        window: u16, shift: (u32, u32), choice in 0..4_u8, blank_sack: bool, bleach: bool, echo: bool,
     ) {
         let mut packet = packet(v6, &options, &payload, partial);
         let before = scan(&options).timestamps.unwrap();
@@ -121,7 +127,7 @@ proptest! {
             1 => Stamps::Blank,
             _ => Stamps::Shift { tsval: shift.0, tsecr: shift.1 },
         };
-        edit(&mut packet, &Edits { window, stamps, blank_sack, bleach, mss: None });
+        edit(&mut packet, &Edits { window, stamps, blank_sack, bleach, echo, mss: None });
         let header = header(&packet);
         prop_assert_eq!(u16_at(&header, WINDOW_AT), window);
         let after = scan(&header[TCP_HEADER..]).timestamps;

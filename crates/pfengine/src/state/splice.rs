@@ -38,6 +38,9 @@ const EARLY_SEGMENTS: usize = 8;
 const EARLY_OCTETS: usize = 4 << 20;
 /// Least MSS that the filter asks a server for.
 const MSS_MIN: u16 = 64;
+/// Octets without a word from the client that make a reply large: sent in some three round trips
+/// from an initial window of ten segments (RFC 6928).
+const LARGE_REPLY: u32 = 64 << 10;
 
 /// A segment with data that came before the server was there.
 #[derive(Debug)]
@@ -101,6 +104,13 @@ pub struct Splice {
     pub tos: u8,
     /// Whether a SYN was sent to the server.
     has_asked: bool,
+    /// Whether the SYN to the server asks for ECN; not when it was repeated in vain.
+    asks_ecn: bool,
+    /// Whether the server waits for the client's word on its SYN|ACK, see [`Splice::await_word`].
+    awaits_word: bool,
+    /// Where the reply begins that the server sends now, in its numbers; `None` when it was found
+    /// large already.
+    reply: Option<SeqNum>,
     /// What the client has sent before the server was there, in order.
     early: Vec<Early>,
     joined: Joined,
@@ -108,15 +118,21 @@ pub struct Splice {
 
 /// What was found out when the server answered.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what a server lacks, in any combination")]
 struct Joined {
     /// Shift of the server; `None` when it does not scale windows.
     shift: Option<u8>,
+    /// Added to the server's sequence numbers.
+    seqdiff: u32,
     /// Subtracted from the server's timestamps.
     stamp_offset: u32,
     /// Timestamps are in use with the client alone.
     stamps_missing: bool,
     sack_missing: bool,
     ecn_missing: bool,
+    /// With `ecn_missing`: a packet of the client came marked, and it has not said that it sends
+    /// slower.
+    congested: bool,
     /// MSS of the server.
     mss: Option<u16>,
 }
@@ -178,6 +194,15 @@ pub struct Meeting {
     pub to_client: (Numbers, SynOptions),
 }
 
+impl Meeting {
+    /// The ACK to the client as a keep-alive: its number is one lower, so that every client answers
+    /// at once (RFC 9293 sections 3.8.4 and 3.10.7.4).
+    pub const fn question(&self) -> (Numbers, SynOptions) {
+        let (numbers, options) = self.to_client;
+        (Numbers { seq: numbers.seq.retreat(1), ..numbers }, options)
+    }
+}
+
 impl Splice {
     /// For a client with these terms, which was sent I and `stamp`.
     pub const fn new(cookie: SeqNum, terms: Terms, stamp: Option<u32>) -> Self {
@@ -189,13 +214,18 @@ impl Splice {
             window: 0,
             tos: 0,
             has_asked: false,
+            asks_ecn: terms.ecn,
+            awaits_word: false,
+            reply: None,
             early: Vec::new(),
             joined: Joined {
                 shift: None,
+                seqdiff: 0,
                 stamp_offset: 0,
                 stamps_missing: false,
                 sack_missing: false,
                 ecn_missing: false,
+                congested: false,
                 mss: None,
             },
         }
@@ -216,14 +246,58 @@ impl Splice {
         tcp: &TcpDesc,
         keep: impl FnOnce() -> Option<Early>,
     ) -> bool {
-        let next = self.early.last().map_or(body.src.seqlo.advance(1), |early| early.next);
-        if tcp.payload == 0 || SeqNum(tcp.seq) != next || self.early.len() >= EARLY_SEGMENTS {
+        // Before the ends are joined the state knows the client's SYN alone.
+        let first = body.src.seqlo.advance(u32::from(!self.awaits_word));
+        let next = self.early.last().map_or(first, |early| early.next);
+        // Behind a FIN comes nothing; before the join one alone is not kept.
+        let length = tcp.payload + u32::from(tcp.has(FIN) && self.awaits_word);
+        if length == 0 || SeqNum(tcp.seq) != next || self.early.len() >= EARLY_SEGMENTS {
             return false;
         }
         let Some(mut early) = keep() else { return false };
-        early.next = next.advance(tcp.payload);
+        early.next = next.advance(length);
         self.early.push(early);
         true
+    }
+
+    /// Leaves the server's SYN|ACK unanswered until the client has answered [`Meeting::question`]:
+    /// what the server measures is then the round trip to the client. A server whose congestion
+    /// control relies on the least round trip (BBR) would otherwise believe in the one to the filter.
+    pub const fn await_word(&mut self) {
+        self.awaits_word = true;
+    }
+
+    /// Whether segments of the client go to [`Self::hear_word`] first.
+    pub const fn awaits_word(&self) -> bool {
+        self.awaits_word
+    }
+
+    /// Takes note that the client has spoken, or been silent while data came.
+    pub const fn hear_word(&mut self) {
+        self.awaits_word = false;
+    }
+
+    /// Whether a segment shows, for the first time, that the server sends large replies; numbers are
+    /// those before translation.
+    pub fn finds_large_reply(&mut self, tcp: &TcpDesc, forward: bool) -> bool {
+        let Some(start) = self.reply else { return false };
+        if forward {
+            if tcp.payload > 0 {
+                self.reply = Some(self.server_number(tcp.ack));
+            }
+            return false;
+        }
+        let sent = SeqNum(tcp.seq.wrapping_sub(start.0));
+        let is_large = sent.0 > LARGE_REPLY && sent.0 < 1 << 31;
+        if is_large {
+            self.reply = None;
+        }
+        is_large
+    }
+
+    /// A number of the server as it counts, from one that the client knows.
+    const fn server_number(&self, seen: u32) -> SeqNum {
+        SeqNum(seen.wrapping_sub(self.joined.seqdiff))
     }
 
     /// Hands out what was kept.
@@ -354,7 +428,7 @@ impl Splice {
         Syn {
             seq: Self::isn(body),
             window: self.unscaled_window(),
-            flags: if self.terms.ecn { SYN | ECE | CWR } else { SYN },
+            flags: if self.asks_ecn { SYN | ECE | CWR } else { SYN },
             options: self.offer(mss.max(MSS_MIN)),
         }
     }
@@ -371,7 +445,13 @@ impl Splice {
 
     /// What the SYN to the server asks for.
     pub fn asks(&self) -> Requested {
-        Requested::new(&self.offer(0), self.terms.ecn)
+        Requested::new(&self.offer(0), self.asks_ecn)
+    }
+
+    /// Asks the server without ECN from now on: some devices drop SYNs that ask for it.
+    /// Source: RFC 3168 section 6.1.1.1.
+    pub const fn give_up_ecn(&mut self) {
+        self.asks_ecn = false;
     }
 
     /// Joins the ends: `tcp` and `answer` are the server's SYN|ACK.
@@ -382,6 +462,7 @@ impl Splice {
         let server_stamp = answer.timestamps.map(|(tsval, _)| tsval);
         self.joined = Joined {
             shift: answer.wscale.filter(|_| self.terms.shifts.is_some()),
+            seqdiff: self.cookie.0.wrapping_sub(server_isn.0),
             stamp_offset: match (server_stamp, self.stamp) {
                 (Some(theirs), Some(ours)) => theirs.wrapping_sub(ours),
                 _ => 0,
@@ -389,6 +470,7 @@ impl Splice {
             stamps_missing: self.stamp.is_some() && server_stamp.is_none(),
             sack_missing: self.terms.sack && !answer.sack_permitted,
             ecn_missing: self.terms.ecn && tcp.flags & (ECE | CWR) != ECE,
+            congested: false,
             mss: answer.mss,
         };
         let window_to_server =
@@ -427,7 +509,8 @@ impl Splice {
         body.src.seqlo = client_next;
         body.dst.seqlo = server_next;
         body.dst.seen = true;
-        body.dst.seqdiff = self.cookie.0.wrapping_sub(server_isn.0);
+        body.dst.seqdiff = self.joined.seqdiff;
+        self.reply = Some(server_next);
         body.src.level = Level::Established;
         body.dst.level = Level::Established;
         meeting
@@ -438,18 +521,26 @@ impl Splice {
         Numbers { seq: self.cookie.advance(1), ack: body.src.seqlo.advance(1), window: 0 }
     }
 
-    /// What must change in a segment of a joined connection besides its numbers; `now_ms` is the time
-    /// since the state was made.
+    /// What must change in a segment of a joined connection besides its numbers: `stamp` is its
+    /// timestamp value, `is_marked` whether it came with CE, `now_ms` the time since the state was
+    /// made.
+    ///
+    /// Where the client alone uses ECN the filter is its receiver as to congestion on the way here:
+    /// it takes ECT and CE out and answers CE by ECE until CWR. The server's packets are not ECT, so
+    /// they are dropped where others are marked. Source: RFC 3168 sections 5 and 6.1.3.
     pub fn edits(
         &mut self,
         tcp: &TcpDesc,
-        stamp: Option<u32>,
+        (stamp, is_marked): (Option<u32>, bool),
         forward: bool,
         now_ms: u32,
     ) -> Edits {
-        let Joined { shift, stamp_offset, stamps_missing, sack_missing, ecn_missing, mss } =
+        let Joined { shift, stamp_offset, stamps_missing, sack_missing, ecn_missing, mss, .. } =
             self.joined;
         let is_syn = tcp.has(SYN);
+        if ecn_missing && forward {
+            self.joined.congested = is_marked || self.joined.congested && !tcp.has(CWR);
+        }
         let window = self.terms.shifts.filter(|_| !is_syn).map_or(tcp.window, |shifts| {
             match (forward, shift) {
                 (true, Some(_)) => tcp.window,
@@ -481,6 +572,7 @@ impl Splice {
             stamps,
             blank_sack: sack_missing && forward,
             bleach: ecn_missing,
+            echo: self.joined.congested && !forward && !is_syn,
             mss: mss.filter(|_| forward),
         }
     }

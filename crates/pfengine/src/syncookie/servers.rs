@@ -26,6 +26,9 @@ const SETS: usize = 64;
 const CHUNKS: usize = 256;
 /// Seconds for which an entry is believed.
 const LIFE_S: u32 = 600;
+/// Bits of the time when an entry was seen, in seconds.
+const SECOND_BITS: u32 = 28;
+const SECONDS: u32 = (1 << SECOND_BITS) - 1;
 
 /// Whether a server does something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +84,13 @@ pub struct Known {
     pub timestamps: Support,
     /// ECN.
     pub ecn: Support,
+    /// Connections since a large reply was last seen, or since the server became known, at most
+    /// [`BRIEF_MAX`]. Calm ones do not count, as nobody looks at their replies.
+    pub brief: u8,
 }
+
+/// Where [`Known::brief`] ends: from then on a server is taken for one of small replies.
+pub const BRIEF_MAX: u8 = 15;
 
 /// What a SYN asked for besides the MSS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,6 +138,7 @@ impl Known {
                 answer.timestamps.is_some(),
             ),
             ecn: Support::of(requested.has(Requested::ECN), ecn),
+            brief: 0,
         }
     }
 
@@ -142,10 +152,12 @@ impl Known {
             sack: self.sack.or(before.sack),
             timestamps: self.timestamps.or(before.timestamps),
             ecn: self.ecn.or(before.ecn),
+            brief: before.brief,
         }
     }
 
-    /// As a word that is never zero: a mark, the shift, four answers, the MSS and when it was seen.
+    /// As a word that is never zero: a mark, the shift, four answers, the MSS, the count of brief
+    /// connections and when it was seen.
     fn pack(self, seen_s: u32) -> u64 {
         1 << 63
             | u64::from(self.mss.is_some()) << 62
@@ -155,7 +167,8 @@ impl Known {
             | self.timestamps.bits() << 50
             | self.ecn.bits() << 48
             | u64::from(self.mss.unwrap_or(0)) << 32
-            | u64::from(seen_s)
+            | u64::from(self.brief.min(BRIEF_MAX)) << SECOND_BITS
+            | u64::from(seen_s & SECONDS)
     }
 
     fn unpack(word: u64) -> Self {
@@ -168,6 +181,7 @@ impl Known {
             sack: Support::of_bits(word >> 52),
             timestamps: Support::of_bits(word >> 50),
             ecn: Support::of_bits(word >> 48),
+            brief: (word >> SECOND_BITS & 15) as u8,
         }
     }
 }
@@ -212,7 +226,7 @@ impl Servers {
         let hash = self.hash(addr, port);
         let set = &self.chunks[chunk_of(hash)].get()?[set_of(hash)];
         let word = set.0.iter().find_map(|way| way.get(hash))?;
-        (second(now).wrapping_sub(seen(word)) <= LIFE_S).then(|| Known::unpack(word))
+        (since(second(now), seen(word)) <= LIFE_S).then(|| Known::unpack(word))
     }
 
     /// Notes what a SYN|ACK has told.
@@ -223,7 +237,7 @@ impl Servers {
         let ways = &chunk[set_of(hash)].0;
         let now_s = second(now);
         if let Some((way, word)) = ways.iter().find_map(|way| Some((way, way.get(hash)?))) {
-            let fresh = now_s.wrapping_sub(seen(word)) <= LIFE_S;
+            let fresh = since(now_s, seen(word)) <= LIFE_S;
             let before = if fresh { Known::unpack(word) } else { Known::default() };
             let next = told.or(before).pack(now_s);
             // Most SYN|ACKs tell nothing new: no line is taken from other threads for them.
@@ -234,10 +248,45 @@ impl Servers {
         }
         let age = |way: &&Way| match way.known.load(Ordering::Relaxed) {
             0 => u32::MAX,
-            word => now_s.wrapping_sub(seen(word)),
+            word => since(now_s, seen(word)),
         };
         if let Some(oldest) = ways.iter().max_by_key(age) {
             oldest.put(hash, told.pack(now_s));
+        }
+    }
+
+    /// Notes that a connection begins whose replies are looked at. Gives whether large ones are to be
+    /// expected: nothing is known, or there was one lately.
+    pub fn begin(&self, addr: IpAddr, port: u16, now: Uptime) -> bool {
+        let mut brief = 0;
+        self.change(addr, port, now, |known| {
+            brief = known.brief;
+            known.brief = (brief + 1).min(BRIEF_MAX);
+        });
+        brief < BRIEF_MAX
+    }
+
+    /// Notes a large reply.
+    pub fn note_large_reply(&self, addr: IpAddr, port: u16, now: Uptime) {
+        self.change(addr, port, now, |known| known.brief = 0);
+    }
+
+    /// Changes an entry that is still believed; when it was seen stays.
+    fn change(&self, addr: IpAddr, port: u16, now: Uptime, change: impl FnOnce(&mut Known)) {
+        let hash = self.hash(addr, port);
+        let Some(chunk) = self.chunks[chunk_of(hash)].get() else { return };
+        let ways = &chunk[set_of(hash)].0;
+        let Some((way, word)) = ways.iter().find_map(|way| Some((way, way.get(hash)?))) else {
+            return;
+        };
+        if since(second(now), seen(word)) > LIFE_S {
+            return;
+        }
+        let mut known = Known::unpack(word);
+        change(&mut known);
+        let next = known.pack(seen(word));
+        if next != word {
+            way.put(hash, next);
         }
     }
 
@@ -269,14 +318,19 @@ const fn set_of(hash: u64) -> usize {
     (hash >> 48) as usize % SETS
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low half; it goes round in 136 years")]
+#[expect(clippy::cast_possible_truncation, reason = "the low bits; they go round in 8 years")]
 const fn second(now: Uptime) -> u32 {
-    now.as_secs() as u32
+    now.as_secs() as u32 & SECONDS
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low half")]
+#[expect(clippy::cast_possible_truncation, reason = "the low bits")]
 const fn seen(word: u64) -> u32 {
-    word as u32
+    word as u32 & SECONDS
+}
+
+/// Seconds between two times of entries.
+const fn since(now_s: u32, seen_s: u32) -> u32 {
+    now_s.wrapping_sub(seen_s) & SECONDS
 }
 
 #[cfg(test)]
@@ -365,13 +419,29 @@ mod tests {
         assert!(known(290_000..300_000) > 9_900, "the last are there");
     }
 
+    #[test]
+    fn large_replies_are_expected_for_a_while_after_one() {
+        let servers = servers();
+        assert!(servers.begin(WEB, 80, at(1)), "of an unknown server");
+        servers.learn(WEB, 80, Known::of_answer(everything(), &FULL, true), at(1));
+        let expected = || (0..40).take_while(|_| servers.begin(WEB, 80, at(4))).count();
+        assert_eq!((expected(), expected()), (15, 0));
+        servers.note_large_reply(WEB, 80, at(3));
+        assert_eq!(expected(), 15);
+        // An answer tells nothing of replies; after ten minutes all is forgotten.
+        servers.learn(WEB, 80, Known::of_answer(everything(), &FULL, true), at(4));
+        assert_eq!(expected(), 0);
+        assert!(servers.begin(WEB, 80, at(605)));
+    }
+
     proptest! {
         #[test]
         fn words_hold_what_they_are_given(
-            mss: Option<u16>, shift in 0..=14_u8, answers in prop::array::uniform4(0..3_u64), seen_s: u32,
+            mss: Option<u16>, shift in 0..=14_u8, answers in prop::array::uniform4(0..3_u64),
+            brief in 0..=BRIEF_MAX, seen_s in 0..=SECONDS,
         ) {
             let [wscale, sack, timestamps, ecn] = answers.map(Support::of_bits);
-            let known = Known { mss, wscale, shift, sack, timestamps, ecn };
+            let known = Known { mss, wscale, shift, sack, timestamps, ecn, brief };
             let word = known.pack(seen_s);
             prop_assert!(word != 0);
             prop_assert_eq!((Known::unpack(word), seen(word)), (known, seen_s));

@@ -99,7 +99,8 @@ fn large_transfers_arrive_whole_over_a_bad_line() {
             limit: Duration::from_secs(40),
             line,
         });
-        for transfer in transfer::measure(Middle::Always, &jobs).unwrap() {
+        let setting = transfer::Setting { middle: Middle::Always, congestion: None };
+        for transfer in transfer::measure(&setting, &jobs).unwrap() {
             assert!(transfer.line.lost > 100 && transfer.line.late > 100, "{transfer:?}");
             assert!(transfer.wrapped, "{transfer:?}");
         }
@@ -120,6 +121,8 @@ fn cookie_connections_are_those_of_plain_forwarding_with_named_exceptions() {
             ("client's shift 0", ""),
             ("client's MSS 1380", ""),
             ("client's MSS 536", ""),
+            ("ECN", ""),
+            ("ECN, server refuses", ""),
             ("client without timestamps", "c: wscale 7/10→8/10; s: wscale 10/7→8/7"),
             ("client's MSS 1333", "s: mss 1321→1320"),
             ("server without SACK", ""),

@@ -115,10 +115,10 @@ fn first_segments_may_fill_the_windows() {
 fn timestamps_keep_their_offset_for_life() {
     let (_, mut splice, _) = joined(TERMS, Some(STAMP), &ANSWER);
     let segment = tcp(0, 0, ACK, 100);
-    let back = splice.edits(&segment, Some(5_010), false, 0);
+    let back = splice.edits(&segment, (Some(5_010), false), false, 0);
     let Stamps::Shift { tsval, tsecr: 0 } = back.stamps else { panic!("{back:?}") };
     assert_eq!(5_010_u32.wrapping_add(tsval), STAMP + 10);
-    let forth = splice.edits(&segment, Some(78), true, 0);
+    let forth = splice.edits(&segment, (Some(78), false), true, 0);
     let Stamps::Shift { tsval: 0, tsecr } = forth.stamps else { panic!("{forth:?}") };
     assert_eq!((STAMP + 10).wrapping_add(tsecr), 5_010);
 }
@@ -127,7 +127,7 @@ fn timestamps_keep_their_offset_for_life() {
 fn windows_are_told_in_the_units_of_their_reader() {
     let edits = |answer: &SynOptions, field, forward| {
         let (_, mut splice, _) = joined(TERMS, Some(STAMP), answer);
-        splice.edits(&tcp(0, 0, ACK, field), Some(1), forward, 0).window
+        splice.edits(&tcp(0, 0, ACK, field), (Some(1), false), forward, 0).window
     };
     // The server counts in 512 octets, the client was told 256.
     assert_eq!(edits(&ANSWER, 100, false), 200);
@@ -142,7 +142,7 @@ fn windows_are_told_in_the_units_of_their_reader() {
     assert_eq!(edits(&unscaled, 1_000, true), u16::MAX);
     // A SYN is never scaled.
     let (_, mut splice, _) = joined(TERMS, Some(STAMP), &ANSWER);
-    let again = splice.edits(&tcp(S, C + 1, SYN | ACK, 60_000), Some(1), false, 0);
+    let again = splice.edits(&tcp(S, C + 1, SYN | ACK, 60_000), (Some(1), false), false, 0);
     assert_eq!(again.window, 60_000);
 }
 
@@ -153,7 +153,7 @@ fn clients_without_scaling_are_left_alone() {
     assert_eq!((meeting.to_client.0.window, meeting.to_server.0.window), (60_000, 500));
     assert_eq!((body.src.wscale, body.dst.wscale), (None, None));
     for forward in [false, true] {
-        let edits = splice.edits(&tcp(0, 0, ACK, 1_234), None, forward, 0);
+        let edits = splice.edits(&tcp(0, 0, ACK, 1_234), (None, false), forward, 0);
         assert_eq!((edits.window, edits.stamps), (1_234, Stamps::Keep));
     }
 }
@@ -164,13 +164,13 @@ fn what_the_server_lacks_is_taken_out_and_put_in() {
     let (_, mut splice, meeting) = joined(Terms { ecn: true, ..TERMS }, Some(STAMP), &bare);
     assert_eq!(meeting.to_server.1.timestamps, None);
     assert_eq!(meeting.to_client.1.timestamps, Some((STAMP, 77)));
-    let forth = splice.edits(&tcp(0, 0, ACK, 9), Some(90), true, 0);
+    let forth = splice.edits(&tcp(0, 0, ACK, 9), (Some(90), false), true, 0);
     assert_eq!((forth.stamps, forth.blank_sack, forth.bleach), (Stamps::Blank, true, true));
     assert_eq!(forth.mss, Some(1_300));
-    let back = splice.edits(&tcp(0, 0, ACK, 9), None, false, 250);
+    let back = splice.edits(&tcp(0, 0, ACK, 9), (None, false), false, 250);
     assert_eq!(back.stamps, Stamps::Add { tsval: STAMP + 250, tsecr: 90 });
     assert_eq!((back.blank_sack, back.bleach, back.mss), (false, true, None));
-    let rst = splice.edits(&tcp(0, 0, RST, 9), None, false, 250);
+    let rst = splice.edits(&tcp(0, 0, RST, 9), (None, false), false, 250);
     assert_eq!(rst.stamps, Stamps::Keep);
 }
 
@@ -261,4 +261,57 @@ fn synproxy_repeats_its_answer_until_the_ack() {
     let ack = tcp(C + 1, I + 1, ACK, 9);
     assert_eq!(splice.step(&mut body, &ack, Some(61), true), Step::Connect);
     assert!(body.is_waiting_for_server());
+}
+
+/// RFC 3168 section 6.1.3: CE is answered by ECE until CWR, by the filter where the server knows no
+/// ECN.
+#[test]
+fn marks_are_echoed_in_the_name_of_a_server_without_ecn() {
+    let echoes = |with_ecn: bool| {
+        let (_, mut splice, _) = joined(Terms { ecn: with_ecn, ..TERMS }, None, &ANSWER);
+        let mut go = |flags, is_marked, forward| {
+            splice.edits(&tcp(0, 0, ACK | flags, 9), (None, is_marked), forward, 0)
+        };
+        let mut seen = Vec::new();
+        for (flags, is_marked) in [(0, false), (0, true), (0, false), (CWR, true), (CWR, false)] {
+            let forth = go(flags, is_marked, true);
+            assert_eq!((forth.bleach, forth.echo), (with_ecn, false));
+            seen.push(go(0, false, false).echo);
+        }
+        seen
+    };
+    assert_eq!(echoes(true), [false, true, true, true, false]);
+    assert_eq!(echoes(false), [false; 5], "nobody uses ECN");
+}
+
+#[test]
+fn a_syn_that_is_repeated_asks_for_no_ecn() {
+    let (body, mut splice) = waiting(Terms { ecn: true, ..TERMS }, Some(STAMP));
+    assert_eq!(splice.asks(), Requested::new(&ANSWER, true));
+    splice.give_up_ecn();
+    assert_eq!(splice.syn(&body, ONWARD).flags, SYN);
+    assert_eq!(splice.asks(), Requested::new(&ANSWER, false));
+}
+
+#[test]
+fn a_reply_counts_from_the_last_word_of_the_client() {
+    let (_, mut splice, _) = joined(TERMS, None, &ANSWER);
+    let mut sends =
+        |sent: u32| splice.finds_large_reply(&tcp((S + 1).wrapping_add(sent), 0, ACK, 9), false);
+    assert!(!sends(0) && !sends(LARGE_REPLY) && !sends(0_u32.wrapping_sub(2)));
+    let question = TcpDesc { payload: 5, ..tcp(C + 1, I + 1 + 60_000, ACK, 9) };
+    assert!(!splice.finds_large_reply(&question, true));
+    let mut sends =
+        |sent: u32| splice.finds_large_reply(&tcp((S + 1).wrapping_add(sent), 0, ACK, 9), false);
+    assert!(!sends(60_000 + LARGE_REPLY));
+    assert!(sends(60_001 + LARGE_REPLY));
+    assert!(!sends(60_002 + LARGE_REPLY), "it is told once");
+}
+
+#[test]
+fn a_client_that_is_asked_gets_a_number_below_its_window() {
+    let (_, _, meeting) = joined(TERMS, Some(STAMP), &ANSWER);
+    let (question, options) = meeting.question();
+    assert_eq!((question.seq, question.ack), (SeqNum(I), SeqNum(C + 1)));
+    assert_eq!((question.window, options), (60_000 >> 8, meeting.to_client.1));
 }

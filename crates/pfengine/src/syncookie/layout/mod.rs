@@ -63,7 +63,7 @@ pub const fn default_mss(client: IpAddr) -> u16 {
 }
 
 impl Wish {
-    /// Everything that a SYN offers but ECN, for which one must know the server.
+    /// Everything that the options of a SYN offer; ECN is in its flags.
     pub fn everything(client: IpAddr, offered: &SynOptions) -> Self {
         let shifts = offered
             .wscale
