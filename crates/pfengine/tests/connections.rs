@@ -388,7 +388,7 @@ fn a_lost_syn_is_repeated_and_a_silent_server_given_up() {
         let seen = router.outputs();
         match at {
             1..=5 | 7 | 11 => {
-                assert_eq!(header(&seen[0], INSIDE), header(&first, INSIDE), "{at} s")
+                assert_eq!(header(&seen[0], INSIDE), header(&first, INSIDE), "{at} s");
             }
             15 => assert_eq!(header(&seen[0], OUTSIDE), (RST | ACK, cookie + 1, 101, 0)),
             _ => assert!(seen.is_empty(), "{at} s: {seen:?}"),

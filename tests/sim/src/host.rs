@@ -22,7 +22,7 @@ const READ_PAUSE: u64 = 3_000_000;
 /// wait without end, so a few losses in a row take minutes.
 const PATIENCE_S: u64 = 1_500;
 /// Nanoseconds in which a host that still has its timer repeats itself: its waits are 1, 2, 4 to 1,024 s.
-pub const FORGOTTEN: u64 = (PATIENCE_S - 100) * 1_000_000_000;
+pub(crate) const FORGOTTEN: u64 = (PATIENCE_S - 100) * 1_000_000_000;
 
 /// How a host behaves.
 ///
@@ -39,6 +39,8 @@ pub struct Habits {
     pub read: usize,
     /// Seconds after which a silent connection is given up.
     pub patience_s: u64,
+    /// Seconds that a server waits for the end of a handshake; a flood fills it with such.
+    pub handshake_s: u64,
     /// Largest packet.
     pub mtu: usize,
 }
@@ -52,6 +54,7 @@ impl Habits {
             send_buffer: rng.pick(&[2_048, 32_768, 200_000]),
             read: rng.pick(&[usize::MAX, 1_000, 20_000]),
             patience_s: PATIENCE_S,
+            handshake_s: PATIENCE_S,
             mtu: rng.pick(&[1_280, 1_500]),
         }
     }
@@ -64,6 +67,7 @@ impl Habits {
             send_buffer: rng.pick(&[700, 2_000]),
             read: usize::MAX,
             patience_s: PATIENCE_S,
+            handshake_s: PATIENCE_S,
             mtu: rng.pick(&[1_280, 1_500]),
         }
     }
@@ -76,6 +80,7 @@ impl Default for Habits {
             send_buffer: 32_768,
             read: usize::MAX,
             patience_s: 120,
+            handshake_s: 40,
             mtu: 1_500,
         }
     }
@@ -187,6 +192,7 @@ impl Host {
             .count();
         for _ in waiting..BACKLOG {
             let mut socket = self.socket();
+            socket.set_timeout(Some(Duration::from_secs(self.habits.handshake_s)));
             socket.listen(port).expect("a port to listen on");
             let handle = self.sockets.add(socket);
             self.servers.push((handle, port, Server::default()));
@@ -261,6 +267,9 @@ impl Host {
         let mut ended = Vec::new();
         for (handle, _, server) in &mut self.servers {
             let socket = self.sockets.get_mut::<tcp::Socket>(*handle);
+            if socket.state() == tcp::State::Established {
+                socket.set_timeout(Some(Duration::from_secs(self.habits.patience_s)));
+            }
             server.run(socket, self.habits.read);
             if socket.state() == tcp::State::Closed {
                 ended.push(*handle);

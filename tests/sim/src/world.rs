@@ -10,7 +10,7 @@ use crate::action::Action;
 use crate::app::{Order, Outcome};
 use crate::attack::Attack;
 use crate::forgery::{Forger, Progress, is_forged};
-use crate::host::{Habits, Host};
+use crate::host::{FORGOTTEN, Habits, Host};
 use crate::link::Weather;
 use crate::log::Log;
 use crate::rng::Rng;
@@ -221,10 +221,18 @@ impl World {
         clients.map(|(_, client)| client.outcome).collect()
     }
 
-    /// Longest time in which no packet of any host came to the router, in nanoseconds.
+    /// Whether all connections ended well, or broke because a host forgot its timer (see [`Habits`]).
+    ///
+    /// Only then nobody sends anything for longer than any host waits: whom the filter silences
+    /// repeats itself.
     #[must_use]
-    pub const fn longest_silence(&self) -> u64 {
-        self.silence
+    pub fn all_are_served(&self) -> bool {
+        let was_forgotten = self.silence >= FORGOTTEN;
+        self.outcomes().into_iter().all(|outcome| match outcome {
+            Outcome::Done => true,
+            Outcome::Reset => was_forgotten,
+            Outcome::Pending => false,
+        })
     }
 
     /// Whether something is still to come from clients or attackers.

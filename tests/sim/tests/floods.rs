@@ -31,8 +31,7 @@ fn world(seed: u64, policy: Policy, kind: Kind, clients: usize, from: u64, until
     let classic = policy.syncookies.is_some_and(|setting| setting.classic);
     let mut world = World::new(&WorldConfig { seed, family: Family::of_seed(seed), policy });
     let rng = &mut world.rng.fork();
-    let server_habits =
-        Habits { receive_buffer: 65_535, send_buffer: 2_000, patience_s: 40, ..Habits::default() };
+    let server_habits = Habits { send_buffer: 2_000, handshake_s: 40, ..Habits::with_loss(rng) };
     // Only the clients' links are bad.
     let server = world.add_server(rng.next(), Weather::FAIR, server_habits, &[80]);
     for _ in 0..clients {
@@ -62,9 +61,8 @@ fn counter(world: &World, which: LimitCounter) -> u64 {
 }
 
 fn assert_all_done(world: &mut World) {
-    world.run(900);
-    let outcomes = world.outcomes();
-    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Done), "{outcomes:?}");
+    world.run(6_000);
+    assert!(world.all_are_served(), "{:?}", world.outcomes());
 }
 
 fn assert_calm(world: &mut World) {
@@ -114,7 +112,7 @@ fn a_flood_on_one_server_leaves_the_other_without_cookies() {
             policy.syncookies.map(|setting| Syncookies { destination: marks, probe, ..setting });
         let mut world = world(seed, policy, Kind::Syn, 8, 4 * SECOND, 28 * SECOND);
         let rng = &mut world.rng.fork();
-        let habits = Habits { patience_s: 40, ..Habits::default() };
+        let habits = Habits { handshake_s: 40, ..Habits::with_loss(rng) };
         let calm = world.add_server(rng.next(), Weather::FAIR, habits, &[80]);
         for _ in 0..6 {
             let client = world.add_client(rng.next(), bad_link(rng), Habits::with_loss(rng));
@@ -186,10 +184,9 @@ fn forged_acks_and_noise_leave_nothing_behind() {
             _ => policy().adaptive(seed % 2 == 0, START, END),
         };
         let mut world = world(seed, policy, kind, 6, 0, 20 * SECOND);
-        world.run(600);
-        let outcomes = world.outcomes();
+        world.run(6_000);
         if kind == Kind::Ack {
-            assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Done), "{outcomes:?}");
+            assert!(world.all_are_served(), "{:?}", world.outcomes());
         }
         assert_calm(&mut world);
     }

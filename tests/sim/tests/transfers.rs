@@ -2,7 +2,7 @@
 
 use pf_sim::action::Action;
 use pf_sim::app::Order;
-use pf_sim::host::{FORGOTTEN, Habits, seed_of_isn};
+use pf_sim::host::{Habits, seed_of_isn};
 use pf_sim::{Family, Outcome, Policy, Rng, Weather, World, WorldConfig, seeds};
 use pfapi::ruleset::BlockAnswer;
 
@@ -38,19 +38,9 @@ fn world(seed: u64, policy: Policy) -> World {
     world
 }
 
-/// All connections ended well, or broke because a host forgot its timer (see [`Habits`]): then, and
-/// only then, nobody sent anything for longer than any host waits. Whom the filter silences repeats
-/// itself.
 fn assert_all_done(world: &mut World) {
     world.run(6_000);
-    let outcomes = world.outcomes();
-    let was_forgotten = world.longest_silence() >= FORGOTTEN;
-    let is_fine = |outcome: &Outcome| match outcome {
-        Outcome::Done => true,
-        Outcome::Reset => was_forgotten,
-        Outcome::Pending => false,
-    };
-    assert!(outcomes.iter().all(is_fine), "{outcomes:?}");
+    assert!(world.all_are_served(), "{:?}", world.outcomes());
 }
 
 fn assert_empties(world: &mut World) {
