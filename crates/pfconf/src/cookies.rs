@@ -47,6 +47,13 @@ pub fn surprises(ruleset: &CheckedRuleset) -> Vec<String> {
         return Vec::new();
     }
     let mut found = Vec::new();
+    if setting.watermarks.is_some_and(|marks| marks.end == 0) {
+        found.push(
+            "half of `start` is below one state, so cookies that began never end: write a larger \
+             `start`, and `end` beside it"
+                .to_owned(),
+        );
+    }
     if setting.classic && rules.iter().any(|(.., rule)| blocks(rule)) {
         found.push(
             "with `classic` cookies come before the rules: ports that the rules block look open \
