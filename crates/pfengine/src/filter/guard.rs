@@ -34,13 +34,33 @@ use crate::wire::build::flags::{ACK, RST, SYN};
 pub(super) enum Foreseen {
     /// They block it, or pass it in a way that no cookie can stand for.
     Theirs,
-    /// They pass it; `syncookies` of the rule, and the interface by which it would leave.
-    Pass(Option<SyncookieMode>, Option<IfIndex>),
+    /// They pass it; `syncookies` of the rule, and the way on.
+    Pass(Option<SyncookieMode>, Onwards),
     /// They pass it on its way in, and block it on its way out by this interface, where it has
     /// these addresses.
     BlockedBeyond(Option<SyncookieMode>, IfIndex, Addresses),
     /// They pass it, but there is no way to its destination.
     NoRoute(Option<SyncookieMode>),
+}
+
+/// What the rules and routes say of the way behind the filter that a SYN|ACK must know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Onwards {
+    /// Interface by which the SYN would leave, where there is one.
+    pub far: Option<IfIndex>,
+    /// Largest MSS that the rules allow; 0 is any.
+    pub max_mss: u16,
+}
+
+impl Onwards {
+    /// By `far`, with the limit of the MSS of one more rule.
+    const fn by(mut self, far: IfIndex, max_mss: u16) -> Self {
+        self.far = Some(far);
+        if self.max_mss == 0 || max_mss != 0 && max_mss < self.max_mss {
+            self.max_mss = max_mss;
+        }
+        self
+    }
 }
 
 /// ACKs that one worker checks for cookies in one second; a MAC costs some 30 ns.
@@ -84,7 +104,7 @@ impl<'a> Filter<'a> {
         if self.classic {
             let is_due =
                 tcp.flags & (SYN | ACK) == SYN && cookies.should_answer(half_open, self.now);
-            return is_due.then(|| self.answer_with_cookie(packet, flow, tcp, None));
+            return is_due.then(|| self.answer_with_cookie(packet, flow, tcp, Onwards::default()));
         }
         if tcp.flags & (SYN | ACK | RST) != SYN
             || !cookies.may_answer(half_open, self.snapshot.rules.cookies.ask)
@@ -93,10 +113,12 @@ impl<'a> Filter<'a> {
             return None;
         }
         let foreseen = self.foresee(packet, flow);
-        let (policy, far) = match foreseen {
+        let (policy, onwards) = match foreseen {
             Foreseen::Theirs => return None,
-            Foreseen::Pass(policy, far) => (policy, far),
-            Foreseen::BlockedBeyond(policy, ..) | Foreseen::NoRoute(policy) => (policy, None),
+            Foreseen::Pass(policy, onwards) => (policy, onwards),
+            Foreseen::BlockedBeyond(policy, ..) | Foreseen::NoRoute(policy) => {
+                (policy, Onwards::default())
+            }
         };
         let desc = &flow.desc;
         let destination = Destination::new(desc.af, desc.dst, tcp.dport);
@@ -114,9 +136,9 @@ impl<'a> Filter<'a> {
             }
             _ if cookies.probes() && !cookies.ports.is_open(asked.hashes().port, self.now) => {
                 let hash = asked.hashes().port;
-                self.ask_port(packet, flow, (tcp, far), (hash, half_open))
+                self.ask_port(packet, flow, (tcp, onwards), (hash, half_open))
             }
-            _ => Some(self.send_cookie(packet, flow, tcp, far)),
+            _ => Some(self.send_cookie(packet, flow, tcp, onwards)),
         }
     }
 
@@ -125,7 +147,7 @@ impl<'a> Filter<'a> {
         &mut self,
         packet: &mut Packet,
         flow: &Flow,
-        (tcp, far): (&TcpDesc, Option<IfIndex>),
+        (tcp, onwards): (&TcpDesc, Onwards),
         (hash, half_open): (u64, u64),
     ) -> Option<Result<Verdict, Reason>> {
         let desc = &flow.desc;
@@ -139,7 +161,7 @@ impl<'a> Filter<'a> {
         let advice = cookies.ports.advise(hash, network, terms, self.now);
         let count = |counter| self.engine.syncookies.counters.count(counter);
         Some(match advice {
-            Advice::Cookie => self.send_cookie(packet, flow, tcp, far),
+            Advice::Cookie => self.send_cookie(packet, flow, tcp, onwards),
             Advice::Probe => {
                 count(CookieCounter::Probes);
                 packet.meta.probe = true;
@@ -167,10 +189,10 @@ impl<'a> Filter<'a> {
         packet: &mut Packet,
         flow: &Flow,
         tcp: &TcpDesc,
-        far: Option<IfIndex>,
+        onwards: Onwards,
     ) -> Result<Verdict, Reason> {
         let asked = packet.len();
-        let verdict = self.answer_with_cookie(packet, flow, tcp, far)?;
+        let verdict = self.answer_with_cookie(packet, flow, tcp, onwards)?;
         let lengths = (asked, packet.len());
         if lengths.1 > lengths.0 {
             let cookies = &self.engine.syncookies;
@@ -204,20 +226,21 @@ impl<'a> Filter<'a> {
             return Foreseen::Theirs;
         }
         let policy = options.syncookies;
+        let onwards = Onwards { far: None, max_mss: found.actions.max_mss };
         let Some(routes) = self.engine.routes.get().filter(|_| !foresight.changes_family) else {
-            return Foreseen::Pass(policy, None);
+            return Foreseen::Pass(policy, onwards);
         };
         let pool = found.rule.pools.route.as_ref();
         let is_diverted = rule.route.as_ref().is_some_and(|route| route.kind == RouteKind::RouteTo);
         let asked = PoolAsked { af: desc.af, source: desc.src, host: desc.src, before: None };
         let hop = pool.filter(|_| is_diverted).and_then(|pool| pool.foresee(&asked));
         let beyond = match routes.way_to(hop.unwrap_or(found.addresses.dst).to_ip(desc.af)) {
-            Way::Here => return Foreseen::Pass(policy, None),
+            Way::Here => return Foreseen::Pass(policy, onwards),
             Way::None => return Foreseen::NoRoute(policy),
             Way::Interface(beyond) => beyond,
         };
         if self.snapshot.rules.skip.contains(beyond.0) {
-            return Foreseen::Pass(policy, Some(beyond));
+            return Foreseen::Pass(policy, onwards.by(beyond, 0));
         }
         let addresses = found.addresses;
         let desc = translated(desc, &addresses);
@@ -232,12 +255,12 @@ impl<'a> Filter<'a> {
         let Some(found) = self.think(&view, &mut Foresight::new(Direction::Out)) else {
             return Foreseen::Theirs;
         };
-        let found = &found.rule.rule;
-        if let Action::Block(_) = found.action {
-            Foreseen::BlockedBeyond(policy, beyond, addresses)
-        } else {
-            Foreseen::Pass(policy.or(found.state_options.syncookies), Some(beyond))
+        let rule = &found.rule.rule;
+        if let Action::Block(_) = rule.action {
+            return Foreseen::BlockedBeyond(policy, beyond, addresses);
         }
+        let onwards = onwards.by(beyond, found.actions.max_mss);
+        Foreseen::Pass(policy.or(rule.state_options.syncookies), onwards)
     }
 
     /// Evaluates a packet that is only thought of; `None` when it would be dropped whatever the

@@ -6,9 +6,9 @@ use core::num::NonZeroU16;
 
 use pfapi::addr::Af;
 use pfapi::reason::Reason;
-use pfapi::units::{Direction, IfIndex};
+use pfapi::units::Direction;
 
-use super::guard::is_over;
+use super::guard::{Onwards, is_over};
 use super::splice::{MSS_MIN, early_window};
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
 use crate::output::{Output, SmallPacket};
@@ -55,8 +55,8 @@ impl<'a> Filter<'a> {
         if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
     }
 
-    /// Turns a SYN into the SYN|ACK that carries its cookie. Nothing is kept of the SYN. `far` is
-    /// the interface towards the server, where that is known.
+    /// Turns a SYN into the SYN|ACK that carries its cookie. Nothing is kept of the SYN.
+    /// `onwards` is what rules and routes say of the way to the server.
     ///
     /// # Security
     /// A SYN that nobody can be answered for (from a multicast address, say) is dropped: if the
@@ -66,7 +66,7 @@ impl<'a> Filter<'a> {
         packet: &mut Packet,
         flow: &Flow,
         tcp: &TcpDesc,
-        far: Option<IfIndex>,
+        onwards: Onwards,
     ) -> Result<Verdict, Reason> {
         let desc = &flow.desc;
         let offered = tcp_options_of(packet, desc.l4, tcp);
@@ -83,8 +83,9 @@ impl<'a> Filter<'a> {
                 let near = packet.meta.interface;
                 let mss = match known.and_then(|known| known.mss) {
                     Some(mss) => mss.max(MSS_MIN),
-                    None => self.link_mss((near, far), desc.af, u16::MAX),
+                    None => self.link_mss((near, onwards.far), desc.af, u16::MAX),
                 };
+                let mss = if onwards.max_mss == 0 { mss } else { mss.min(onwards.max_mss) };
                 // The packet is never fragmented, so nothing depends on its identification
                 // (RFC 6864): what is hard to guess already is good enough.
                 let id = identification(seq);
