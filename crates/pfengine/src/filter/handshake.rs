@@ -9,7 +9,7 @@ use pfapi::reason::Reason;
 use pfapi::units::Direction;
 
 use super::guard::{Onwards, is_over};
-use super::splice::{MSS_MIN, early_window};
+use super::splice::early_window;
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
 use crate::output::{Output, SmallPacket};
 use crate::packet::{Packet, StateRef, Verdict};
@@ -81,10 +81,8 @@ impl<'a> Filter<'a> {
             }
             Baked::Terms(Cookie { seq, stamp, terms }) => {
                 let near = packet.meta.interface;
-                let mss = match known.and_then(|known| known.mss) {
-                    Some(mss) => mss.max(MSS_MIN),
-                    None => self.link_mss((near, onwards.far), desc.af, u16::MAX),
-                };
+                let mss = Self::known_mss(known.as_ref())
+                    .unwrap_or_else(|| self.link_mss((near, onwards.far), desc.af, u16::MAX));
                 let mss = if onwards.max_mss == 0 { mss } else { mss.min(onwards.max_mss) };
                 // The packet is never fragmented, so nothing depends on its identification
                 // (RFC 6864): what is hard to guess already is good enough.

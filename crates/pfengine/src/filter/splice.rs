@@ -37,7 +37,7 @@ const EARLY_WINDOW: u16 = 8_192;
 /// Least MSS that is read out of the size of a link.
 const LINK_MSS_MIN: u16 = 512;
 /// Least MSS that the filter announces. Source: OpenBSD sys/net/pf.c `pf_calc_mss`.
-pub(super) const MSS_MIN: u16 = 64;
+const MSS_MIN: u16 = 64;
 
 impl<'a> Filter<'a> {
     /// What of the offer of a SYN the filter takes up in the name of a server.
@@ -70,10 +70,12 @@ impl<'a> Filter<'a> {
         server: Addr,
         known: Option<&Known>,
     ) -> u16 {
-        match known.and_then(|known| known.mss) {
-            Some(mss) => mss.max(MSS_MIN),
-            None => self.path_mss(near, af, server, u16::MAX),
-        }
+        Self::known_mss(known).unwrap_or_else(|| self.path_mss(near, af, server, u16::MAX))
+    }
+
+    /// MSS that a server is known to announce.
+    pub(super) fn known_mss(known: Option<&Known>) -> Option<u16> {
+        Some(known?.mss?.max(MSS_MIN))
     }
 
     /// What fits through the interface of the client and the one towards the server, at most `most`.
