@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use pfapi::facts::{Facts, InterfaceFacts};
-use pfconf::measure::parse_alone;
+use pfconf::measure::{Parser, parse_alone};
 use pfconf::{
     BuiltinSources, CompileOptions, Compiled, Dialect, Input, Level, Listing, Optimization,
     Sources, compile, print,
@@ -38,8 +38,8 @@ enum Work {
     WithoutListing,
     /// As `pfctl -nv -o none`.
     Unoptimized,
-    /// Scanning and parsing; with or without memory for the kinds of lines.
-    Parsing(bool),
+    /// Scanning and parsing.
+    Parsing(Parser),
     /// Printing the rules that come out.
     Printing,
 }
@@ -88,8 +88,8 @@ impl Case {
             Work::Everything => drop(black_box(self.compile(Listing::Rules, Level::Basic))),
             Work::WithoutListing => drop(black_box(self.compile(Listing::Short, Level::Basic))),
             Work::Unoptimized => drop(black_box(self.compile(Listing::Rules, Level::None))),
-            Work::Parsing(remember) => {
-                assert!(black_box(parse_alone(&self.text, self.dialect, remember)) > 0);
+            Work::Parsing(parser) => {
+                assert!(black_box(parse_alone(&self.text, self.dialect, parser)) > 0);
             }
             Work::Printing => {}
         }
@@ -115,7 +115,7 @@ impl Case {
             black_box(lines(black_box(&self.text)) + lines(black_box(&self.file)));
         });
         let parsing = least(runs, || {
-            black_box(parse_alone(&self.text, self.dialect, true));
+            black_box(parse_alone(&self.text, self.dialect, Parser::Words));
         });
         Outcome { seconds, bare, parsing, peak }
     }
@@ -155,8 +155,8 @@ fn cases() -> Vec<Case> {
         everything("rules, 10 MB", texts::rules(10 * MB)),
         case("rules, 1 MB, not optimized", texts::rules(MB), Work::Unoptimized),
         case("rules, 1 MB, not listed", texts::rules(MB), Work::WithoutListing),
-        case("rules, 1 MB, parsing", texts::rules(MB), Work::Parsing(true)),
-        case("rules, 1 MB, grammar for each", texts::rules(MB), Work::Parsing(false)),
+        case("rules, 1 MB, parsing", texts::rules(MB), Work::Parsing(Parser::Words)),
+        case("rules, 1 MB, parsing by pest", texts::rules(MB), Work::Parsing(Parser::Pest)),
         case("rules, 1 MB, printing", texts::rules(MB), Work::Printing),
         everything("rules of many kinds, 1 MB", texts::varied(MB)),
         everything("comments, 1 MB", texts::comments(MB)),
