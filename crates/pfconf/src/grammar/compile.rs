@@ -17,6 +17,14 @@ pub(super) struct Expr {
     pub(super) is_nullable: bool,
     /// Words that it can start with, if it has any.
     pub(super) first: Set,
+    /// Words that can come second, if it starts with exactly one word and goes on.
+    pub(super) second: Option<Set>,
+}
+
+impl Expr {
+    const fn new(what: What, first: Set) -> Self {
+        Self { what, is_nullable: false, first, second: None }
+    }
 }
 
 #[derive(Debug)]
@@ -42,6 +50,29 @@ pub(super) enum What {
     Rep(Id, Blanks),
     Ahead(Id),
     NotAhead(Id),
+}
+
+impl What {
+    /// Gives the expressions that this one is made of.
+    fn each(&mut self, mut found: impl FnMut(&mut Id)) {
+        match self {
+            Self::Never
+            | Self::Nothing
+            | Self::Word
+            | Self::Leaf(_)
+            | Self::TableNumber(_)
+            | Self::End => {}
+            Self::Node(_, part)
+            | Self::Same(part)
+            | Self::Opt(part)
+            | Self::Rep(part, _)
+            | Self::Ahead(part)
+            | Self::NotAhead(part) => found(part),
+            Self::Seq(parts, _) | Self::Choice(Choice { alternatives: parts, .. }) => {
+                parts.iter_mut().for_each(found);
+            }
+        }
+    }
 }
 
 /// Whether blanks may stand between the parts.
@@ -71,6 +102,9 @@ impl Compiled {
         compiler.starts();
         compiler.words(symbols);
         compiler.starts();
+        compiler.shorten();
+        compiler.starts();
+        compiler.seconds();
         compiler.choices();
         let mut entries = vec![None; Rule::all_rules().len() + 1];
         for rule in Rule::all_rules() {
@@ -102,7 +136,7 @@ impl<'a> Compiler<'a> {
     fn new(definitions: &Definitions, symbols: &'a Symbols, is_freebsd: bool) -> Self {
         let names = definitions.0.iter().map(|definition| definition.name);
         let ids: HashMap<&str, Id> = names.zip(0..).collect();
-        let never = || Expr { what: What::Never, is_nullable: false, first: Set::default() };
+        let never = || Expr::new(What::Never, Set::default());
         Self {
             symbols,
             is_freebsd,
@@ -114,7 +148,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn push(&mut self, what: What, first: Set) -> Id {
-        self.exprs.push(Expr { what, is_nullable: false, first });
+        self.exprs.push(Expr::new(what, first));
         self.exprs.len() - 1
     }
 
@@ -155,7 +189,7 @@ impl<'a> Compiler<'a> {
             }
         };
         let first = self.exprs[first].first;
-        self.exprs[id] = Expr { what, is_nullable: false, first };
+        self.exprs[id] = Expr::new(what, first);
     }
 
     fn expr(&mut self, ast: &Ast) -> Id {
@@ -242,7 +276,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn start(&self, id: Id) -> (bool, Set) {
-        let Expr { ref what, is_nullable, first } = self.exprs[id];
+        let Expr { ref what, is_nullable, first, .. } = self.exprs[id];
         let of = |id: Id| (self.exprs[id].is_nullable, self.exprs[id].first);
         match what {
             What::Never | What::Word | What::Leaf(_) | What::TableNumber(_) | What::End => {
@@ -267,6 +301,73 @@ impl<'a> Compiler<'a> {
                 alternatives.iter().for_each(|&id| first.join(&of(id).1));
                 (alternatives.iter().any(|&id| of(id).0), first)
             }
+        }
+    }
+
+    /// Takes out what decides nothing: names for other expressions, and looks ahead for what the
+    /// next word of the sequence cannot be.
+    fn shorten(&mut self) {
+        for id in 0..self.exprs.len() {
+            if let What::Seq(parts, false) = &self.exprs[id].what {
+                let decides = |at: usize, part: Id| match self.exprs[part].what {
+                    What::NotAhead(body) if !self.exprs[body].is_nullable => {
+                        let next = parts.get(at + 1).map(|&next| &self.exprs[next]);
+                        let may_be = |next: &Expr| next.first.meets(&self.exprs[body].first);
+                        next.is_none_or(|next| next.is_nullable || may_be(next))
+                    }
+                    _ => true,
+                };
+                let kept = parts.iter().enumerate().filter(|&(at, &part)| decides(at, part));
+                let kept: Vec<Id> = kept.map(|(_, &part)| part).collect();
+                self.exprs[id].what = match *kept.as_slice() {
+                    [one] => What::Same(one),
+                    _ => What::Seq(kept, false),
+                };
+            }
+        }
+        for id in 0..self.exprs.len() {
+            let mut what = std::mem::replace(&mut self.exprs[id].what, What::Never);
+            what.each(|part| *part = self.named(*part));
+            self.exprs[id].what = what;
+        }
+    }
+
+    /// The expression that a name stands for in the end.
+    fn named(&self, mut id: Id) -> Id {
+        while let What::Same(other) = self.exprs[id].what {
+            id = other;
+        }
+        id
+    }
+
+    /// Finds what can come second. A word that must come then saves a try.
+    fn seconds(&mut self) {
+        for id in 0..self.exprs.len() {
+            self.exprs[id].second = self.second(id);
+        }
+    }
+
+    fn second(&self, id: Id) -> Option<Set> {
+        match &self.exprs[id].what {
+            What::Node(_, body) => self.second(*body),
+            What::Seq(parts, _) => {
+                let (&[first, second], ..) = parts.split_first_chunk()?;
+                let second = &self.exprs[second];
+                (self.is_one_word(first) && !second.is_nullable).then_some(second.first)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the expression is never more nor less than one word.
+    fn is_one_word(&self, id: Id) -> bool {
+        match &self.exprs[id].what {
+            What::Word | What::Leaf(_) => true,
+            What::Node(_, body) => self.is_one_word(*body),
+            What::Choice(Choice { alternatives, .. }) => {
+                alternatives.iter().all(|&id| self.is_one_word(id))
+            }
+            _ => false,
         }
     }
 

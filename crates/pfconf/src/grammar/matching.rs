@@ -1,7 +1,7 @@
 //! Holds the words of a statement against the grammar.
 
 use super::compile::{Choice, Compiled, Expr, Id, What};
-use super::symbols::{Set, Symbol, Token};
+use super::symbols::{Set, Token};
 use crate::parser::Rule;
 use crate::tree::Node;
 
@@ -39,19 +39,24 @@ impl<'a> Matching<'a> {
         self.tokens[self.here.token]
     }
 
-    fn can_start(&self, id: Id, symbol: Symbol) -> bool {
-        let expr = &self.grammar.exprs[id];
-        expr.is_nullable || expr.first.has(symbol)
+    /// Whether the next words leave a chance.
+    fn may_fit(&self, expr: &Expr) -> bool {
+        let symbol = |at: usize| self.tokens.get(at).map(|token| token.symbol);
+        let at = self.here.token;
+        let starts = |set: &Set, at: usize| symbol(at).is_some_and(|symbol| set.has(symbol));
+        (expr.is_nullable || starts(&expr.first, at))
+            && expr.second.as_ref().is_none_or(|second| starts(second, at + 1))
     }
 
     /// Reads what an expression stands for. What does not fit leaves no trace.
     fn fits(&mut self, id: Id) -> bool {
         let grammar: &'a Compiled = self.grammar;
-        let Expr { what, is_nullable, first } = &grammar.exprs[id];
-        if !is_nullable && !first.has(self.next().symbol) {
+        let expr = &grammar.exprs[id];
+        if !self.may_fit(expr) {
             return false;
         }
-        match what {
+        let first = &expr.first;
+        match &expr.what {
             What::Never => false,
             What::Nothing => true,
             What::Word => self.word(first),
@@ -144,7 +149,7 @@ impl<'a> Matching<'a> {
         let symbol = self.next().symbol;
         let first = usize::from(choice.from[usize::from(symbol)]);
         let rest = choice.alternatives.get(first..).unwrap_or_default();
-        rest.iter().any(|&id| self.can_start(id, symbol) && self.fits(id))
+        rest.iter().any(|&id| self.fits(id))
     }
 
     fn repetition(&mut self, body: Id, blanks: bool) -> bool {

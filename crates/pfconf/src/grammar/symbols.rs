@@ -37,6 +37,10 @@ impl Set {
         self.0.iter_mut().zip(other.0).for_each(|(mine, more)| *mine |= more);
     }
 
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).any(|(mine, more)| mine & more != 0)
+    }
+
     pub(super) fn without(&self, other: &Self) -> Self {
         Self(std::array::from_fn(|at| self.0[at] & !other.0[at]))
     }
