@@ -82,14 +82,19 @@ fn slot(word: &[u8]) -> usize {
     let octet = |at: usize| usize::from(word.get(at).copied().unwrap_or_default());
     let len = word.len();
     let last = octet(len.wrapping_sub(1));
-    let hash = octet(0) * 31 + octet(len / 2) * 7 + last * 131 + octet(len.wrapping_sub(3)) + len * 17;
+    let hash =
+        octet(0) * 31 + octet(len / 2) * 7 + last * 131 + octet(len.wrapping_sub(3)) + len * 17;
     hash % SLOTS
 }
 
 impl Symbols {
     pub(super) fn new(literals: Vec<Cow<'static, str>>) -> Self {
-        let mut symbols =
-            Self { all: Vec::new(), words: vec![Vec::new(); SLOTS], signs: [None; 128], pairs: Vec::new() };
+        let mut symbols = Self {
+            all: Vec::new(),
+            words: vec![Vec::new(); SLOTS],
+            signs: [None; 128],
+            pairs: Vec::new(),
+        };
         for (literal, symbol) in literals.into_iter().zip(FIRST..=Symbol::MAX) {
             match literal.as_bytes() {
                 [first, ..] if first.is_ascii_alphabetic() => {

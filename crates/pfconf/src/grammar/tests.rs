@@ -123,7 +123,8 @@ fn entries() -> Vec<(Rule, bool, &'static Ast)> {
     let name_of = |rule: &Rule| format!("{rule:?}");
     let found = WORDS.0.0.iter().filter_map(|definition| {
         let Ast::Seq(parts) = &definition.body else { return None };
-        let is_entry = [parts.first(), parts.last()] == [Some(&Ast::Name("SOI")), Some(&Ast::Name("EOI"))];
+        let is_entry =
+            [parts.first(), parts.last()] == [Some(&Ast::Name("SOI")), Some(&Ast::Name("EOI"))];
         let is_freebsd = parts.get(1) == Some(&Ast::Name("freebsd"));
         let rule = Rule::all_rules().iter().find(|rule| name_of(rule) == definition.name)?;
         is_entry.then_some((*rule, is_freebsd, &definition.body))

@@ -183,7 +183,8 @@ impl Reader {
             return Some(text.into());
         }
         let plain = [("\\n", "\n"), ("\\t", "\t"), ("\\r", "\r"), ("\\\"", "\""), ("\\\\", "\\")];
-        let replaced = plain.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        let replaced =
+            plain.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
         Some(replaced.into())
     }
 
