@@ -185,7 +185,11 @@ impl Rules {
 
 /// Five tables, which rules speak of.
 fn tables() -> String {
-    (0..5).map(|number| format!("table <t{number}> persist\n")).collect()
+    let mut text = String::new();
+    for number in 0..5 {
+        add(&mut text, format_args!("table <t{number}> persist"));
+    }
+    text
 }
 
 /// Filter rules of OpenBSD.

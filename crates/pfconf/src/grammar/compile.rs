@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::symbols::{END, NEGATIVE, NUMBER, QUOTED, Set, Symbol, Symbols};
+use super::symbols::{END, NEGATIVE, NUMBER, QUOTED, SYMBOLS, Set, Symbol, Symbols};
 use super::text::{Ast, Definition, Definitions, Kind, OCTETS};
 use crate::parser::Rule;
 
@@ -103,7 +103,6 @@ impl Compiled {
         compiler.words(symbols);
         compiler.starts();
         compiler.shorten();
-        compiler.starts();
         compiler.seconds();
         compiler.choices();
         let mut entries = vec![None; Rule::all_rules().len() + 1];
@@ -119,6 +118,11 @@ impl Compiled {
     pub(super) fn entry(&self, rule: Rule) -> Option<Id> {
         *self.entries.get(rule as usize)?
     }
+}
+
+/// The place of an alternative; behind the 255th none is skipped.
+fn small(at: usize) -> u8 {
+    u8::try_from(at).unwrap_or_default()
 }
 
 struct Compiler<'a> {
@@ -298,7 +302,9 @@ impl<'a> Compiler<'a> {
             }
             What::Choice(Choice { alternatives, .. }) => {
                 let mut first = Set::default();
-                alternatives.iter().for_each(|&id| first.join(&of(id).1));
+                for &id in alternatives {
+                    first.join(&of(id).1);
+                }
                 (alternatives.iter().any(|&id| of(id).0), first)
             }
         }
@@ -375,12 +381,14 @@ impl<'a> Compiler<'a> {
     fn choices(&mut self) {
         for id in 0..self.exprs.len() {
             let What::Choice(Choice { alternatives, .. }) = &self.exprs[id].what else { continue };
-            let starts = |symbol: Symbol| {
-                let can = |&id: &Id| self.exprs[id].is_nullable || self.exprs[id].first.has(symbol);
-                let found = alternatives.iter().position(can).unwrap_or(alternatives.len());
-                u8::try_from(found).unwrap_or_default()
-            };
-            let found = (0..=Symbol::MAX).map(starts).collect();
+            let mut found = vec![small(alternatives.len()); SYMBOLS];
+            for (at, &alternative) in alternatives.iter().enumerate().rev() {
+                let Expr { is_nullable, first, .. } = &self.exprs[alternative];
+                if *is_nullable {
+                    found.fill(small(at));
+                }
+                first.symbols().for_each(|symbol| found[usize::from(symbol)] = small(at));
+            }
             if let What::Choice(Choice { from, .. }) = &mut self.exprs[id].what {
                 *from = found;
             }

@@ -20,6 +20,9 @@ pub(super) const END: Symbol = 4;
 /// The first that stands for a word or sign of the grammar.
 const FIRST: Symbol = 5;
 
+/// How many symbols there can be.
+pub(super) const SYMBOLS: usize = 256;
+
 /// A set of symbols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Set([u64; 4]);
@@ -31,6 +34,11 @@ impl Set {
 
     pub(super) const fn add(&mut self, symbol: Symbol) {
         self.0[(symbol >> 6) as usize] |= 1 << (symbol & 63);
+    }
+
+    pub(super) fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        let all = *self;
+        (0..=Symbol::MAX).filter(move |&symbol| all.has(symbol))
     }
 
     pub(super) fn join(&mut self, other: &Self) {

@@ -73,7 +73,9 @@ impl Ast {
         match self {
             Self::Literal(literal) if !found.contains(literal) => found.push(literal.clone()),
             Self::Seq(parts) | Self::Choice(parts) => {
-                parts.iter().for_each(|part| part.literals(found));
+                for part in parts {
+                    part.literals(found);
+                }
             }
             Self::Opt(part) | Self::Rep(part) | Self::Ahead(part) | Self::NotAhead(part) => {
                 part.literals(found);
@@ -206,7 +208,7 @@ impl Reader {
     /// Skips blanks and comments.
     fn blanks(&mut self) {
         loop {
-            self.rest = self.rest.trim_start();
+            self.rest = self.rest.trim_ascii_start();
             if !self.rest.starts_with("//") {
                 return;
             }
