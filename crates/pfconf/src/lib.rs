@@ -56,6 +56,7 @@ mod recovery;
 mod redirect;
 mod rules;
 mod scan;
+mod server;
 mod settle;
 mod shape;
 mod source;

@@ -136,9 +136,9 @@ fn onward(state: &State) -> Option<TcpSegment> {
 pub fn syn(state: &State, known: Option<&Known>, id: u16) -> Option<TcpSegment> {
     let (Body::Tcp(body), Some(splice)) = (&state.body, state.splice()) else { return None };
     let families = (state.key(Side::Wire).af, state.key(Side::Stack).af);
-    let sends_stamps = known.is_some_and(|known| known.timestamps == Support::Yes);
+    let stamps = known.map_or(Support::Unknown, |known| known.timestamps);
     let max_mss = state.actions().max_mss;
-    let syn = splice.syn(body, Onward { max_mss, families, sends_stamps });
+    let syn = splice.syn(body, Onward { max_mss, families, stamps });
     Some(TcpSegment {
         seq: syn.seq.0,
         flags: syn.flags,

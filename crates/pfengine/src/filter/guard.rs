@@ -14,7 +14,7 @@
 
 use pfapi::limit::Limit;
 use pfapi::reason::{CookieCounter, Reason};
-use pfapi::ruleset::{Action, RouteKind, StatePolicy, SyncookieMode};
+use pfapi::ruleset::{Action, RouteKind, ServerOptions, StatePolicy, SyncookieMode};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
 use super::{Filter, Flow};
@@ -50,6 +50,8 @@ pub(super) struct Onwards {
     pub far: Option<IfIndex>,
     /// Largest MSS that the rules allow; 0 is any.
     pub max_mss: u16,
+    /// What the rule or the setting says of the server.
+    pub server: Option<ServerOptions>,
 }
 
 impl Onwards {
@@ -226,7 +228,10 @@ impl<'a> Filter<'a> {
             return Foreseen::Theirs;
         }
         let policy = options.syncookies;
-        let onwards = Onwards { far: None, max_mss: found.actions.max_mss };
+        let server = options.server;
+        let setting = self.snapshot.server;
+        let onwards =
+            Onwards { far: None, max_mss: found.actions.max_mss, server: server.or(setting) };
         let Some(routes) = self.engine.routes.get().filter(|_| !foresight.changes_family) else {
             return Foreseen::Pass(policy, onwards);
         };
@@ -259,7 +264,8 @@ impl<'a> Filter<'a> {
         if let Action::Block(_) = rule.action {
             return Foreseen::BlockedBeyond(policy, beyond, addresses);
         }
-        let onwards = onwards.by(beyond, found.actions.max_mss);
+        let server = server.or(rule.state_options.server).or(setting);
+        let onwards = Onwards { server, ..onwards.by(beyond, found.actions.max_mss) };
         Foreseen::Pass(policy.or(rule.state_options.syncookies), onwards)
     }
 

@@ -22,6 +22,7 @@ use crate::state::proxy::{Numbers, ProxyStep};
 use crate::state::splice::{Splice, Syn};
 use crate::state::store::Held;
 use crate::syncookie::layout::Cookie;
+use crate::syncookie::servers::Known;
 use crate::syncookie::{Baked, Content, Decoded, Tuple, announced_mss};
 use crate::wire::build::flags::{ACK, RST, SYN};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
@@ -70,7 +71,8 @@ impl<'a> Filter<'a> {
     ) -> Result<Verdict, Reason> {
         let desc = &flow.desc;
         let offered = tcp_options_of(packet, desc.l4, tcp);
-        let known = self.engine.servers.get(desc.dst.to_ip(desc.af), tcp.dport, self.now);
+        let learnt = self.engine.servers.get(desc.dst.to_ip(desc.af), tcp.dport, self.now);
+        let known = Known::told(learnt, onwards.server);
         let wish = Self::wish(desc, tcp, &offered, known.as_ref());
         let tuple = tuple(desc, tcp);
         let (cookies, syn) = (&self.engine.syncookies, (&tuple, tcp.seq));
@@ -130,8 +132,10 @@ impl<'a> Filter<'a> {
                 let mut held = self.engine.store.follow(state)?;
                 let Body::Tcp(body) = &mut held.body else { return None };
                 let is_spliced = splice.is_some();
-                if let Some(splice) = splice {
+                if let Some(mut splice) = splice {
                     body.begin_splice();
+                    let told = held.rule().rule.state_options.server.or(self.snapshot.server);
+                    splice.expects_stamps = told.is_some_and(|server| server.timestamp);
                     held.set_splice(splice);
                 } else {
                     body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie));

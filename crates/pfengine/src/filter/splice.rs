@@ -122,12 +122,15 @@ impl<'a> Filter<'a> {
         let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
         let far = usize::from(direction == Direction::In);
         let (server, family) = (key.addr[far], key.af);
-        let known = self.engine.servers.get(server.to_ip(family), key.port[far], self.now);
+        let learnt = self.engine.servers.get(server.to_ip(family), key.port[far], self.now);
+        let told = state.rule().rule.state_options.server.or(self.snapshot.server);
+        let known = Known::told(learnt, told);
         let wish = Self::wish(desc, tcp, &offered, known.as_ref());
         let isn = SeqNum(self.parts.rng.next_u32());
         let stamp = wish.timestamps.then(|| self.parts.rng.next_u32());
         let mut splice = Splice::new(isn, wish.terms, stamp);
         splice.client_stamp = offered.timestamps.map_or(0, |(tsval, _)| tsval);
+        splice.expects_stamps = told.is_some_and(|server| server.timestamp);
         let mut mss = self.server_mss(packet.meta.interface, family, server, known.as_ref());
         if state.actions().max_mss != 0 {
             mss = mss.min(state.actions().max_mss);
