@@ -48,6 +48,7 @@ impl<'a> Filter<'a> {
         let mss = self.path_mss(packet.meta.interface, desc.af, desc.dst, offer);
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         body.offer_proxy(SeqNum(isn), mss);
+        packet.meta.next_hop = state.next_hop(false);
         state.update_half_open(&self.engine.store.half_open);
         drop(state);
         self.parts.stats.reason(ProxyStep::REASON);
@@ -95,6 +96,7 @@ impl<'a> Filter<'a> {
             }
         };
         let answered = reply::syn_ack(packet, desc, tcp, &answer);
+        packet.meta.next_hop = onwards.back;
         if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) }
     }
 
@@ -211,7 +213,8 @@ impl<'a> Filter<'a> {
             Ok(Verdict::Answer) => {
                 if let Some(packet) = SmallPacket::new(syn.data()) {
                     let packet = packet.into();
-                    self.parts.outputs.push_back(Output::Send { packet, filtered: false });
+                    let own = Output::Send { packet, filtered: false, next_hop: None };
+                    self.parts.outputs.push_back(own);
                 }
                 Recreated::Blocked
             }
@@ -254,7 +257,8 @@ impl<'a> Filter<'a> {
         if completed {
             state = self.complete_handshake(state)?;
         }
-        let (link, keys, route) = (state.reference(), state.keys(), state.route());
+        let (link, keys) = (state.reference(), state.keys());
+        let (as_client, as_server) = (state.next_hop(true), state.next_hop(false));
         drop(state);
         let back = self.answer_to(flow, tcp);
         let onward = across(turned(back), &keys, packet.meta.direction, flow.desc.af);
@@ -266,6 +270,7 @@ impl<'a> Filter<'a> {
                 let mss = mss.map_or(PROXY_MSS_DEFAULT, NonZeroU16::get);
                 let offer = classic_answer(seq.0, mss, id);
                 let answered = reply::syn_ack(packet, &flow.desc, tcp, &offer);
+                packet.meta.next_hop = as_server;
                 if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
             }
             ProxyStep::Connect { seq, mss } => {
@@ -276,7 +281,7 @@ impl<'a> Filter<'a> {
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);
                 packet.meta.unfiltered = keys.changes_family();
-                packet.meta.next_hop = route.and_then(|route| route.of_packet(forward));
+                packet.meta.next_hop = as_client;
                 Ok(Verdict::Pass)
             }
             ProxyStep::Join { to_server, to_client } => {
@@ -284,7 +289,12 @@ impl<'a> Filter<'a> {
                 let segment = numbered(back, to_server, ACK);
                 let packet_to_server = SmallPacket::of_segment(&segment).into();
                 let filtered = !keys.changes_family();
-                self.parts.outputs.push_back(Output::Send { packet: packet_to_server, filtered });
+                self.parts.outputs.push_back(Output::Send {
+                    packet: packet_to_server,
+                    filtered,
+                    next_hop: as_client,
+                });
+                packet.meta.next_hop = as_server;
                 replace(packet, &numbered(onward, to_client, ACK))?;
                 Ok(Verdict::Answer)
             }

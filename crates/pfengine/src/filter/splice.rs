@@ -157,6 +157,7 @@ impl<'a> Filter<'a> {
         let options = Splice::announcement(splice.terms, splice.stamp, mss, splice.client_stamp);
         let id = self.parts.rng.next_u16();
         let window = early_window(mss);
+        packet.meta.next_hop = state.next_hop(false);
         let answer = SynAck { seq: splice.cookie.0, ecn: splice.terms.ecn, window, options, id };
         if reply::syn_ack(packet, desc, tcp, &answer) { Ok(Verdict::Answer) } else { Err(REASON) }
     }
@@ -221,6 +222,9 @@ impl<'a> Filter<'a> {
         if step != Step::Drop {
             self.parts.stats.reason(REASON);
         }
+        // What the filter sends in the name of one end takes the way of its packets.
+        let (as_client, as_server) = (state.next_hop(true), state.next_hop(false));
+        packet.meta.next_hop = as_server;
         match step {
             Step::Drop | Step::Keep => return Err(REASON),
             Step::Offer => return self.send_offer(packet, (&flow.desc, tcp), &state),
@@ -232,7 +236,7 @@ impl<'a> Filter<'a> {
                 replace(packet, &segment)?;
                 packet.meta.link = Some(state.reference());
                 packet.meta.unfiltered = state.changes_family();
-                packet.meta.next_hop = state.route().and_then(|route| route.of_packet(true));
+                packet.meta.next_hop = as_client;
                 return Ok(Verdict::Pass);
             }
             Step::Join => {
@@ -247,15 +251,22 @@ impl<'a> Filter<'a> {
                 if awaits_word {
                     let question = segment(onward, meeting.question());
                     let question = SmallPacket::of_segment(&question).into();
-                    self.parts
-                        .outputs
-                        .push_back(Output::Send { packet: question, filtered: false });
+                    self.parts.outputs.push_back(Output::Send {
+                        packet: question,
+                        filtered: false,
+                        next_hop: as_server,
+                    });
                     replace(packet, &segment(onward, meeting.to_client))?;
                     return Ok(Verdict::Answer);
                 }
                 let filtered = !state.changes_family();
-                let to_server = SmallPacket::of_segment(&segment(back, meeting.to_server)).into();
-                self.parts.outputs.push_back(Output::Send { packet: to_server, filtered });
+                let packet_to_server =
+                    SmallPacket::of_segment(&segment(back, meeting.to_server)).into();
+                self.parts.outputs.push_back(Output::Send {
+                    packet: packet_to_server,
+                    filtered,
+                    next_hop: as_client,
+                });
                 replace(packet, &segment(onward, meeting.to_client))?;
                 // The state must be free: its packets are on their way to it.
                 drop(state);
@@ -263,6 +274,7 @@ impl<'a> Filter<'a> {
             }
             Step::Challenge => replace(packet, &numbered(back, refusal, ACK))?,
             Step::Clear { seq } => {
+                packet.meta.next_hop = as_client;
                 replace(packet, &TcpSegment { seq: seq.0, flags: RST, ..back })?;
             }
             Step::Refuse => replace(packet, &numbered(onward, refusal, RST | ACK))?,
@@ -307,8 +319,9 @@ impl<'a> Filter<'a> {
         let Arrival::Parsed(mut flow) = self.receive(&mut packet) else { return };
         if let Ok(Verdict::Pass) = self.decide_flow(&mut packet, &mut flow, Origin::Real) {
             let filtered = !packet.meta.unfiltered;
+            let next_hop = packet.meta.next_hop;
             let packet = Octets::of(&packet);
-            self.parts.outputs.push_back(Output::Send { packet, filtered });
+            self.parts.outputs.push_back(Output::Send { packet, filtered, next_hop });
         }
     }
 
