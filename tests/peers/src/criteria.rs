@@ -15,6 +15,21 @@ pub struct Verdict {
 
 /// Resident memory at the end of a flood may differ from that before it by this share.
 const MEMORY_SHARE: f64 = 0.01;
+/// Least share of the throughput of a calm day.
+const CALM_SHARE: f64 = 0.95;
+/// How connections behind cookies to a known server may differ from calm ones, by case: without
+/// timestamps a cookie has four bits for everything, and 64 segment sizes with them; a window scale
+/// that differs is translated.
+const NAMED: [(&str, &str); 8] = [
+    ("client without timestamps", "c: wscale 7/10→8/10; s: wscale 10/7→8/7"),
+    ("client's shift 14, no timestamps", "c: wscale 7/14→8/14; s: wscale 14/7→8/7"),
+    ("ECN, client without timestamps", "c: wscale 7/10→8/10 -ecn; s: wscale 10/7→8/7 -ecn"),
+    ("client's MSS 1333", "s: mss 1321→1320"),
+    ("IPv6, client's MSS 1333", "s: mss 1321→1320"),
+    ("client's MSS 300", "s: mss 288→244"),
+    ("client's MSS 1333, no timestamps", "c: wscale 7/10→8/10; s: mss 1333→1220 wscale 10/7→8/7"),
+    ("server without timestamps", "c: wscale 7/10→8/10; s: wscale 10/7→8/7"),
+];
 
 /// Judges everything that was measured, in the form in which `--json` writes it. What was not
 /// measured has no verdict.
@@ -30,6 +45,8 @@ pub fn judge(report: &Value) -> Vec<Verdict> {
     verdicts.extend(part("guesses").iter().filter_map(guesses));
     verdicts.extend(part("replays").iter().filter_map(replays));
     verdicts.extend(part("memory").iter().map(memory));
+    verdicts.extend(options(&part("options")));
+    verdicts.extend(transfers(&part("transfers")));
     let failures = report.get("failures").and_then(Value::as_array).map_or(0, Vec::len);
     verdicts.push(Verdict {
         criterion: "everything could be measured".to_owned(),
@@ -55,8 +72,12 @@ fn number(row: &Value, field: &str) -> f64 {
     row.get(field).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 
+fn text<'a>(row: &'a Value, field: &str) -> &'a str {
+    row.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
 fn middle(row: &Value) -> &str {
-    row.get("middle").and_then(Value::as_str).unwrap_or_default()
+    text(row, "middle")
 }
 
 /// `pfd` as it is unless told to be classic.
@@ -117,6 +138,65 @@ fn replays(row: &Value) -> Option<Verdict> {
     })
 }
 
+/// One verdict for each thing in the middle: all its connections are calm ones but for what is named.
+fn options(rows: &[Value]) -> Vec<Verdict> {
+    if !rows.iter().any(|row| middle(row) == "calm") {
+        return Vec::new();
+    }
+    let judged = |name: &str| {
+        let mine = rows.iter().filter(|row| middle(row) == name);
+        let differences: Vec<(&str, &str)> = mine
+            .map(|row| (text(row, "case"), text(row, "differs")))
+            .filter(|(_, differs)| !differs.is_empty())
+            .collect();
+        let unnamed: Vec<String> = differences
+            .iter()
+            .filter(|difference| !NAMED.contains(difference))
+            .map(|(case, differs)| format!("; {case}: {differs}"))
+            .collect();
+        let cases = rows.iter().filter(|row| middle(row) == name).count();
+        (cases > 0).then(|| Verdict {
+            criterion: format!(
+                "{name}: options are those of a calm day, or their change has a name"
+            ),
+            holds: unnamed.is_empty(),
+            seen: format!(
+                "{} of {cases} equal, {} named{}",
+                cases - differences.len(),
+                differences.len() - unnamed.len(),
+                unnamed.concat()
+            ),
+        })
+    };
+    ["always", "flood"].into_iter().filter_map(judged).collect()
+}
+
+/// One verdict for each line and way: the median of the shares that transfers behind cookies have of
+/// the calm ones made next to them.
+fn transfers(rows: &[Value]) -> Vec<Verdict> {
+    let key = |row: &Value| (text(row, "line_is").to_owned(), text(row, "way").to_owned());
+    let mut keys: Vec<(String, String)> = rows.iter().map(key).collect();
+    keys.sort();
+    keys.dedup();
+    let rates = |name: &str, wanted: &(String, String)| -> Vec<f64> {
+        let mine = rows.iter().filter(|row| middle(row) == name && key(row) == *wanted);
+        mine.map(|row| number(row, "mbit_per_second")).collect()
+    };
+    let judged = |wanted: &(String, String)| {
+        let (ours, calm) = (rates("always", wanted), rates("calm", wanted));
+        let mut shares: Vec<f64> = ours.iter().zip(&calm).map(|(ours, calm)| ours / calm).collect();
+        shares.sort_by(f64::total_cmp);
+        let median = *shares.get(shares.len() / 2)?;
+        let all: Vec<String> = shares.iter().map(|share| format!("{:.0}", 100.0 * share)).collect();
+        Some(Verdict {
+            criterion: format!("{}, {}: as fast as on a calm day", wanted.0, wanted.1),
+            holds: median >= CALM_SHARE,
+            seen: format!("{:.0} % in the median of {}", 100.0 * median, all.join(", ")),
+        })
+    };
+    keys.iter().filter_map(judged).collect()
+}
+
 fn memory(row: &Value) -> Verdict {
     let (before, after) = (number(row, "before_kib"), number(row, "after_kib"));
     let share = (after - before) / before;
@@ -155,6 +235,19 @@ mod tests {
                     { "middle": "always", "sent": 100, "accepted": 1 },
                     { "middle": "synproxy", "sent": 100, "accepted": 4 },
                 ],
+                "options": [
+                    { "middle": "calm", "case": "usual", "differs": "" },
+                    { "middle": "always", "case": "usual", "differs": "" },
+                    { "middle": "always", "case": "client's MSS 300", "differs": "s: mss 288→244" },
+                    { "middle": "flood", "case": "usual", "differs": "s: mss 288→244" },
+                ],
+                "transfers": [
+                    { "middle": "calm", "line_is": "a", "way": "up", "mbit_per_second": 100.0 },
+                    { "middle": "always", "line_is": "a", "way": "up", "mbit_per_second": 96.0 },
+                    { "middle": "calm", "line_is": "a", "way": "down", "mbit_per_second": 100.0 },
+                    { "middle": "always", "line_is": "a", "way": "down", "mbit_per_second": 94.0 },
+                    { "middle": "synproxy", "line_is": "a", "way": "down", "mbit_per_second": 4.0 },
+                ],
                 "memory": [
                     { "middle": "always", "before_kib": 1000, "after_kib": 1009, "seconds": 1, "rate": 1 },
                     { "middle": "flood", "before_kib": 1000, "after_kib": 1020, "seconds": 1, "rate": 1 },
@@ -163,7 +256,7 @@ mod tests {
             "failures": [],
         });
         let holds: Vec<bool> = judge(&report).iter().map(|verdict| verdict.holds).collect();
-        assert_eq!(holds, [true, false, true, false, true, false, true]);
+        assert_eq!(holds, [true, false, true, false, true, false, true, false, false, true, true]);
         assert!(!show(&judge(&report)));
         assert!(show(&judge(&json!({ "measurements": {}, "failures": [] }))));
     }

@@ -134,6 +134,8 @@ fn forget(stand: &Stand) -> Result<(), String> {
 /// Resident memory of the daemon around a flood.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Memory {
+    /// In the middle.
+    pub middle: Middle,
     /// Acknowledgements or SYNs per second.
     pub rate: f64,
     /// Seconds of flood.
@@ -166,7 +168,7 @@ pub fn memory(middle: Middle, time: Duration) -> Result<Memory, String> {
     let after_kib = resident_kib(pid)?;
     let rate = flood.rate();
     drop(flood);
-    Ok(Memory { rate, seconds: time.as_secs_f64(), before_kib, early_kib, after_kib })
+    Ok(Memory { middle, rate, seconds: time.as_secs_f64(), before_kib, early_kib, after_kib })
 }
 
 fn resident_kib(pid: u32) -> Result<u64, String> {

@@ -56,11 +56,26 @@ impl Report {
         match cells {
             Ok(cells) => {
                 for cell in cells {
-                    self.keep("options", &cell);
+                    let mut value = serde_json::to_value(&cell).unwrap_or_default();
+                    value["differs"] = self.differs_from_calm(&cell).into();
+                    self.keep("options", value);
                     self.options.push(cell);
                 }
             }
             Err(error) => self.failed(middle.name(), &error),
+        }
+    }
+
+    /// How a connection to a known server differs from the one with cookies off, or why there is none.
+    fn differs_from_calm(&self, cell: &Cell) -> String {
+        let is_calm = |other: &&Cell| other.middle == Middle::Calm && other.case == cell.case;
+        let calm = self.options.iter().find(is_calm).map(|calm| &calm.later);
+        match (calm, &cell.later) {
+            (Some(Ok(calm)), Ok(seen)) => difference(calm, seen),
+            (_, Err(error)) => format!("failed: {error}"),
+            // What comes before it, and a run without it, is compared with nothing.
+            (None, Ok(_)) => String::new(),
+            (Some(Err(error)), Ok(_)) => format!("calm failed: {error}"),
         }
     }
 

@@ -68,7 +68,8 @@ pub fn world(seed: u64) -> World {
     let mut rng = Rng::new(!seed);
     let policy = policy(&mut rng);
     let mut world = World::new(&WorldConfig { seed, family: Family::of_seed(seed), policy });
-    let habits = |rng: &mut Rng| Habits { patience_s: 20, ..Habits::with_loss(rng) };
+    let habits =
+        |rng: &mut Rng| Habits { patience_s: 20, handshake_s: 20, ..Habits::with_loss(rng) };
     for _ in 0..2 {
         let weather = Weather::random(&mut rng);
         world.add_server(rng.next(), weather, habits(&mut rng), &[80, 443, 22]);
