@@ -286,14 +286,8 @@ impl<'a> Filter<'a> {
             }
             ProxyStep::Join { to_server, to_client } => {
                 self.parts.stats.reason(ProxyStep::REASON);
-                let segment = numbered(back, to_server, ACK);
-                let packet_to_server = SmallPacket::of_segment(&segment).into();
                 let filtered = !keys.changes_family();
-                self.parts.outputs.push_back(Output::Send {
-                    packet: packet_to_server,
-                    filtered,
-                    next_hop: as_client,
-                });
+                self.send_own(&numbered(back, to_server, ACK), filtered, as_client);
                 packet.meta.next_hop = as_server;
                 replace(packet, &numbered(onward, to_client, ACK))?;
                 Ok(Verdict::Answer)

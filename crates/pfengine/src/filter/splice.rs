@@ -16,7 +16,7 @@ use crate::addr::Addr;
 use crate::environment::Way;
 use crate::harmonize::{self, Edits, Stamps};
 use crate::output::{Octets, Output, SmallPacket};
-use crate::packet::{Packet, Verdict};
+use crate::packet::{NextHop, Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::relay;
 use crate::reply::{self, SynAck};
@@ -249,24 +249,12 @@ impl<'a> Filter<'a> {
                     ..numbered(base, numbers, ACK)
                 };
                 if awaits_word {
-                    let question = segment(onward, meeting.question());
-                    let question = SmallPacket::of_segment(&question).into();
-                    self.parts.outputs.push_back(Output::Send {
-                        packet: question,
-                        filtered: false,
-                        next_hop: as_server,
-                    });
+                    self.send_own(&segment(onward, meeting.question()), false, as_server);
                     replace(packet, &segment(onward, meeting.to_client))?;
                     return Ok(Verdict::Answer);
                 }
                 let filtered = !state.changes_family();
-                let packet_to_server =
-                    SmallPacket::of_segment(&segment(back, meeting.to_server)).into();
-                self.parts.outputs.push_back(Output::Send {
-                    packet: packet_to_server,
-                    filtered,
-                    next_hop: as_client,
-                });
+                self.send_own(&segment(back, meeting.to_server), filtered, as_client);
                 replace(packet, &segment(onward, meeting.to_client))?;
                 // The state must be free: its packets are on their way to it.
                 drop(state);
@@ -280,6 +268,17 @@ impl<'a> Filter<'a> {
             Step::Refuse => replace(packet, &numbered(onward, refusal, RST | ACK))?,
         }
         Ok(Verdict::Answer)
+    }
+
+    /// Sends a segment of the filter's own, through the outbound rules when `filtered`.
+    pub(super) fn send_own(
+        &mut self,
+        segment: &TcpSegment,
+        filtered: bool,
+        next_hop: Option<NextHop>,
+    ) {
+        let packet = SmallPacket::of_segment(segment).into();
+        self.parts.outputs.push_back(Output::Send { packet, filtered, next_hop });
     }
 
     /// A segment of a client on whose word the server waits: data before it is kept. `None` when the
