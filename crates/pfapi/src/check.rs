@@ -305,6 +305,11 @@ fn check_options<At>(draft: &Draft<At>, errors: &mut Vec<RuleError<At>>) {
     {
         report(Mistake::Watermarks);
     }
+    if let Some(setting) = draft.options.syncookies
+        && setting.server.is_some_and(|server| setting.classic || !server.is_valid())
+    {
+        report(Mistake::ServerOptions);
+    }
     for name in &draft.options.skip {
         check_name("interface name", name, INTERFACE_NAME_MAX, &mut report);
     }
@@ -386,8 +391,8 @@ mod tests {
     use crate::addr::Af;
     use crate::port::PortMatch;
     use crate::ruleset::{
-        Action, AddrMatch, BlockAnswer, IcmpMatch, StatePolicy, Syncookies, TcpFlagsMatch,
-        Watermarks, proto,
+        Action, AddrMatch, BlockAnswer, IcmpMatch, ServerOptions, StatePolicy, Syncookies,
+        TcpFlagsMatch, Watermarks, proto,
     };
 
     fn mistakes(rule: Rule) -> Vec<Mistake> {
@@ -454,5 +459,39 @@ mod tests {
             errors[2],
             RuleError { at: Some(Place::Table(2)), mistake: Mistake::TableTwice("t".into()) }
         );
+    }
+
+    /// No grammar stands in front of the control socket.
+    #[test]
+    fn options_of_servers_are_bounded() {
+        let right = ServerOptions {
+            mss: Some(64),
+            wscale: Some(14),
+            sack_perm: true,
+            timestamp: true,
+            ecn: true,
+        };
+        let of_rule = |server| {
+            let mut rule = Rule::new(Action::Pass);
+            rule.state = StatePolicy::Keep;
+            rule.state_options.server = Some(server);
+            mistakes(rule)
+        };
+        let of_setting = |server, classic| {
+            let setting = Syncookies { server: Some(server), classic, ..Syncookies::default() };
+            let options = Options { syncookies: Some(setting), ..Options::default() };
+            check(Draft::<()> { options, ..Draft::default() }).map_err(|errors| errors.len())
+        };
+        assert_eq!(of_rule(right), []);
+        assert!(of_setting(right, false).is_ok());
+        assert_eq!(of_setting(right, true), Err(1));
+        for wrong in [
+            ServerOptions { mss: Some(63), ..right },
+            ServerOptions { wscale: Some(15), ..right },
+            ServerOptions { timestamp: false, ..right },
+        ] {
+            assert_eq!(of_rule(wrong), [Mistake::ServerOptions], "{wrong:?}");
+            assert_eq!(of_setting(wrong, false), Err(1), "{wrong:?}");
+        }
     }
 }

@@ -35,7 +35,8 @@ pub use limiter::{
     StateLimiter,
 };
 pub use options::{
-    DebugLevel, LogInterface, Options, Reassemble, SyncookieMode, Syncookies, Watermarks,
+    DebugLevel, LogInterface, Options, Reassemble, ServerOptions, SyncookieMode, Syncookies,
+    Watermarks,
 };
 pub use pool::{
     Divert, NAT_PORT_HIGH, NAT_PORT_LOW, Pool, PoolKind, PoolMember, PoolPorts, Route, RouteKind,

@@ -371,7 +371,7 @@ impl Compiled {
         for error in errors {
             let code = match error.mistake {
                 Mistake::Limit { .. } | Mistake::TooManyRules { .. } => Code::TooMany,
-                Mistake::Watermarks => Code::Syncookies,
+                Mistake::Watermarks | Mistake::ServerOptions => Code::Syncookies,
                 _ => Code::Table,
             };
             let mut diagnostic = Diagnostic::error(code, error.mistake.to_string());

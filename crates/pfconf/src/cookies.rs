@@ -4,8 +4,12 @@
 //! Source of what `classic` does: docs/notes/0011-when-cookies-are-used.md.
 
 use pfapi::check::CheckedRuleset;
-use pfapi::ruleset::{Action, Rule, RuleKind, StatePolicy, SyncookieMode, Syncookies, proto};
+use pfapi::ruleset::{
+    Action, Rule, RuleKind, ServerOptions, StatePolicy, SyncookieMode, Syncookies, proto,
+};
 use pfapi::units::Direction;
+
+use crate::server;
 
 /// Most surprises that are worth telling.
 const SURPRISES_MAX: usize = 20;
@@ -14,17 +18,21 @@ const SURPRISES_MAX: usize = 20;
 #[must_use]
 pub fn extensions(ruleset: &CheckedRuleset) -> Vec<String> {
     let mut found = Vec::new();
-    if let Some(Syncookies { classic, destination, probe, .. }) = ruleset.options().syncookies {
+    if let Some(Syncookies { classic, destination, probe, server, .. }) =
+        ruleset.options().syncookies
+    {
         // `classic` is told where it is read.
-        let given = [(destination.is_some(), "destination")];
-        let plain = !classic && !probe;
-        for (_, word) in given.into_iter().chain([(plain, "no-probe")]).filter(|&(given, _)| given)
-        {
-            found.push(format!("`set syncookies ... ({word})` is an extension"));
+        let destination = destination.map(|_| "destination".to_owned());
+        let no_probe = (!classic && !probe).then(|| "no-probe".to_owned());
+        let server = server.as_ref().map(server::words);
+        for words in [destination, no_probe, server].into_iter().flatten() {
+            found.push(format!("`set syncookies ... ({words})` is an extension"));
         }
     }
     for (path, number, rule) in rules(ruleset) {
-        if rule.state_options.syncookies.is_some() && found.len() < SURPRISES_MAX {
+        let options = &rule.state_options;
+        let is_given = options.syncookies.is_some() || options.server.is_some();
+        if is_given && found.len() < SURPRISES_MAX {
             found.push(format!(
                 "{}the state option `syncookies` is an extension",
                 at(&path, number)
@@ -41,12 +49,16 @@ pub fn surprises(ruleset: &CheckedRuleset) -> Vec<String> {
     let setting = ruleset.options().syncookies.unwrap_or_default();
     let rules = rules(ruleset);
     let asked = |rule: &Rule| rule.state_options.syncookies;
+    let speaks_of_servers = |rule: &Rule| rule.state_options.server.is_some();
     let sends = setting.mode != SyncookieMode::Never
         || rules.iter().any(|(.., rule)| asked(rule).is_some_and(|m| m != SyncookieMode::Never));
-    if !sends {
+    if !sends && !rules.iter().any(|(.., rule)| speaks_of_servers(rule)) {
         return Vec::new();
     }
     let mut found = Vec::new();
+    if setting.server.is_some_and(|server| is_bare(&server)) {
+        found.push(BARE.to_owned());
+    }
     if setting.watermarks.is_some_and(|marks| marks.end == 0) {
         found.push(
             "half of `start` is below one state, so cookies that began never end: write a larger \
@@ -75,13 +87,25 @@ pub fn surprises(ruleset: &CheckedRuleset) -> Vec<String> {
 /// What one rule does that its author may not expect.
 fn of_rule(rule: &Rule, setting: &Syncookies) -> Option<&'static str> {
     let asked = rule.state_options.syncookies;
+    let server = rule.state_options.server;
+    let is_given = asked.is_some() || server.is_some();
     if !meets_syns(rule) {
-        return asked.map(|_| "`syncookies` says nothing here: no inbound SYN meets this rule");
+        return is_given
+            .then_some("`syncookies` says nothing here: no inbound SYN meets this rule");
     }
     let is_never = asked == Some(SyncookieMode::Never)
         || asked.is_none() && setting.mode == SyncookieMode::Never;
-    if setting.classic && asked.is_some() {
+    if setting.classic && is_given {
         return Some("`syncookies` says nothing here: `classic` asks no rules");
+    }
+    if server.is_some() && is_never && rule.state != StatePolicy::Synproxy {
+        return Some(
+            "what `syncookies (...)` says of servers is never announced here: no cookie is sent \
+             and it is no `synproxy state`",
+        );
+    }
+    if server.is_some_and(|server| is_bare(&server)) {
+        return Some(BARE);
     }
     if rule.action != Action::Pass || is_never {
         return None;
@@ -116,6 +140,15 @@ fn of_rule(rule: &Rule, setting: &Syncookies) -> Option<&'static str> {
         );
     }
     None
+}
+
+/// Told of a list that [`is_bare`].
+const BARE: &str = "the options of the server leave out `wscale`, `sack-perm` and `timestamp`: what is \
+                    not named is not used, so transfers behind cookies are slow";
+
+/// Whether a list leaves out everything that makes transfers fast.
+const fn is_bare(server: &ServerOptions) -> bool {
+    server.wscale.is_none() && !server.sack_perm && !server.timestamp
 }
 
 fn blocks(rule: &Rule) -> bool {

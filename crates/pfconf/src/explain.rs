@@ -309,9 +309,14 @@ fn describe(rules: &[Rule]) -> Vec<String> {
                 Rule::option => "an option of the rule".to_owned(),
                 Rule::answer => "an answer such as `drop` or `return`".to_owned(),
                 Rule::setting_value => "a name and a number".to_owned(),
-                Rule::paren | Rule::cookie_options | Rule::state_options => "`(`".to_owned(),
+                Rule::paren | Rule::cookie_options | Rule::state_options | Rule::server_options => {
+                    "`(`".to_owned()
+                }
                 Rule::cookie_option => {
                     "`start N%`, `end N%`, `destination N%`, `no-probe`, `classic`".to_owned()
+                }
+                Rule::server_option => {
+                    "`mss N`, `wscale N`, `sack-perm`, `timestamp`, `ecn`".to_owned()
                 }
                 Rule::table_option => "`persist`, `const`, `counters`, `file`, `{`".to_owned(),
                 _ => continue,

@@ -264,7 +264,7 @@ fn explain<'p>(mistake: &Mistake, places: &'p Places) -> Explained<'p> {
             "this rule does not let packets pass",
             Some("take `keep state` out"),
         ),
-        Mistake::SourceNodesGlobal | Mistake::SloppyProxy => {
+        Mistake::SourceNodesGlobal | Mistake::SloppyProxy | Mistake::ServerOptions => {
             (Code::StateOption, of("state"), "these options", None)
         }
         Mistake::RouteWithoutState => {

@@ -57,6 +57,7 @@ mod recovery;
 mod redirect;
 mod rules;
 mod scan;
+mod server;
 mod settle;
 mod source;
 mod span;

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use pfapi::limit::Limit;
 use pfapi::load::{Given, Part};
 use pfapi::ruleset::{
-    DebugLevel, InterfaceMatch, LogInterface, Options, Reassemble, SyncookieMode, Syncookies,
-    Watermarks,
+    DebugLevel, InterfaceMatch, LogInterface, Options, Reassemble, ServerOptions, SyncookieMode,
+    Syncookies, Watermarks,
 };
 use pfapi::timeout::{Optimization, Timeout};
 
@@ -24,6 +24,7 @@ use crate::print;
 use crate::reader::Shared;
 use crate::rules::{On, interfaces};
 use crate::scan::Statement;
+use crate::server;
 use crate::state::items;
 use crate::suggest::nearest;
 
@@ -345,6 +346,18 @@ impl Settings {
         }
         setting.classic = given.classic;
         setting.probe = !given.classic && !given.no_probe;
+        setting.server = given.server;
+        if let Some(server) = given.server {
+            server::check(server, &here)?;
+            if given.classic {
+                return Err(Box::new(
+                    error("error setting syncookies")
+                        .title("`classic` knows nothing of servers")
+                        .at(&here, "options of servers beside `classic`")
+                        .help("leave `classic` out, or the options of servers"),
+                ));
+            }
+        }
         if given.classic {
             let text = "'classic' is no part of pf.conf on any BSD";
             let found = error(text).at(&here, "a word of this program only").line_at(statement.end);
@@ -524,6 +537,7 @@ struct CookieWords {
     destination: Option<u32>,
     classic: bool,
     no_probe: bool,
+    server: Option<ServerOptions>,
 }
 
 fn cookie_words(statement: &Statement, pair: &Pair) -> Fallible<CookieWords> {
@@ -532,19 +546,25 @@ fn cookie_words(statement: &Statement, pair: &Pair) -> Fallible<CookieWords> {
         if option.as_rule() != Rule::cookie_option {
             continue;
         }
-        let words: Vec<String> = option
-            .clone()
-            .into_inner()
+        let parts = || option.clone().into_inner();
+        if let Some(part) = parts().find(|part| part.as_rule() == Rule::server_option) {
+            server::take(&mut given.server, statement, &part)?;
+            continue;
+        }
+        let words: Vec<String> = parts()
             .filter(|part| part.as_rule() == Rule::string)
             .map(|part| string(&part))
             .collect();
         let [name, text] = words.as_slice() else {
-            let is = |rule| option.clone().into_inner().any(|part| part.as_rule() == rule);
+            let is = |rule| parts().any(|part| part.as_rule() == rule);
             given.classic |= is(Rule::classic);
             given.no_probe |= is(Rule::no_probe);
             continue;
         };
         let here = place(statement, &option);
+        if matches!(name.as_str(), "mss" | "wscale") {
+            return Err(server::out_of_range(name, &here));
+        }
         let Some(percent) = percentage(text) else {
             return Err(Box::new(
                 Diagnostic::error(Code::Syncookies, "illegal percentage value")
@@ -560,7 +580,7 @@ fn cookie_words(statement: &Statement, pair: &Pair) -> Fallible<CookieWords> {
                 return Err(Box::new(
                     Diagnostic::error(Code::Syncookies, "illegal syncookie option")
                         .at(&here, "neither `start` nor `end`")
-                        .help("the options are `start N%`, `end N%`, `destination N%`, `no-probe` and `classic`"),
+                        .help("the options are `start N%`, `end N%`, `destination N%`, `no-probe`, `classic`, and those of servers: `mss N`, `wscale N`, `sack-perm`, `timestamp`, `ecn`"),
                 ));
             }
         }

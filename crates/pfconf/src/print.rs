@@ -23,6 +23,7 @@ use crate::print_parts::{PoolWord, put_pool, scrub};
 pub(crate) use crate::print_parts::{put_entries, syncookies, table_head};
 pub use crate::print_parts::{queue, table};
 use crate::scan::is_word_char;
+use crate::server;
 use crate::source::Sources;
 
 /// What a listing shows besides the rules themselves.
@@ -434,8 +435,15 @@ pub(crate) fn state_options(line: &mut String, rule: &Rule, dialect: Dialect) {
     words.word(options.sloppy, "sloppy");
     words.word(options.pflow, "pflow");
     words.word(options.allow_related, "allow-related");
-    if let Some(policy) = options.syncookies {
-        put(words.next(), format_args!("syncookies {}", policy.name()));
+    if options.syncookies.is_some() || options.server.is_some() {
+        let line = words.next();
+        line.push_str("syncookies");
+        if let Some(policy) = options.syncookies {
+            put(line, format_args!(" {}", policy.name()));
+        }
+        if let Some(server) = &options.server {
+            put(line, format_args!(" ({})", server::words(server)));
+        }
     }
     for (timeout, value) in &options.timeouts {
         put(words.next(), format_args!("{timeout} {value}"));

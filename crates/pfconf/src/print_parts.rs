@@ -12,6 +12,7 @@ use pfapi::ruleset::{
 use crate::dialect::Dialect;
 use crate::digits::put_prefix;
 use crate::print::{Form, put, put_addr, word};
+use crate::server;
 
 /// What a pool is printed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -194,6 +195,7 @@ pub(crate) fn syncookies(
     } else if !setting.probe {
         words.push("no-probe".to_owned());
     }
+    words.extend(setting.server.as_ref().map(server::words));
     let mode = setting.mode.name();
     if words.is_empty() {
         format!("set syncookies {mode}")

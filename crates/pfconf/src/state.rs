@@ -3,7 +3,9 @@
 //! Source: pf.conf(5) "STATEFUL TRACKING OPTIONS"; OpenBSD sbin/pfctl/parse.y `keep`,
 //! `state_opt_item`, `pfrule`.
 
-use pfapi::ruleset::{Flush, Overload, Rate, SourceTrack, StateOptions, SyncookieMode};
+use pfapi::ruleset::{
+    Flush, Overload, Rate, ServerOptions, SourceTrack, StateOptions, SyncookieMode,
+};
 use pfapi::timeout::Timeout;
 
 use crate::address::table_name;
@@ -12,6 +14,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::dialect::Dialect;
 use crate::parser::{Fallible, Pair, Rule, place, string};
 use crate::scan::{Place, Statement};
+use crate::server::server_options;
 use crate::suggest::nearest;
 
 /// Highest number of events of `max-src-conn-rate` (`PF_THRESHOLD_MAX`).
@@ -41,7 +44,7 @@ enum Kind {
     Sloppy,
     Pflow,
     AllowRelated,
-    Syncookies(SyncookieMode),
+    Syncookies(Option<SyncookieMode>, Option<ServerOptions>),
     Timeout(Timeout, u32),
 }
 
@@ -87,7 +90,7 @@ fn item(dialect: Dialect, statement: &Statement, pair: &Pair, here: &Place) -> F
         Rule::kw_sloppy => Kind::Sloppy,
         Rule::kw_pflow => Kind::Pflow,
         Rule::kw_allow_related => Kind::AllowRelated,
-        Rule::kw_syncookies => Kind::Syncookies(cookie_policy(parts.next().as_ref(), here)?),
+        Rule::kw_syncookies => syncookies(statement, parts, here)?,
         _ => timeout(dialect, &word, here)?,
     })
 }
@@ -103,16 +106,27 @@ pub(crate) fn positive(pair: Option<&Pair>, here: &Place) -> Fallible<u32> {
     })
 }
 
-/// The word behind `syncookies`; an extension of ours.
-fn cookie_policy(pair: Option<&Pair>, here: &Place) -> Fallible<SyncookieMode> {
-    let word = pair.map(string).unwrap_or_default();
-    SyncookieMode::from_name(&word).ok_or_else(|| {
-        Box::new(
-            Diagnostic::error(Code::Syncookies, "illegal value for syncookies")
-                .at(here, "not a policy of syncookies")
-                .help("the policies are never, always and adaptive"),
-        )
-    })
+/// What stands behind `syncookies`: when, and what the server supports; an extension of ours.
+fn syncookies<'p>(
+    statement: &Statement,
+    parts: impl Iterator<Item = Pair<'p>>,
+    here: &Place,
+) -> Fallible<Kind> {
+    let (mut mode, mut server) = (None, None);
+    for part in parts {
+        if part.as_rule() == Rule::server_options {
+            server = Some(server_options(statement, &part)?);
+            continue;
+        }
+        mode = Some(SyncookieMode::from_name(&string(&part)).ok_or_else(|| {
+            Box::new(
+                Diagnostic::error(Code::Syncookies, "illegal value for syncookies")
+                    .at(here, "not a policy of syncookies")
+                    .help("the policies are never, always and adaptive"),
+            )
+        })?);
+    }
+    Ok(Kind::Syncookies(mode, server))
 }
 
 fn timeout(dialect: Dialect, pair: &Pair, here: &Place) -> Fallible<Kind> {
@@ -238,9 +252,10 @@ pub(crate) fn combine(
                 once(options.allow_related, "state allow-related option:")?;
                 options.allow_related = true;
             }
-            Kind::Syncookies(mode) => {
-                once(options.syncookies.is_some(), "state syncookies option:")?;
-                options.syncookies = Some(*mode);
+            Kind::Syncookies(mode, server) => {
+                let given = options.syncookies.is_some() || options.server.is_some();
+                once(given, "state syncookies option:")?;
+                (options.syncookies, options.server) = (*mode, *server);
             }
             Kind::Timeout(timeout, seconds) => {
                 let given = options.timeouts.iter().any(|(known, _)| known == timeout);

@@ -34,6 +34,15 @@ const CASES: &[(&str, Option<&str>)] = &[
         "set syncookies always (classic)\npass in proto tcp keep state (syncookies always)\n",
         Some("`classic` asks no rules"),
     ),
+    ("pass in proto tcp keep state (syncookies (wscale 7))\n", Some("is never announced here")),
+    ("pass in proto tcp synproxy state (syncookies (wscale 7))\n", None),
+    ("pass out proto tcp keep state (syncookies (wscale 7))\n", Some("no inbound SYN meets this")),
+    (
+        "set syncookies adaptive\npass in proto tcp keep state (syncookies (mss 1400))\n",
+        Some("leave out `wscale`, `sack-perm` and `timestamp`"),
+    ),
+    ("set syncookies always (mss 1400)\npass\n", Some("leave out `wscale`")),
+    ("set syncookies always (mss 1400, sack-perm)\npass\n", None),
     (
         "set syncookies always\nanchor a {\npass in proto tcp no state\n}\n",
         Some("anchor a rule 0: passes SYNs without state"),

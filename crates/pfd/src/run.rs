@@ -238,8 +238,8 @@ impl Path {
     fn drain_outputs(&mut self, now: Uptime, ports: &mut impl Ports) {
         self.backlog = false;
         for _ in 0..OUTPUTS_PER_TURN {
-            let (small, filtered) = match self.worker.poll_output() {
-                Some(Output::Send { packet, filtered }) => (packet, filtered),
+            let (small, filtered, next_hop) = match self.worker.poll_output() {
+                Some(Output::Send { packet, filtered, next_hop }) => (packet, filtered, next_hop),
                 Some(Output::Event(event)) => {
                     log::warn(&event.to_string());
                     continue;
@@ -256,11 +256,13 @@ impl Path {
             packet.fill(small.data());
             packet.meta.offload = small.offload();
             packet.meta.start();
+            packet.meta.next_hop = next_hop;
             if !filtered {
                 self.send_unfiltered(packet, ports);
                 continue;
             }
-            let Some(interface) = self.router.route(&packet) else {
+            self.send_copy(&packet, ports);
+            let Some(interface) = self.router.way_out(&packet) else {
                 ports.recycle(packet);
                 continue;
             };
@@ -275,9 +277,10 @@ impl Path {
         self.backlog = true;
     }
 
-    /// Sends a packet that the filter made, by its destination.
+    /// Sends a packet that the filter made, by its destination or as the rules say.
     fn send_unfiltered(&self, mut packet: Packet, ports: &mut impl Ports) {
-        match self.router.route(&packet) {
+        self.send_copy(&packet, ports);
+        match self.router.way_out(&packet) {
             Some(interface) => {
                 packet.meta.interface = interface;
                 packet.meta.direction = Direction::Out;

@@ -3,18 +3,20 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::packet::{Offload, Packet};
+use crate::packet::{NextHop, Offload, Packet};
 use crate::wire::build::TcpSegment;
 
 /// Something the caller must do, drained by [`crate::Worker::poll_output`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Send a packet that the filter made, routed by its destination.
+    /// Send a packet that the filter made, routed by its destination unless `next_hop` says more.
     Send {
         /// The packet.
         packet: Octets,
         /// Whether it must pass the outbound rules first, as a packet of this host.
         filtered: bool,
+        /// Another way than that of its destination, as rules have said for its connection.
+        next_hop: Option<NextHop>,
     },
     /// Tell the operator.
     Event(Event),

@@ -92,6 +92,10 @@ fn finish(state: &State, parts: &mut Parts) {
     state.retire();
     if let Some(segment) = relay::refusal(state, parts.rng.next_u16()) {
         let packet = SmallPacket::of_segment(&segment).into();
-        parts.outputs.push_back(Output::Send { packet, filtered: false });
+        parts.outputs.push_back(Output::Send {
+            packet,
+            filtered: false,
+            next_hop: state.next_hop(false),
+        });
     }
 }

@@ -21,7 +21,7 @@ use pfapi::units::{Direction, Uptime};
 
 use crate::engine::Engine;
 use crate::output::{Output, SmallPacket};
-use crate::packet::StateRef;
+use crate::packet::{NextHop, StateRef};
 use crate::state::entry::{Body, State};
 use crate::state::key::Side;
 use crate::state::proxy::Numbers;
@@ -80,7 +80,7 @@ pub fn run(engine: &Engine, parts: &mut Parts, now: Uptime) {
         }
         if wait + 1 == WAITS_S.len() {
             if let Some(segment) = refusal(&state, parts.rng.next_u16()) {
-                send(parts, &segment, false);
+                send(parts, &segment, (false, state.next_hop(false)));
             }
             if let Body::Tcp(body) = &mut state.body {
                 body.close();
@@ -95,17 +95,17 @@ pub fn run(engine: &Engine, parts: &mut Parts, now: Uptime) {
         }
         let known = server_of(&state).and_then(|(addr, port)| engine.servers.get(addr, port, now));
         if let Some(segment) = syn(&state, known.as_ref(), parts.rng.next_u16()) {
-            send(parts, &segment, !state.changes_family());
+            send(parts, &segment, (!state.changes_family(), state.next_hop(true)));
         }
         drop(state);
         parts.relays.push(wait + 1, reference, now);
     }
 }
 
-fn send(parts: &mut Parts, segment: &TcpSegment, filtered: bool) {
+fn send(parts: &mut Parts, segment: &TcpSegment, (filtered, next_hop): (bool, Option<NextHop>)) {
     if segment.is_between_hosts() {
         let packet = SmallPacket::of_segment(segment).into();
-        parts.outputs.push_back(Output::Send { packet, filtered });
+        parts.outputs.push_back(Output::Send { packet, filtered, next_hop });
     }
 }
 
@@ -136,9 +136,9 @@ fn onward(state: &State) -> Option<TcpSegment> {
 pub fn syn(state: &State, known: Option<&Known>, id: u16) -> Option<TcpSegment> {
     let (Body::Tcp(body), Some(splice)) = (&state.body, state.splice()) else { return None };
     let families = (state.key(Side::Wire).af, state.key(Side::Stack).af);
-    let sends_stamps = known.is_some_and(|known| known.timestamps == Support::Yes);
+    let stamps = known.map_or(Support::Unknown, |known| known.timestamps);
     let max_mss = state.actions().max_mss;
-    let syn = splice.syn(body, Onward { max_mss, families, sends_stamps });
+    let syn = splice.syn(body, Onward { max_mss, families, stamps });
     Some(TcpSegment {
         seq: syn.seq.0,
         flags: syn.flags,

@@ -103,7 +103,7 @@ fn blocked_syn_of_a_cookie_is_answered_in_both_families() {
         assert_eq!(cookie.verdict, Verdict::Answer);
         rig.send(Direction::In, &acknowledge(ends, &cookie.octets));
         let outputs = rig.outputs();
-        let [Output::Send { packet, filtered: false }] = outputs.as_slice() else {
+        let [Output::Send { packet, filtered: false, .. }] = outputs.as_slice() else {
             panic!("one ICMP error, not {outputs:?}")
         };
         assert_eq!(packet.data().len(), len);

@@ -373,7 +373,7 @@ impl<'a> Play<'a> {
             match (packet.meta.verdict, direction) {
                 (Verdict::Pass, Direction::In) => self.forward(packet)?,
                 (Verdict::Pass, Direction::Out) => self.leave(&packet, link)?,
-                (Verdict::Answer, _) => self.depart(&packet),
+                (Verdict::Answer, _) => self.depart(&packet)?,
                 (Verdict::Drop(reason), _) => {
                     let word = if direction == Direction::In { "in" } else { "out" };
                     let place = format!("{word} {}", self.scenario.world.name(link));
@@ -461,10 +461,22 @@ impl<'a> Play<'a> {
         }
     }
 
+    /// The way of a packet of the router itself, for which rules may have said another one; a copy
+    /// is sent on the way.
+    fn way_out(&mut self, packet: &Buffer) -> Result<Way, String> {
+        let hop = packet.meta.next_hop;
+        if let Some(hop) = hop.filter(|hop| hop.copy) {
+            self.send_copy(packet, hop)?;
+        }
+        let own =
+            || destination(packet.data()).map_or(Way::None, |dst| self.scenario.world.way(dst));
+        Ok(hop.filter(|hop| !hop.copy).map_or_else(own, |hop| self.way_of(hop)))
+    }
+
     /// A packet of the router's own host on its way out.
     fn leave_host(&mut self, mut packet: Buffer) -> Result<(), String> {
         let dst = destination(packet.data()).ok_or("this is no IP packet")?;
-        match self.scenario.world.way(dst) {
+        match self.way_out(&packet)? {
             Way::Interface(link) => {
                 packet.meta.interface = link;
                 packet.meta.direction = Direction::Out;
@@ -475,15 +487,16 @@ impl<'a> Play<'a> {
     }
 
     /// A packet that is sent as it is.
-    fn depart(&mut self, packet: &Buffer) {
+    fn depart(&mut self, packet: &Buffer) -> Result<(), String> {
         let octets = packet.data();
-        match destination(octets).map_or(Way::None, |dst| self.scenario.world.way(dst)) {
+        match self.way_out(packet)? {
             Way::Interface(link) => self.enqueue(packet, octets, link),
             Way::Here | Way::None => {
                 let octets = octets.to_vec();
                 self.departures.push_back(Departure { link: None, octets });
             }
         }
+        Ok(())
     }
 
     /// Puts `octets` into the queue of `packet` on an interface.
@@ -527,13 +540,15 @@ impl<'a> Play<'a> {
             let mut filtered = Vec::new();
             while let Some(output) = self.worker.poll_output() {
                 match output {
-                    Output::Send { packet, filtered: false } => {
-                        self.depart(&buffer(packet.data()));
-                    }
-                    Output::Send { packet, filtered: true } => {
+                    Output::Send { packet, filtered: is_filtered, next_hop } => {
                         let mut copy = buffer(packet.data());
                         copy.meta.offload = packet.offload();
-                        filtered.push(copy);
+                        copy.meta.next_hop = next_hop;
+                        if is_filtered {
+                            filtered.push(copy);
+                        } else {
+                            self.depart(&copy)?;
+                        }
                     }
                     Output::Event(event) => self.events.push_back(event.to_string()),
                 }

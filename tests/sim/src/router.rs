@@ -315,13 +315,13 @@ impl Router {
         let mut filtered = Vec::new();
         while let Some(output) = self.worker.poll_output() {
             match output {
-                Output::Send { packet, filtered: true } => {
+                Output::Send { packet, filtered: true, .. } => {
                     let mut buffer = self.buffer();
                     buffer.fill(packet.data());
                     buffer.meta.offload = packet.offload();
                     filtered.push(buffer);
                 }
-                Output::Send { packet, filtered: false } => {
+                Output::Send { packet, filtered: false, .. } => {
                     log.packet(now, "own", packet.data());
                     for cut in cut(packet.data(), packet.offload()) {
                         depart(&cut, departures);

@@ -177,4 +177,9 @@ pub enum Mistake {
     /// Watermarks the wrong way round.
     #[error("start must be higher than end")]
     Watermarks,
+    /// Options of servers that cannot be.
+    #[error(
+        "mss must be at least 64, wscale at most 14, ecn needs timestamp, and classic has none"
+    )]
+    ServerOptions,
 }

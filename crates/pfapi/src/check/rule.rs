@@ -95,6 +95,9 @@ pub(super) fn icmp_type(rule: &Rule, report: &mut impl FnMut(Mistake)) {
 /// Conditions that both dialects ask for in this order.
 pub(super) fn both_dialects(rule: &Rule, dialect: Dialect, report: &mut impl FnMut(Mistake)) {
     let options = &rule.state_options;
+    if options.server.is_some_and(|server| !server.is_valid()) {
+        report(Mistake::ServerOptions);
+    }
     if options.overload.is_some()
         && options.max_src_conn.is_none()
         && options.max_src_conn_rate.is_none()

@@ -149,6 +149,44 @@ pub struct Syncookies {
     /// that closed ports look closed. Never with `classic`.
     #[serde(default)]
     pub probe: bool,
+    /// What servers support of which no rule says it. Never with `classic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerOptions>,
+}
+
+/// What a server supports, as the SYN|ACK says that is sent in its name before it is asked.
+///
+/// What is not named is not supported, as with SYNPROXY of Linux; the MSS alone is then found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerOptions {
+    /// `mss`, in octets; [`Self::MSS_MIN`] at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mss: Option<u16>,
+    /// `wscale`: shift of its window, [`Self::WSCALE_MAX`] at most; `None` is no window scaling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wscale: Option<u8>,
+    /// `sack-perm`: selective acknowledgements.
+    pub sack_perm: bool,
+    /// `timestamp`: timestamps.
+    pub timestamp: bool,
+    /// `ecn`: explicit congestion notification, which a cookie remembers beside timestamps alone.
+    pub ecn: bool,
+}
+
+impl ServerOptions {
+    /// Least MSS, in octets: what the filter sends at least.
+    pub const MSS_MIN: u16 = 64;
+    /// Largest shift of a window. Source: RFC 7323 section 2.3.
+    pub const WSCALE_MAX: u8 = 14;
+
+    /// Whether it can be.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.mss.is_none_or(|mss| mss >= Self::MSS_MIN)
+            && self.wscale.is_none_or(|shift| shift <= Self::WSCALE_MAX)
+            && self.ecn <= self.timestamp
+    }
 }
 
 /// When SYN cookies are sent.

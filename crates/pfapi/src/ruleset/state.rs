@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Rate, SyncookieMode};
+use super::{Rate, ServerOptions, SyncookieMode};
 use crate::rare::Usual;
 use crate::timeout::Timeout;
 
@@ -56,6 +56,10 @@ pub struct StateOptions {
     /// `syncookies`: when SYNs that the rule passes get a cookie; `None` is as `set syncookies` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub syncookies: Option<SyncookieMode>,
+    /// `syncookies (...)`: what the servers behind the rule support; `None` is as `set syncookies` says,
+    /// or as was learnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerOptions>,
     /// Timeouts of the rule's states; never zero.
     pub timeouts: Vec<(Timeout, u32)>,
 }
@@ -76,6 +80,7 @@ impl Usual for StateOptions {
             pflow: false,
             allow_related: false,
             syncookies: None,
+            server: None,
             timeouts: Vec::new(),
         };
         &USUAL

@@ -9,8 +9,8 @@ use pfapi::port::PortMatch;
 use pfapi::ruleset::{
     Action, BlockAnswer, Divert, Dummynet, Endpoint, Flush, FreeBsdWords, IcmpMatch, IdMatch,
     InterfaceMatch, LimiterUse, Log, Pool, RareWords, Rate, RdomainMatch, Route, Rule, RuleKind,
-    Scrub, SetActions, SourceTrack, StateOptions, StatePolicy, SyncookieMode, TagMatch,
-    TcpFlagsMatch,
+    Scrub, ServerOptions, SetActions, SourceTrack, StateOptions, StatePolicy, SyncookieMode,
+    TagMatch, TcpFlagsMatch,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -112,6 +112,7 @@ pub(super) struct Shared<'r> {
     pflow: bool,
     allow_related: bool,
     syncookies: Option<SyncookieMode>,
+    server: Option<ServerOptions>,
     overload: Option<&'r str>,
     flush: Flush,
     queue: Option<&'r (String, Option<String>)>,
@@ -248,6 +249,7 @@ impl<'r> Fields<'r> {
             timeouts,
             allow_related,
             syncookies,
+            server,
         } = &**state_options;
         let FreeBsdWords {
             except,
@@ -304,6 +306,7 @@ impl<'r> Fields<'r> {
                 pflow: *pflow,
                 allow_related: *allow_related,
                 syncookies: *syncookies,
+                server: *server,
                 overload: overload.as_ref().map(|overload| overload.table.as_str()),
                 flush: overload.as_ref().map_or(Flush::No, |overload| overload.flush),
                 queue: queue.as_ref(),

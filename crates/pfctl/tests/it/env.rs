@@ -111,8 +111,9 @@ fn checks_may_name_an_anchor() {
     assert_eq!(outcome, Outcome { code: 0, out: String::new(), err: String::new() });
 }
 
-const EXTENDED: &str = "set syncookies adaptive (destination 5%)\n\
-    pass in proto tcp to port 80 keep state (syncookies always)\n";
+const EXTENDED: &str = "set syncookies adaptive (destination 5%, wscale 7, mss 1460)\n\
+    pass in proto tcp to port 80 keep state (syncookies always)\n\
+    pass in proto tcp to port 81 keep state (syncookies (sack-perm))\n";
 
 #[test]
 fn words_of_ours_alone_are_refused_when_that_is_asked_for() {
@@ -123,7 +124,9 @@ fn words_of_ours_alone_are_refused_when_that_is_asked_for() {
     assert!(
         outcome.err.starts_with(
             "`set syncookies ... (destination)` is an extension\n\
-             rule 0: the state option `syncookies` is an extension\n"
+             `set syncookies ... (mss 1460, wscale 7)` is an extension\n\
+             rule 0: the state option `syncookies` is an extension\n\
+             rule 1: the state option `syncookies` is an extension\n"
         ),
         "{}",
         outcome.err

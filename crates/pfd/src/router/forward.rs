@@ -163,6 +163,19 @@ impl Router {
         None
     }
 
+    /// Likewise, but rules may have given the packet another way.
+    #[must_use]
+    pub fn way_out(&self, packet: &Packet) -> Option<IfIndex> {
+        let Some(hop) = packet.meta.next_hop.filter(|hop| !hop.copy) else {
+            return self.route(packet);
+        };
+        let interface = self.route_of(hop);
+        if interface.is_none() {
+            self.counters.count(Event::NoRoute);
+        }
+        interface
+    }
+
     /// MTU of the link when a packet has to be cut before it is sent there.
     #[must_use]
     pub fn fragment_size(&self, packet: &Packet) -> Option<usize> {

@@ -1,6 +1,6 @@
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfengine::wire::checksum::ipv4_header_is_intact;
-use pfengine::{Gso, Offload};
+use pfengine::{Gso, NextHop, Offload};
 
 use super::*;
 use crate::testing::{Collected, ip, mend, packet, router, udp};
@@ -63,6 +63,26 @@ fn without_route_the_sender_hears_of_it() {
     let mut packet = packet(&ip("fd77:1::2", "2001:db8::1", 17, &udp(10)));
     assert!(router.forward(NOW, &mut packet));
     assert_eq!((packet.data()[40], packet.data()[41]), (1, 0));
+    assert_eq!(router.counters().get(Event::NoRoute), 1);
+}
+
+#[test]
+fn own_packets_go_where_rules_say() {
+    let router = router();
+    let mut packet = packet(&ip(OUTSIDE, CLIENT, 17, &udp(10)));
+    assert_eq!(router.way_out(&packet), Some(IfIndex(0)), "by its destination");
+    let hop = |addr: &str, interface, copy| {
+        Some(NextHop { addr: addr.parse().unwrap(), interface, copy })
+    };
+    packet.meta.next_hop = hop("10.77.2.9", None, false);
+    assert_eq!(router.way_out(&packet), Some(IfIndex(1)));
+    packet.meta.next_hop = hop("2001:db8::1", Some(IfIndex(1)), false);
+    assert_eq!(router.way_out(&packet), Some(IfIndex(1)), "whatever the routes say");
+    packet.meta.next_hop = hop("10.77.2.9", None, true);
+    assert_eq!(router.way_out(&packet), Some(IfIndex(0)), "only a copy goes there");
+    assert_eq!(router.counters().get(Event::NoRoute), 0);
+    packet.meta.next_hop = hop("2001:db8::1", None, false);
+    assert_eq!(router.way_out(&packet), None);
     assert_eq!(router.counters().get(Event::NoRoute), 1);
 }
 

@@ -104,7 +104,16 @@ impl Engine {
                     let queues = adapt(&old.queues, &rules, &limits);
                     let timeouts = Timeouts::default();
                     let log_interface = None;
-                    Snapshot { rules, timeouts, limits, log_interface, queues, ..old.share() }
+                    let server = None;
+                    Snapshot {
+                        rules,
+                        timeouts,
+                        limits,
+                        server,
+                        log_interface,
+                        queues,
+                        ..old.share()
+                    }
                 });
                 self.configure_syncookies(
                     SyncookieSetting {

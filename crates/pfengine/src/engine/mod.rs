@@ -21,8 +21,8 @@ use pfapi::control::{InterfaceTraffic, QueueReport};
 use pfapi::facts::Facts;
 use pfapi::limit::{Limit, Limits};
 use pfapi::ruleset::{
-    Altq, LogInterface, Options, QueueDef, Reassemble, Rule, SourceLimiter, StateLimiter,
-    Syncookies as SyncookieSetting, TableDef,
+    Altq, LogInterface, Options, QueueDef, Reassemble, Rule, ServerOptions, SourceLimiter,
+    StateLimiter, Syncookies as SyncookieSetting, TableDef,
 };
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
@@ -152,6 +152,8 @@ pub struct Snapshot {
     pub fail_returns: bool,
     /// `set keepcounters`.
     pub keep_counters: bool,
+    /// `set syncookies (...)`: what servers support of which no rule says it.
+    pub server: Option<ServerOptions>,
     /// `set loginterface`.
     pub log_interface: Option<Arc<str>>,
     /// Interfaces and their addresses.
@@ -168,6 +170,7 @@ impl Snapshot {
         Self {
             rules: self.rules.share(),
             facts: Arc::clone(&self.facts),
+            server: self.server,
             log_interface: self.log_interface.clone(),
             queues: Arc::clone(&self.queues),
             ..*self
@@ -298,6 +301,7 @@ impl Engine {
             enabled: false,
             fail_returns: false,
             keep_counters: false,
+            server: None,
             log_interface: None,
             facts: Arc::new(config.facts.clone()),
             queues: Arc::default(),
@@ -655,6 +659,7 @@ impl Engine {
             enabled: old.enabled,
             fail_returns: options.fail_returns,
             keep_counters: options.keep_counters,
+            server: options.syncookies.map_or(old.server, |setting| setting.server),
             log_interface: match &options.log_interface {
                 None => old.log_interface.clone(),
                 Some(LogInterface::None) => None,

@@ -115,6 +115,7 @@ impl Filter<'_> {
         }
         state.update_half_open(&self.engine.store.half_open);
         self.parts.stats.reason(Reason::Synproxy);
+        packet.meta.next_hop = state.next_hop(false);
         replace(packet, &segment.ok_or(Reason::Synproxy)?)?;
         Ok(Verdict::Answer)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use pfapi::addr::Af;
 use pfapi::reason::{Reason, TableCounter};
-use pfapi::ruleset::{Action, BlockAnswer, StatePolicy};
+use pfapi::ruleset::{Action, BlockAnswer, Route, StatePolicy};
 use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
@@ -216,9 +216,7 @@ impl Filter<'_> {
             let interface = pool.interface_to(next_hop).map_err(|_| Reason::NoRoute)?;
             return Ok(Some(StateRoute { kind: route.kind, next_hop, interface }));
         }
-        // With `prefer-ipv6-nexthop` a router with IPv6 may take packets of IPv4.
-        let other = route.pool.prefer_ipv6_nexthop.then_some(Af::Inet6);
-        let families = other.into_iter().filter(|af| *af != desc.af).chain([desc.af]);
+        let families = hop_families(route, desc.af);
         let place = PoolOf { pool, rule, kind: NodeKind::Route, af: desc.af };
         let sources = &self.engine.sources;
         for af in families {
@@ -390,4 +388,11 @@ impl Filter<'_> {
             .find(|address| Af::of(address.addr) == desc.af)
             .map(|address| address.addr)
     }
+}
+
+/// Families of the routers that may take packets of `af`, in order: with `prefer-ipv6-nexthop` a
+/// router with IPv6 may take packets of IPv4.
+pub(super) fn hop_families(route: &Route, af: Af) -> impl Iterator<Item = Af> {
+    let other = route.pool.prefer_ipv6_nexthop.then_some(Af::Inet6);
+    other.into_iter().filter(move |other| *other != af).chain([af])
 }

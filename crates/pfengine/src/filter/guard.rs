@@ -14,17 +14,18 @@
 
 use pfapi::limit::Limit;
 use pfapi::reason::{CookieCounter, Reason};
-use pfapi::ruleset::{Action, RouteKind, StatePolicy, SyncookieMode};
+use pfapi::ruleset::{Action, ServerOptions, StatePolicy, SyncookieMode};
 use pfapi::units::{Direction, IfIndex, Uptime};
 
+use super::fresh::hop_families;
 use super::{Filter, Flow};
 use crate::environment::Way;
 use crate::nat::{Asked as PoolAsked, Foresight, Translator};
-use crate::packet::{Packet, Verdict};
+use crate::packet::{NextHop, Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::reply::{self, IcmpError};
-use crate::rules::{Addresses, Evaluation, PacketView, Surroundings};
-use crate::state::entry::{Body, State};
+use crate::rules::{Addresses, Evaluation, LoadedRule, PacketView, Surroundings};
+use crate::state::entry::{Body, State, StateRoute};
 use crate::syncookie::{Advice, Allowance, Answer, Asked, Destination};
 use crate::wire::build::TTL_DEFAULT;
 use crate::wire::build::flags::{ACK, RST, SYN};
@@ -50,6 +51,10 @@ pub(super) struct Onwards {
     pub far: Option<IfIndex>,
     /// Largest MSS that the rules allow; 0 is any.
     pub max_mss: u16,
+    /// Where `reply-to` or `dup-to` of the rule sends the SYN|ACK.
+    pub back: Option<NextHop>,
+    /// What the rule or the setting says of the server.
+    pub server: Option<ServerOptions>,
 }
 
 impl Onwards {
@@ -226,15 +231,22 @@ impl<'a> Filter<'a> {
             return Foreseen::Theirs;
         }
         let policy = options.syncookies;
-        let onwards = Onwards { far: None, max_mss: found.actions.max_mss };
+        let server = options.server;
+        let setting = self.snapshot.server;
+        let route = Self::foresee_route(found.rule, desc);
+        let onwards = Onwards {
+            far: None,
+            max_mss: found.actions.max_mss,
+            back: route.and_then(|route| route.of_packet(false)),
+            server: server.or(setting),
+        };
         let Some(routes) = self.engine.routes.get().filter(|_| !foresight.changes_family) else {
             return Foreseen::Pass(policy, onwards);
         };
-        let pool = found.rule.pools.route.as_ref();
-        let is_diverted = rule.route.as_ref().is_some_and(|route| route.kind == RouteKind::RouteTo);
-        let asked = PoolAsked { af: desc.af, source: desc.src, host: desc.src, before: None };
-        let hop = pool.filter(|_| is_diverted).and_then(|pool| pool.foresee(&asked));
-        let beyond = match routes.way_to(hop.unwrap_or(found.addresses.dst).to_ip(desc.af)) {
+        let hop = route.and_then(|route| route.of_packet(true)).filter(|hop| !hop.copy);
+        let target = hop.map_or_else(|| found.addresses.dst.to_ip(desc.af), |hop| hop.addr);
+        let given = hop.and_then(|hop| hop.interface);
+        let beyond = match given.map_or_else(|| routes.way_to(target), Way::Interface) {
             Way::Here => return Foreseen::Pass(policy, onwards),
             Way::None => return Foreseen::NoRoute(policy),
             Way::Interface(beyond) => beyond,
@@ -259,8 +271,25 @@ impl<'a> Filter<'a> {
         if let Action::Block(_) = rule.action {
             return Foreseen::BlockedBeyond(policy, beyond, addresses);
         }
-        let onwards = onwards.by(beyond, found.actions.max_mss);
+        let server = server.or(rule.state_options.server).or(setting);
+        let onwards = Onwards { server, ..onwards.by(beyond, found.actions.max_mss) };
         Foreseen::Pass(policy.or(rule.state_options.syncookies), onwards)
+    }
+
+    /// The way that a rule would give to a SYN and to its answers; without taking turns.
+    fn foresee_route(rule: &LoadedRule, desc: &PacketDesc) -> Option<StateRoute> {
+        let (pool, route) = (rule.pools.route.as_ref()?, rule.rule.route.as_ref()?);
+        let (af, next_hop) = if pool.is_interface() {
+            (desc.af, desc.dst)
+        } else {
+            hop_families(route, desc.af).find_map(|af| {
+                let asked = PoolAsked { af, source: desc.src, host: desc.src, before: None };
+                Some((af, pool.foresee(&asked)?))
+            })?
+        };
+        let next_hop = next_hop.to_ip(af);
+        let interface = pool.interface_to(next_hop).ok()?;
+        Some(StateRoute { kind: route.kind, next_hop, interface })
     }
 
     /// Evaluates a packet that is only thought of; `None` when it would be dropped whatever the

@@ -22,6 +22,7 @@ use crate::state::proxy::{Numbers, ProxyStep};
 use crate::state::splice::{Splice, Syn};
 use crate::state::store::Held;
 use crate::syncookie::layout::Cookie;
+use crate::syncookie::servers::Known;
 use crate::syncookie::{Baked, Content, Decoded, Tuple, announced_mss};
 use crate::wire::build::flags::{ACK, RST, SYN};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
@@ -47,6 +48,7 @@ impl<'a> Filter<'a> {
         let mss = self.path_mss(packet.meta.interface, desc.af, desc.dst, offer);
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         body.offer_proxy(SeqNum(isn), mss);
+        packet.meta.next_hop = state.next_hop(false);
         state.update_half_open(&self.engine.store.half_open);
         drop(state);
         self.parts.stats.reason(ProxyStep::REASON);
@@ -70,7 +72,8 @@ impl<'a> Filter<'a> {
     ) -> Result<Verdict, Reason> {
         let desc = &flow.desc;
         let offered = tcp_options_of(packet, desc.l4, tcp);
-        let known = self.engine.servers.get(desc.dst.to_ip(desc.af), tcp.dport, self.now);
+        let learnt = self.engine.servers.get(desc.dst.to_ip(desc.af), tcp.dport, self.now);
+        let known = Known::told(learnt, onwards.server);
         let wish = Self::wish(desc, tcp, &offered, known.as_ref());
         let tuple = tuple(desc, tcp);
         let (cookies, syn) = (&self.engine.syncookies, (&tuple, tcp.seq));
@@ -93,6 +96,7 @@ impl<'a> Filter<'a> {
             }
         };
         let answered = reply::syn_ack(packet, desc, tcp, &answer);
+        packet.meta.next_hop = onwards.back;
         if answered { Ok(Verdict::Answer) } else { Err(Reason::Normalize) }
     }
 
@@ -130,8 +134,10 @@ impl<'a> Filter<'a> {
                 let mut held = self.engine.store.follow(state)?;
                 let Body::Tcp(body) = &mut held.body else { return None };
                 let is_spliced = splice.is_some();
-                if let Some(splice) = splice {
+                if let Some(mut splice) = splice {
                     body.begin_splice();
+                    let told = held.rule().rule.state_options.server.or(self.snapshot.server);
+                    splice.expects_stamps = told.is_some_and(|server| server.timestamp);
                     held.set_splice(splice);
                 } else {
                     body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie));
@@ -207,7 +213,8 @@ impl<'a> Filter<'a> {
             Ok(Verdict::Answer) => {
                 if let Some(packet) = SmallPacket::new(syn.data()) {
                     let packet = packet.into();
-                    self.parts.outputs.push_back(Output::Send { packet, filtered: false });
+                    let own = Output::Send { packet, filtered: false, next_hop: None };
+                    self.parts.outputs.push_back(own);
                 }
                 Recreated::Blocked
             }
@@ -250,7 +257,8 @@ impl<'a> Filter<'a> {
         if completed {
             state = self.complete_handshake(state)?;
         }
-        let (link, keys, route) = (state.reference(), state.keys(), state.route());
+        let (link, keys) = (state.reference(), state.keys());
+        let (as_client, as_server) = (state.next_hop(true), state.next_hop(false));
         drop(state);
         let back = self.answer_to(flow, tcp);
         let onward = across(turned(back), &keys, packet.meta.direction, flow.desc.af);
@@ -262,6 +270,7 @@ impl<'a> Filter<'a> {
                 let mss = mss.map_or(PROXY_MSS_DEFAULT, NonZeroU16::get);
                 let offer = classic_answer(seq.0, mss, id);
                 let answered = reply::syn_ack(packet, &flow.desc, tcp, &offer);
+                packet.meta.next_hop = as_server;
                 if answered { Ok(Verdict::Answer) } else { Err(ProxyStep::REASON) }
             }
             ProxyStep::Connect { seq, mss } => {
@@ -272,15 +281,14 @@ impl<'a> Filter<'a> {
                 replace(packet, &segment)?;
                 packet.meta.link = Some(link);
                 packet.meta.unfiltered = keys.changes_family();
-                packet.meta.next_hop = route.and_then(|route| route.of_packet(forward));
+                packet.meta.next_hop = as_client;
                 Ok(Verdict::Pass)
             }
             ProxyStep::Join { to_server, to_client } => {
                 self.parts.stats.reason(ProxyStep::REASON);
-                let segment = numbered(back, to_server, ACK);
-                let packet_to_server = SmallPacket::of_segment(&segment).into();
                 let filtered = !keys.changes_family();
-                self.parts.outputs.push_back(Output::Send { packet: packet_to_server, filtered });
+                self.send_own(&numbered(back, to_server, ACK), filtered, as_client);
+                packet.meta.next_hop = as_server;
                 replace(packet, &numbered(onward, to_client, ACK))?;
                 Ok(Verdict::Answer)
             }

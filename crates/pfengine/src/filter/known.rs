@@ -112,6 +112,7 @@ impl<'a> Filter<'a> {
             }
             Tracked::Drop(reason) => Err(reason),
             Tracked::Reset => {
+                packet.meta.next_hop = state.next_hop(!forward);
                 let segment =
                     TcpSegment { seq: tcp.ack, ack: 0, flags: RST, ..self.answer_to(flow, tcp) };
                 replace(packet, &segment)?;
@@ -119,6 +120,7 @@ impl<'a> Filter<'a> {
                 Ok(Verdict::Answer)
             }
             Tracked::Challenge { seq, ack } => {
+                packet.meta.next_hop = state.next_hop(!forward);
                 let segment =
                     TcpSegment { seq: seq.0, ack: ack.0, flags: ACK, ..self.answer_to(flow, tcp) };
                 replace(packet, &segment)?;
@@ -206,7 +208,7 @@ impl<'a> Filter<'a> {
         if state.is_translated() {
             self.translate(packet, &flow.desc, &state.keys())?;
         }
-        packet.meta.next_hop = state.route().and_then(|route| route.of_packet(forward));
+        packet.meta.next_hop = state.next_hop(forward);
         let (link, pair) = (state.reference(), state.pair);
         drop(state);
         if packet.meta.direction == Direction::Out && packet.meta.pair != Some(link) {

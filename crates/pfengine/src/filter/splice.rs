@@ -16,7 +16,7 @@ use crate::addr::Addr;
 use crate::environment::Way;
 use crate::harmonize::{self, Edits, Stamps};
 use crate::output::{Octets, Output, SmallPacket};
-use crate::packet::{Packet, Verdict};
+use crate::packet::{NextHop, Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::relay;
 use crate::reply::{self, SynAck};
@@ -122,12 +122,15 @@ impl<'a> Filter<'a> {
         let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
         let far = usize::from(direction == Direction::In);
         let (server, family) = (key.addr[far], key.af);
-        let known = self.engine.servers.get(server.to_ip(family), key.port[far], self.now);
+        let learnt = self.engine.servers.get(server.to_ip(family), key.port[far], self.now);
+        let told = state.rule().rule.state_options.server.or(self.snapshot.server);
+        let known = Known::told(learnt, told);
         let wish = Self::wish(desc, tcp, &offered, known.as_ref());
         let isn = SeqNum(self.parts.rng.next_u32());
         let stamp = wish.timestamps.then(|| self.parts.rng.next_u32());
         let mut splice = Splice::new(isn, wish.terms, stamp);
         splice.client_stamp = offered.timestamps.map_or(0, |(tsval, _)| tsval);
+        splice.expects_stamps = told.is_some_and(|server| server.timestamp);
         let mut mss = self.server_mss(packet.meta.interface, family, server, known.as_ref());
         if state.actions().max_mss != 0 {
             mss = mss.min(state.actions().max_mss);
@@ -154,6 +157,7 @@ impl<'a> Filter<'a> {
         let options = Splice::announcement(splice.terms, splice.stamp, mss, splice.client_stamp);
         let id = self.parts.rng.next_u16();
         let window = early_window(mss);
+        packet.meta.next_hop = state.next_hop(false);
         let answer = SynAck { seq: splice.cookie.0, ecn: splice.terms.ecn, window, options, id };
         if reply::syn_ack(packet, desc, tcp, &answer) { Ok(Verdict::Answer) } else { Err(REASON) }
     }
@@ -218,6 +222,9 @@ impl<'a> Filter<'a> {
         if step != Step::Drop {
             self.parts.stats.reason(REASON);
         }
+        // What the filter sends in the name of one end takes the way of its packets.
+        let (as_client, as_server) = (state.next_hop(true), state.next_hop(false));
+        packet.meta.next_hop = as_server;
         match step {
             Step::Drop | Step::Keep => return Err(REASON),
             Step::Offer => return self.send_offer(packet, (&flow.desc, tcp), &state),
@@ -229,7 +236,7 @@ impl<'a> Filter<'a> {
                 replace(packet, &segment)?;
                 packet.meta.link = Some(state.reference());
                 packet.meta.unfiltered = state.changes_family();
-                packet.meta.next_hop = state.route().and_then(|route| route.of_packet(true));
+                packet.meta.next_hop = as_client;
                 return Ok(Verdict::Pass);
             }
             Step::Join => {
@@ -242,17 +249,12 @@ impl<'a> Filter<'a> {
                     ..numbered(base, numbers, ACK)
                 };
                 if awaits_word {
-                    let question = segment(onward, meeting.question());
-                    let question = SmallPacket::of_segment(&question).into();
-                    self.parts
-                        .outputs
-                        .push_back(Output::Send { packet: question, filtered: false });
+                    self.send_own(&segment(onward, meeting.question()), false, as_server);
                     replace(packet, &segment(onward, meeting.to_client))?;
                     return Ok(Verdict::Answer);
                 }
                 let filtered = !state.changes_family();
-                let to_server = SmallPacket::of_segment(&segment(back, meeting.to_server)).into();
-                self.parts.outputs.push_back(Output::Send { packet: to_server, filtered });
+                self.send_own(&segment(back, meeting.to_server), filtered, as_client);
                 replace(packet, &segment(onward, meeting.to_client))?;
                 // The state must be free: its packets are on their way to it.
                 drop(state);
@@ -260,11 +262,23 @@ impl<'a> Filter<'a> {
             }
             Step::Challenge => replace(packet, &numbered(back, refusal, ACK))?,
             Step::Clear { seq } => {
+                packet.meta.next_hop = as_client;
                 replace(packet, &TcpSegment { seq: seq.0, flags: RST, ..back })?;
             }
             Step::Refuse => replace(packet, &numbered(onward, refusal, RST | ACK))?,
         }
         Ok(Verdict::Answer)
+    }
+
+    /// Sends a segment of the filter's own, through the outbound rules when `filtered`.
+    pub(super) fn send_own(
+        &mut self,
+        segment: &TcpSegment,
+        filtered: bool,
+        next_hop: Option<NextHop>,
+    ) {
+        let packet = SmallPacket::of_segment(segment).into();
+        self.parts.outputs.push_back(Output::Send { packet, filtered, next_hop });
     }
 
     /// A segment of a client on whose word the server waits: data before it is kept. `None` when the
@@ -304,8 +318,9 @@ impl<'a> Filter<'a> {
         let Arrival::Parsed(mut flow) = self.receive(&mut packet) else { return };
         if let Ok(Verdict::Pass) = self.decide_flow(&mut packet, &mut flow, Origin::Real) {
             let filtered = !packet.meta.unfiltered;
+            let next_hop = packet.meta.next_hop;
             let packet = Octets::of(&packet);
-            self.parts.outputs.push_back(Output::Send { packet, filtered });
+            self.parts.outputs.push_back(Output::Send { packet, filtered, next_hop });
         }
     }
 

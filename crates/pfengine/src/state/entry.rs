@@ -276,6 +276,11 @@ impl State {
         self.rare.as_ref().and_then(|rare| rare.route)
     }
 
+    /// Another way for a packet that flows in the direction of the state, or back.
+    pub fn next_hop(&self, forward: bool) -> Option<NextHop> {
+        self.route().and_then(|route| route.of_packet(forward))
+    }
+
     /// What is known of a connection whose ends have shaken hands with the filter.
     pub fn splice(&self) -> Option<&Splice> {
         self.rare.as_ref().and_then(|rare| rare.splice.as_deref())

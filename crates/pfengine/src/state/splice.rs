@@ -26,7 +26,7 @@ use crate::packet::{Offload, Packet};
 use crate::packet_desc::TcpDesc;
 use crate::seq::SeqNum;
 use crate::syncookie::layout::{Shifts, Terms};
-use crate::syncookie::servers::Requested;
+use crate::syncookie::servers::{Requested, Support};
 use crate::wire::build::flags::{ACK, CWR, ECE, FIN, RST, SYN};
 use crate::wire::tcp_options::SynOptions;
 
@@ -89,6 +89,10 @@ impl Early {
 
 /// What the filter knows of a connection that it has joined, or is about to join.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what was asked and is awaited, in any combination"
+)]
 pub struct Splice {
     /// I, the filter's initial sequence number.
     pub cookie: SeqNum,
@@ -102,6 +106,8 @@ pub struct Splice {
     window: u16,
     /// Type of service of the client's packets, without the ECN bits.
     pub tos: u8,
+    /// Whether the ruleset says that the server sends timestamps.
+    pub expects_stamps: bool,
     /// Whether a SYN was sent to the server.
     has_asked: bool,
     /// Whether the SYN to the server asks for ECN; not when it was repeated in vain.
@@ -181,8 +187,8 @@ pub struct Onward {
     pub max_mss: u16,
     /// Families on the client's and the server's side.
     pub families: (Af, Af),
-    /// Whether the server is known to send timestamps.
-    pub sends_stamps: bool,
+    /// Whether the server sends timestamps, as far as that was learnt.
+    pub stamps: Support,
 }
 
 /// The two ACKs that join a connection.
@@ -213,6 +219,7 @@ impl Splice {
             client_stamp: 0,
             window: 0,
             tos: 0,
+            expects_stamps: false,
             has_asked: false,
             asks_ecn: terms.ecn,
             awaits_word: false,
@@ -421,7 +428,13 @@ impl Splice {
             // The header of IPv6 is 20 octets longer.
             mss = mss.saturating_sub(20);
         }
-        if self.stamp.is_some() && !onward.sends_stamps {
+        let sends_stamps = match onward.stamps {
+            Support::Yes => true,
+            // What was said of it is wrong, or no longer right.
+            Support::No => false,
+            Support::Unknown => self.expects_stamps,
+        };
+        if self.stamp.is_some() && !sends_stamps {
             // Room for the option that the filter adds if the server sends none.
             mss = mss.saturating_sub(STAMP_OCTETS);
         }

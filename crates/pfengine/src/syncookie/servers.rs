@@ -14,6 +14,7 @@ use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 
+use pfapi::ruleset::ServerOptions;
 use pfapi::units::Uptime;
 
 use crate::siphash::{sip13, words};
@@ -140,6 +141,24 @@ impl Known {
             ecn: Support::of(requested.has(Requested::ECN), ecn),
             brief: 0,
         }
+    }
+
+    /// What to announce: what the ruleset says of the server, where it does, else what was learnt.
+    /// The ruleset names everything but the MSS, as with SYNPROXY of Linux.
+    pub fn told(learnt: Option<Self>, told: Option<ServerOptions>) -> Option<Self> {
+        let Some(ServerOptions { mss, wscale, sack_perm, timestamp, ecn }) = told else {
+            return learnt;
+        };
+        let before = learnt.unwrap_or_default();
+        Some(Self {
+            mss: mss.or(before.mss),
+            wscale: Support::of(true, wscale.is_some()),
+            shift: wscale.unwrap_or(0).min(WSCALE_MAX),
+            sack: Support::of(true, sack_perm),
+            timestamps: Support::of(true, timestamp),
+            ecn: Support::of(true, ecn),
+            brief: before.brief,
+        })
     }
 
     /// Keeps what was known before where this says nothing.
@@ -385,6 +404,20 @@ mod tests {
             (known.sack, known.timestamps, known.wscale),
             (Support::No, Support::No, Support::No)
         );
+    }
+
+    #[test]
+    fn what_the_ruleset_says_comes_before_what_was_learnt() {
+        let learnt = Known::of_answer(everything(), &FULL, true);
+        assert_eq!(Known::told(Some(learnt), None), Some(learnt));
+        let told = ServerOptions { wscale: Some(7), sack_perm: true, ..ServerOptions::default() };
+        let known = Known::told(Some(learnt), Some(told)).unwrap();
+        assert_eq!((known.mss, known.shift), (Some(1460), 7), "the MSS alone is found out");
+        assert_eq!((known.wscale, known.sack), (Support::Yes, Support::Yes));
+        assert_eq!((known.timestamps, known.ecn), (Support::No, Support::No));
+        let told = ServerOptions { mss: Some(1400), ..ServerOptions::default() };
+        let known = Known::told(None, Some(told)).unwrap();
+        assert_eq!((known.mss, known.wscale), (Some(1400), Support::No));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use pfapi::limit::Limit;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, BlockAnswer, Options, Rule, StatePolicy, SyncookieMode, Syncookies, TcpFlagsMatch,
-    Watermarks,
+    Action, BlockAnswer, Options, Rule, ServerOptions, StatePolicy, SyncookieMode, Syncookies,
+    TcpFlagsMatch, Watermarks,
 };
 use pfapi::units::{Direction, Uptime};
 use pfengine::wire::checksum::packet_is_intact;
@@ -248,6 +248,13 @@ impl Setup {
                 destination: (self.syncookies & 0x40 != 0)
                     .then_some(Watermarks { start: 1, end: 1 }),
                 probe: self.syncookies & 0x20 != 0,
+                server: (self.syncookies & 0x90 == 0x10).then_some(ServerOptions {
+                    mss: Some(1_400),
+                    wscale: Some(7),
+                    sack_perm: true,
+                    timestamp: true,
+                    ecn: true,
+                }),
             }),
             ..Options::default()
         };

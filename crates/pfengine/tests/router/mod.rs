@@ -97,7 +97,7 @@ impl Router {
     pub fn outputs(&mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
         while let Some(output) = self.worker.poll_output() {
-            let Output::Send { packet, filtered } = output else { continue };
+            let Output::Send { packet, filtered, .. } = output else { continue };
             let mut copy = Packet::new(128, 2048);
             copy.fill(packet.data());
             let interface = route(copy.data());

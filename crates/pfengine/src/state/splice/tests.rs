@@ -7,7 +7,7 @@ const S: u32 = 0xa0b0_c0d0;
 const STAMP: u32 = 0xbeef_7a85;
 const TERMS: Terms =
     Terms { mss: 1_400, shifts: Some(Shifts { client: 7, announced: 8 }), sack: true, ecn: false };
-const ONWARD: Onward = Onward { max_mss: 0, families: (Af::Inet, Af::Inet), sends_stamps: true };
+const ONWARD: Onward = Onward { max_mss: 0, families: (Af::Inet, Af::Inet), stamps: Support::Yes };
 
 fn tcp(seq: u32, ack: u32, flags: u8, window: u16) -> TcpDesc {
     TcpDesc { sport: 40_000, dport: 443, seq, ack, flags, window, header: 20, payload: 0 }
@@ -64,8 +64,24 @@ fn mss_of_the_syn_is_lowered_by_rules_families_and_doubt() {
     assert_eq!(mss(Onward { max_mss: 1_300, ..ONWARD }, Some(STAMP)), 1_300);
     assert_eq!(mss(Onward { max_mss: 1_450, ..ONWARD }, Some(STAMP)), 1_400);
     assert_eq!(mss(Onward { families: (Af::Inet, Af::Inet6), ..ONWARD }, Some(STAMP)), 1_380);
-    assert_eq!(mss(Onward { sends_stamps: false, ..ONWARD }, Some(STAMP)), 1_388);
-    assert_eq!(mss(Onward { sends_stamps: false, ..ONWARD }, None), 1_400);
+    assert_eq!(mss(Onward { stamps: Support::No, ..ONWARD }, Some(STAMP)), 1_388);
+    assert_eq!(mss(Onward { stamps: Support::No, ..ONWARD }, None), 1_400);
+}
+
+/// What the ruleset says counts until the server has said something else.
+#[test]
+fn room_for_stamps_is_left_unless_the_server_is_expected_to_send_them() {
+    for (stamps, expected, wanted) in [
+        (Support::Unknown, false, 1_388),
+        (Support::Unknown, true, 1_400),
+        (Support::No, true, 1_388),
+        (Support::Yes, false, 1_400),
+    ] {
+        let (body, mut splice) = waiting(TERMS, Some(STAMP));
+        splice.expects_stamps = expected;
+        let syn = splice.syn(&body, Onward { stamps, ..ONWARD });
+        assert_eq!(syn.options.mss, Some(wanted), "{stamps:?}, expected {expected}");
+    }
 }
 
 #[test]
