@@ -5,8 +5,9 @@ use pfapi::check::{CheckedRuleset, check};
 use pfapi::limit::{Limit, Limits};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, AddrMatch, BlockAnswer, Draft, InterfaceMatch, Options, Pool, PoolPorts, Rule,
-    SyncookieMode, Syncookies, TableDef, TableEntry, TcpFlagsMatch, Watermarks, proto,
+    Action, AddrMatch, BlockAnswer, Draft, InterfaceMatch, Options, Pool, PoolPorts, Rule, Scrub,
+    ServerOptions, SyncookieMode, Syncookies, TableDef, TableEntry, TcpFlagsMatch, Watermarks,
+    proto,
 };
 use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::Direction;
@@ -32,6 +33,8 @@ pub struct Policy {
     pub nat: bool,
     /// `rdr-to`: a port of the router leads to the first server.
     pub redirect: bool,
+    /// `scrub (reassemble tcp)`.
+    pub reassemble_tcp: bool,
 }
 
 impl Default for Policy {
@@ -48,6 +51,7 @@ impl Default for Policy {
             timeouts,
             nat: false,
             redirect: false,
+            reassemble_tcp: false,
         }
     }
 }
@@ -63,6 +67,16 @@ impl Policy {
             ..Syncookies::default()
         };
         Self { syncookies: Some(setting), ..self }
+    }
+
+    /// Where it has cookies, with these options of servers, right or wrong.
+    #[must_use]
+    pub fn with_server(self, server: ServerOptions) -> Self {
+        let syncookies = self.syncookies.map(|setting| {
+            let server = Some(server).filter(|_| !setting.classic);
+            Syncookies { server, ..setting }
+        });
+        Self { syncookies, ..self }
     }
 
     /// With cookies from `start` to `end` half-open connections.
@@ -134,6 +148,12 @@ impl Policy {
             rules.push(idle_rule(rng));
         }
         self.translate(&mut rules);
+        if self.reassemble_tcp {
+            let mut rule = Rule::new(Action::Match);
+            rule.direction = rng.pick(&[None, Some(Direction::In), Some(Direction::Out)]);
+            rule.scrub = Scrub { reassemble_tcp: true, ..Scrub::default() };
+            rules.push(rule);
+        }
         for &port in &self.open {
             let mut inbound = Rule::new(Action::Pass);
             inbound.proto = Some(proto::TCP);

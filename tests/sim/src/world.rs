@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use pfapi::units::{IfIndex, Uptime};
 
@@ -57,6 +57,9 @@ enum Place {
 /// A packet on a link; ordered by time, then by when it was sent.
 type InFlight = Reverse<(Uptime, u64, Place, Vec<u8>)>;
 
+/// Nanoseconds for which every cookie is good, at least: an epoch.
+const COOKIE_LIFE: u64 = 15_000_000_000;
+
 /// A connection that a client will open.
 #[derive(Clone, Copy, Debug)]
 struct Start {
@@ -95,6 +98,10 @@ pub struct World {
     /// When a host's packet last arrived at the router, and the longest time between two.
     last_arrival: Uptime,
     silence: u64,
+    /// When the latest SYN of an end arrived that has sent nothing else since.
+    syns: HashMap<End, Uptime>,
+    /// Ends whose first word behind the SYN came later than a cookie is good.
+    too_late: HashSet<End>,
     sent: u64,
     starts: Vec<Start>,
     actions: Vec<(Uptime, Action)>,
@@ -139,6 +146,8 @@ impl World {
             in_flight: BinaryHeap::new(),
             last_arrival: now,
             silence: 0,
+            syns: HashMap::new(),
+            too_late: HashSet::new(),
             sent: 0,
             starts: Vec::new(),
             actions: Vec::new(),
@@ -221,18 +230,34 @@ impl World {
         clients.map(|(_, client)| client.outcome).collect()
     }
 
-    /// Whether all connections ended well, or broke because a host forgot its timer (see [`Habits`]).
+    /// Whether all connections ended well, or broke for one of two reasons that no filter can help:
     ///
-    /// Only then nobody sends anything for longer than any host waits: whom the filter silences
-    /// repeats itself.
+    /// * A host forgot its timer (see [`Habits`]). Only then nobody sends anything for longer than
+    ///   any host waits: whom the filter silences repeats itself.
+    /// * The link lost every answer to a SYN|ACK for longer than a cookie is good. A client that had
+    ///   no SYN|ACK would have repeated its SYN.
     #[must_use]
     pub fn all_are_served(&self) -> bool {
         let was_forgotten = self.silence >= FORGOTTEN;
-        self.outcomes().into_iter().all(|outcome| match outcome {
-            Outcome::Done => true,
-            Outcome::Reset => was_forgotten,
-            Outcome::Pending => false,
+        self.clients.iter().all(|host| {
+            let ends = self.flows.iter().filter(|(client, _)| client.0 == host.addr);
+            host.clients.iter().zip(ends).all(|((_, client), (end, _))| match client.outcome {
+                Outcome::Done => true,
+                Outcome::Reset => was_forgotten || self.too_late.contains(end),
+                Outcome::Pending => false,
+            })
         })
+    }
+
+    /// Notes whose first word behind a SYN comes later than a cookie is good.
+    fn note_lateness(&mut self, segment: &Segment) {
+        if segment.opens() {
+            self.syns.insert(segment.src, self.now);
+        } else if let Some(at) = self.syns.remove(&segment.src)
+            && self.now.nanos_since(at) > COOKIE_LIFE
+        {
+            self.too_late.insert(segment.src);
+        }
     }
 
     /// Whether something is still to come from clients or attackers.
@@ -355,6 +380,7 @@ impl World {
         for (_, packet) in &arrivals {
             if let Some(segment) = Segment::parse(packet) {
                 self.progress.arrives(&segment);
+                self.note_lateness(&segment);
             }
         }
         self.route(arrivals);

@@ -4,7 +4,7 @@ use pf_sim::action::Action;
 use pf_sim::app::Order;
 use pf_sim::host::{Habits, seed_of_isn};
 use pf_sim::{Family, Outcome, Policy, Rng, Weather, World, WorldConfig, seeds};
-use pfapi::ruleset::BlockAnswer;
+use pfapi::ruleset::{BlockAnswer, ServerOptions};
 
 /// Links and hosts that fit each other; see [`Habits`].
 fn surroundings(rng: &mut Rng) -> impl Fn(&mut Rng) -> (Weather, Habits) + use<> {
@@ -88,6 +88,40 @@ fn transfers_behind_syn_cookies_arrive_whole() {
         assert!(info.limit_counters.iter().any(|(name, count)| {
             *name == pfapi::reason::LimitCounter::SyncookiesValid && *count > 0
         }));
+        assert_empties(&mut world);
+    }
+}
+
+/// What an operator may say of servers, whatever they are like.
+fn options(rng: &mut Rng) -> ServerOptions {
+    let timestamp = rng.chance(500);
+    ServerOptions {
+        // Smaller ones need more patience over lossy links than hosts here have.
+        mss: rng.pick(&[None, Some(536), Some(1_200), Some(1_460), Some(8_960)]),
+        wscale: rng.pick(&[None, Some(0), Some(7), Some(14)]),
+        sack_perm: rng.chance(500),
+        timestamp,
+        ecn: timestamp && rng.chance(500),
+    }
+}
+
+#[test]
+fn transfers_to_servers_that_differ_from_what_was_said_arrive_whole() {
+    for seed in seeds(30) {
+        let server = options(&mut Rng::new(seed));
+        let mut world = world(seed, Policy::default().always(false).with_server(server));
+        assert_all_done(&mut world);
+        assert_empties(&mut world);
+    }
+}
+
+#[test]
+fn scrubbed_transfers_arrive_whole() {
+    for seed in seeds(30) {
+        let policy = Policy { reassemble_tcp: true, ..Policy::default() };
+        let policy = if seed % 3 == 0 { policy } else { policy.always(seed % 6 == 5) };
+        let mut world = world(seed, policy);
+        assert_all_done(&mut world);
         assert_empties(&mut world);
     }
 }

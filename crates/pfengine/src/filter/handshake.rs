@@ -139,6 +139,10 @@ impl<'a> Filter<'a> {
                     let told = held.rule().rule.state_options.server.or(self.snapshot.server);
                     splice.expects_stamps = told.is_some_and(|server| server.timestamp);
                     held.set_splice(splice);
+                    // The SYN that the rules saw was made here, with a time to live of its own.
+                    if let Some(client) = held.first_end() {
+                        client.begin_with(packet, flow.desc.af);
+                    }
                 } else {
                     body.begin_proxy(SeqNum(valid.client_isn), SeqNum(valid.cookie));
                 }

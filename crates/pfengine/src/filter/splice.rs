@@ -15,6 +15,7 @@ use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
 use crate::addr::Addr;
 use crate::environment::Way;
 use crate::harmonize::{self, Edits, Stamps};
+use crate::normalize::timestamps::Timestamps;
 use crate::output::{Octets, Output, SmallPacket};
 use crate::packet::{NextHop, Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
@@ -129,7 +130,9 @@ impl<'a> Filter<'a> {
         let isn = SeqNum(self.parts.rng.next_u32());
         let stamp = wish.timestamps.then(|| self.parts.rng.next_u32());
         let mut splice = Splice::new(isn, wish.terms, stamp);
-        splice.client_stamp = offered.timestamps.map_or(0, |(tsval, _)| tsval);
+        // `reassemble tcp` has shifted it in the packet already.
+        let shown = offered.timestamps.map(|(tsval, _)| tsval);
+        splice.client_stamp = state.first_end().and_then(|end| end.latest()).or(shown).unwrap_or(0);
         splice.expects_stamps = told.is_some_and(|server| server.timestamp);
         let mut mss = self.server_mss(packet.meta.interface, family, server, known.as_ref());
         if state.actions().max_mss != 0 {
@@ -212,6 +215,13 @@ impl<'a> Filter<'a> {
             held.last_used = self.now;
         }
         let asked = splice.asks();
+        if let (Some(meeting), Some(rare)) = (meeting, &mut held.rare)
+            && let Some(Timestamps { src: Some(client), .. }) = rare.timestamps
+        {
+            let answer = (&*packet, flow.desc.af);
+            rare.timestamps =
+                Some(Timestamps::of_joined(&client, answer, meeting.stamps, self.now));
+        }
         state.update_half_open(&self.engine.store.half_open);
         if completed {
             state = self.complete_handshake(state)?;
@@ -228,17 +238,7 @@ impl<'a> Filter<'a> {
         match step {
             Step::Drop | Step::Keep => return Err(REASON),
             Step::Offer => return self.send_offer(packet, (&flow.desc, tcp), &state),
-            Step::Connect => {
-                let id = self.parts.rng.next_u16();
-                let known = relay::server_of(&state)
-                    .and_then(|(addr, port)| self.engine.servers.get(addr, port, self.now));
-                let segment = relay::syn(&state, known.as_ref(), id).ok_or(REASON)?;
-                replace(packet, &segment)?;
-                packet.meta.link = Some(state.reference());
-                packet.meta.unfiltered = state.changes_family();
-                packet.meta.next_hop = as_client;
-                return Ok(Verdict::Pass);
-            }
+            Step::Connect => return self.ask_server(packet, &state),
             Step::Join => {
                 let Some(meeting) = meeting else { return Err(REASON) };
                 let ecn = tcp.flags & (ECE | CWR) == ECE;
@@ -268,6 +268,19 @@ impl<'a> Filter<'a> {
             Step::Refuse => replace(packet, &numbered(onward, refusal, RST | ACK))?,
         }
         Ok(Verdict::Answer)
+    }
+
+    /// Turns the segment at hand into the SYN to the server.
+    fn ask_server(&mut self, packet: &mut Packet, state: &Held<'a>) -> Result<Verdict, Reason> {
+        let id = self.parts.rng.next_u16();
+        let known = relay::server_of(state)
+            .and_then(|(addr, port)| self.engine.servers.get(addr, port, self.now));
+        let segment = relay::syn(state, known.as_ref(), id).ok_or(REASON)?;
+        replace(packet, &segment)?;
+        packet.meta.link = Some(state.reference());
+        packet.meta.unfiltered = state.changes_family();
+        packet.meta.next_hop = state.next_hop(true);
+        Ok(Verdict::Pass)
     }
 
     /// Sends a segment of the filter's own, through the outbound rules when `filtered`.

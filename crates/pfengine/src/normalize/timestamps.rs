@@ -119,6 +119,21 @@ impl End {
         Self { ttl: packet.data()[ttl_at(desc.af)], clock }
     }
 
+    /// Added to the timestamps of this end on their way.
+    pub fn shift(&self) -> u32 {
+        self.clock.map_or(0, |clock| clock.shift)
+    }
+
+    /// Latest timestamp of this end, as it wrote it; `None` when its SYN had none.
+    pub fn latest(&self) -> Option<u32> {
+        self.clock.map(|clock| clock.tsval.0)
+    }
+
+    /// Begins again with the time to live of `packet`.
+    pub fn begin_with(&mut self, packet: &Packet, af: Af) {
+        self.ttl = packet.data()[ttl_at(af)];
+    }
+
     fn is_checked(end: Option<&Self>) -> bool {
         end.and_then(|end| end.clock.as_ref()).is_some_and(|clock| clock.paws == Paws::Active)
     }
@@ -156,7 +171,47 @@ impl Clock {
     }
 }
 
+/// Timestamps of two ends that have shaken hands with the filter, each as its end wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// Of the client: the earliest that the server was told, and the latest.
+    pub client: (u32, u32),
+    /// Of the server's SYN|ACK.
+    pub server: u32,
+    /// What the client was told in its place.
+    pub told: u32,
+}
+
 impl Timestamps {
+    /// The record of a connection that the filter has joined: checks begin at once, since both ends
+    /// have echoed a timestamp. `client` is the end as its first packet has shown it, `packet` the
+    /// server's SYN|ACK; without `stamps` the time to live alone is looked after.
+    pub fn of_joined(
+        client: &End,
+        (packet, af): (&Packet, Af),
+        stamps: Option<Introduction>,
+        now: Uptime,
+    ) -> Self {
+        let clock = |shift, tsval0, tsval, tsecr| Clock {
+            shift,
+            tsval: SeqNum(tsval),
+            tsecr: SeqNum(tsecr),
+            tsval0: SeqNum(tsval0),
+            last: now,
+            paws: Paws::Active,
+            data: Data::None,
+        };
+        let (src, dst) = stamps.map_or((None, None), |stamps| {
+            let Introduction { client: (first, latest), server, told } = stamps;
+            let src = clock(client.shift(), first, latest, server);
+            (Some(src), Some(clock(told.wrapping_sub(server), server, server, first)))
+        });
+        Self {
+            src: Some(End { clock: src, ..*client }),
+            dst: Some(End { ttl: packet.data()[ttl_at(af)], clock: dst }),
+        }
+    }
+
     /// Puts the packet right, or says why it is dropped; `packet` may be changed then, too.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use super::tcp::{Level, TcpState};
 use crate::fault::{self, Fault};
 use crate::limiter::Places;
 use crate::nat::Shares;
-use crate::normalize::timestamps::Timestamps;
+use crate::normalize::timestamps::{End, Timestamps};
 use crate::packet::{NextHop, StateRef};
 use crate::rules::{Actions, Decision, Live, LoadedRule, LoadedRules};
 use crate::source::SourceHold;
@@ -286,12 +286,18 @@ impl State {
         self.rare.as_ref().and_then(|rare| rare.splice.as_deref())
     }
 
-    /// Makes the connection one whose ends have shaken hands with the filter. Numbers and timestamps
-    /// on both sides are the filter's business from then on, so `reassemble tcp` ends.
-    pub fn set_splice(&mut self, splice: Splice) {
+    /// Makes the connection one whose ends have shaken hands with the filter. What `reassemble tcp`
+    /// knows of the client waits until both ends are joined.
+    pub fn set_splice(&mut self, mut splice: Splice) {
         let rare = self.rare.get_or_insert_default();
-        rare.timestamps = None;
+        let client = rare.timestamps.as_ref().and_then(|timestamps| timestamps.src);
+        splice.stamp_shift = client.map(|end| end.shift());
         rare.splice = Some(Box::new(splice));
+    }
+
+    /// What `reassemble tcp` knows of the end that sent the first packet.
+    pub fn first_end(&mut self) -> Option<&mut End> {
+        self.rare.as_mut()?.timestamps.as_mut()?.src.as_mut()
     }
 
     /// Its part in the source node of its initiator.

@@ -22,6 +22,7 @@ use pfapi::units::IfIndex;
 use super::proxy::Numbers;
 use super::tcp::{Level, TcpState};
 use crate::harmonize::{Edits, Stamps};
+use crate::normalize::timestamps::Introduction;
 use crate::packet::{Offload, Packet};
 use crate::packet_desc::TcpDesc;
 use crate::seq::SeqNum;
@@ -108,6 +109,13 @@ pub struct Splice {
     pub tos: u8,
     /// Whether the ruleset says that the server sends timestamps.
     pub expects_stamps: bool,
+    /// With `scrub (reassemble tcp)` what is added to the client's timestamps; [`Meeting::stamps`]
+    /// begins the record of both ends.
+    pub stamp_shift: Option<u32>,
+    /// Timestamp value of the client in the first SYN to the server.
+    first_stamp: u32,
+    /// Timestamp value of the first segment that is kept.
+    early_stamp: u32,
     /// Whether a SYN was sent to the server.
     has_asked: bool,
     /// Whether the SYN to the server asks for ECN; not when it was repeated in vain.
@@ -198,6 +206,8 @@ pub struct Meeting {
     pub to_server: (Numbers, SynOptions),
     /// To the client, in the name of the server: opens its window.
     pub to_client: (Numbers, SynOptions),
+    /// Timestamps of both ends, where both use them.
+    pub stamps: Option<Introduction>,
 }
 
 impl Meeting {
@@ -220,6 +230,9 @@ impl Splice {
             window: 0,
             tos: 0,
             expects_stamps: false,
+            stamp_shift: None,
+            first_stamp: 0,
+            early_stamp: 0,
             has_asked: false,
             asks_ecn: terms.ecn,
             awaits_word: false,
@@ -263,6 +276,9 @@ impl Splice {
         }
         let Some(mut early) = keep() else { return false };
         early.next = next.advance(length);
+        if self.early.is_empty() {
+            self.early_stamp = self.client_stamp;
+        }
         self.early.push(early);
         true
     }
@@ -300,6 +316,17 @@ impl Splice {
             self.reply = None;
         }
         is_large
+    }
+
+    /// The client's timestamp that the server is told, not shifted: no later than those of the data
+    /// that is to follow, which the server would drop as old (RFC 7323 section 5.3).
+    const fn onward_stamp(&self) -> u32 {
+        if self.early.is_empty() { self.client_stamp } else { self.early_stamp }
+    }
+
+    /// Likewise as the server sees it.
+    fn shifted_stamp(&self) -> u32 {
+        self.onward_stamp().wrapping_add(self.stamp_shift.unwrap_or(0))
     }
 
     /// A number of the server as it counts, from one that the client knows.
@@ -379,6 +406,9 @@ impl Splice {
         }
         self.has_asked = true;
         self.hear(tcp, stamp, self.tos);
+        if is_first {
+            self.first_stamp = self.client_stamp;
+        }
         body.src.level = Level::ProxyDst;
         match (is_first, tcp.payload > 0) {
             (true, _) => Step::Connect,
@@ -452,7 +482,7 @@ impl Splice {
             mss: Some(mss),
             wscale: self.terms.shifts.map(|shifts| shifts.client),
             sack_permitted: self.terms.sack,
-            timestamps: self.stamp.map(|_| (self.client_stamp, 0)),
+            timestamps: self.stamp.map(|_| (self.shifted_stamp(), 0)),
         }
     }
 
@@ -476,8 +506,11 @@ impl Splice {
         self.joined = Joined {
             shift: answer.wscale.filter(|_| self.terms.shifts.is_some()),
             seqdiff: self.cookie.0.wrapping_sub(server_isn.0),
+            // The record of `reassemble tcp` shifts timestamps, where there is one.
             stamp_offset: match (server_stamp, self.stamp) {
-                (Some(theirs), Some(ours)) => theirs.wrapping_sub(ours),
+                (Some(theirs), Some(ours)) if self.stamp_shift.is_none() => {
+                    theirs.wrapping_sub(ours)
+                }
                 _ => 0,
             },
             stamps_missing: self.stamp.is_some() && server_stamp.is_none(),
@@ -497,13 +530,19 @@ impl Splice {
         };
         let to_client =
             Numbers { seq: self.cookie.advance(1), ack: client_next, window: window_to_client };
-        let stamps_to_server =
-            server_stamp.filter(|_| self.stamp.is_some()).map(|stamp| (self.client_stamp, stamp));
+        let stamps_to_server = server_stamp
+            .filter(|_| self.stamp.is_some())
+            .map(|stamp| (self.shifted_stamp(), stamp));
         let stamps_to_client = self.stamp.map(|stamp| (stamp, self.client_stamp));
         let bare = SynOptions::default();
         let meeting = Meeting {
             to_server: (to_server, SynOptions { timestamps: stamps_to_server, ..bare }),
             to_client: (to_client, SynOptions { timestamps: stamps_to_client, ..bare }),
+            stamps: server_stamp.zip(self.stamp).map(|(server, told)| Introduction {
+                client: (self.first_stamp, self.client_stamp),
+                server,
+                told,
+            }),
         };
 
         // From here on both ends are tracked by their own numbers and shifts.
