@@ -10,6 +10,7 @@ use pfapi::addr::{Af, Prefix};
 use pfapi::check::{INTERFACE_NAME_MAX, ROUTE_LABEL_MAX, TABLE_NAME_MAX};
 use pfapi::facts::Facts;
 use pfapi::load::Parts;
+use pfapi::rare::{Rare, Usual};
 use pfapi::ruleset::{AddrMatch, DynamicAddr, DynamicPart};
 
 use crate::diag::{Code, Diagnostic};
@@ -26,6 +27,13 @@ pub(crate) struct Host {
     pub(crate) negated: bool,
     /// Family that the address fixes.
     pub(crate) af: Option<Af>,
+    /// What few addresses say: lists may have hundreds of thousands.
+    pub(crate) rare: Rare<HostWords>,
+}
+
+/// What few addresses say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HostWords {
     /// Interface of a link-local address: the rule applies only there.
     pub(crate) scope: Option<String>,
     /// `weight`, in pools and tables.
@@ -36,17 +44,17 @@ pub(crate) struct Host {
     pub(crate) too_long: Option<u8>,
 }
 
+impl Usual for HostWords {
+    fn usual() -> &'static Self {
+        static USUAL: HostWords =
+            HostWords { scope: None, weight: None, via: None, too_long: None };
+        &USUAL
+    }
+}
+
 impl Host {
     pub(crate) fn any() -> Self {
-        Self {
-            addr: AddrMatch::Any,
-            negated: false,
-            af: None,
-            scope: None,
-            weight: None,
-            via: None,
-            too_long: None,
-        }
+        Self { addr: AddrMatch::Any, negated: false, af: None, rare: Rare::usual() }
     }
 
     fn of(addr: AddrMatch) -> Self {
@@ -55,6 +63,14 @@ impl Host {
 
     pub(crate) fn net(prefix: Prefix) -> Self {
         Self { af: Some(prefix.af()), ..Self::of(AddrMatch::Net(prefix)) }
+    }
+
+    /// The same, bound to an interface.
+    pub(crate) fn scoped(mut self, scope: Option<String>) -> Self {
+        if scope.is_some() {
+            self.rare.scope = scope;
+        }
+        self
     }
 }
 
@@ -123,7 +139,9 @@ pub(crate) fn host_item(world: World, statement: &Statement, item: &Pair) -> Fal
     }
     for host in &mut hosts {
         host.negated |= negated;
-        host.weight = weighted.or(host.weight);
+        if weighted.is_some() {
+            host.rare.weight = weighted;
+        }
         if let AddrMatch::Net(prefix) = host.addr
             && prefix.len() == 0
         {

@@ -76,28 +76,40 @@ pub fn detect(text: &str) -> (Dialect, Option<&str>) {
             continue;
         }
         if FREEBSD_STATEMENTS.contains(&word) {
-            statement = Some((Dialect::FreeBsd, Some(word)));
+            statement = Some((Dialect::FreeBsd, word));
             continue;
         }
-        for word in line.split(|c: char| c.is_whitespace() || "(){},".contains(c)) {
-            if FREEBSD_WORDS.contains(&word) {
-                hint = hint.or(Some((Dialect::FreeBsd, Some(word))));
-            } else if OPENBSD_WORDS.contains(&word) {
-                hint = hint.or(Some((Dialect::OpenBsd, Some(word))));
-            }
-        }
-        // A next hop behind its interface: the routing options of FreeBSD.
-        let routed = ["route-to", "reply-to", "dup-to"].iter().find_map(|&option| {
-            let (_, next_hop) = line.split_once(option)?;
-            let inside = next_hop.trim_start().strip_prefix('{').unwrap_or(next_hop);
-            let pair = inside.trim_start().strip_prefix('(')?.split(')').next()?;
-            (pair.split_whitespace().count() == 2).then_some(option)
-        });
-        if let Some(option) = routed {
-            hint = hint.or(Some((Dialect::FreeBsd, Some(option))));
+        if hint.is_none() {
+            hint = hint_in(line);
         }
     }
-    statement.or(hint).unwrap_or((Dialect::OpenBsd, None))
+    let (dialect, word) = statement.or(hint).unwrap_or((Dialect::OpenBsd, ""));
+    (dialect, Some(word).filter(|word| !word.is_empty()))
+}
+
+/// The first word of a line that only one of OpenBSD and FreeBSD has, else a form of FreeBSD's.
+fn hint_in(line: &str) -> Option<(Dialect, &str)> {
+    let words = line.split(|c: char| c.is_whitespace() || "(){},".contains(c));
+    let known = words.into_iter().find_map(|word| {
+        let in_freebsd = FREEBSD_WORDS.contains(&word);
+        let dialect = if in_freebsd { Dialect::FreeBsd } else { Dialect::OpenBsd };
+        (in_freebsd || OPENBSD_WORDS.contains(&word)).then_some((dialect, word))
+    });
+    known.or_else(|| routed(line).map(|option| (Dialect::FreeBsd, option)))
+}
+
+/// The routing option of a line with a next hop behind its interface, as FreeBSD writes it.
+fn routed(line: &str) -> Option<&'static str> {
+    if !line.contains("-to") {
+        return None;
+    }
+    ["route-to", "reply-to", "dup-to"].into_iter().find(|&option| {
+        let Some((_, next_hop)) = line.split_once(option) else { return false };
+        let inside = next_hop.trim_start().strip_prefix('{').unwrap_or(next_hop);
+        let inside = inside.trim_start().strip_prefix('(');
+        let pair = inside.and_then(|inside| inside.split(')').next());
+        pair.is_some_and(|pair| pair.split_whitespace().count() == 2)
+    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use pfapi::ruleset::{
 };
 use pfapi::units::Direction;
 
-use crate::address::{Host, World};
+use crate::address::{Host, HostWords, World};
 use crate::dialect::Dialect;
 use crate::faults::Faults;
 use crate::fingerprint::{Fingerprints, OsMatch};
@@ -39,6 +39,9 @@ struct Lists<'s> {
     users: &'s [IdMatch],
     groups: &'s [IdMatch],
 }
+
+/// From here on a list of rules grows by a quarter, and not to twice its length.
+const MANY: usize = 1_000;
 
 /// How many lists there are.
 const LISTS: usize = 10;
@@ -130,6 +133,9 @@ pub(crate) fn expand(world: World, spec: &RuleSpec, target: Target) -> Faults {
     if count > target.rules.len().max(8) {
         target.rules.reserve_exact(count);
     }
+    if target.rules.len() >= MANY && target.rules.len() + count > target.rules.capacity() {
+        target.rules.reserve_exact(count.max(target.rules.len() / 4));
+    }
     let shortened = BTreeSet::new();
     let mut expander = Expander { world, spec, target, faults, shortened };
     expander.all(&spec.rule, lists, pools);
@@ -180,7 +186,7 @@ impl Expander<'_, '_> {
         let any = Host::any();
         let from = lists.from.get(at[3]).unwrap_or(&any);
         let to = lists.to.get(at[4]).unwrap_or(&any);
-        if from.via.is_some() || to.via.is_some() {
+        if from.rare.via.is_some() || to.rare.via.is_some() {
             self.fault("@if syntax not permitted in from or to", wrong);
         }
         if !place(&mut rule, lists.interfaces.get(at[0]), from, to) {
@@ -208,7 +214,7 @@ impl Expander<'_, '_> {
             return;
         }
         if rule.af == Some(Af::Inet) {
-            for len in [from.too_long, to.too_long].into_iter().flatten() {
+            for len in [from.rare.too_long, to.rare.too_long].into_iter().flatten() {
                 *wrong = true;
                 self.faults.netmask(len);
             }
@@ -288,7 +294,8 @@ impl Expander<'_, '_> {
         rule.direction = Some(Direction::In);
         rule.rdr = None;
         rule.route = None;
-        let inside = Host { addr: rule.from.addr.clone(), via: None, weight: None, ..from.clone() };
+        let rare = HostWords { via: None, weight: None, ..(*from.rare).clone() };
+        let inside = Host { addr: rule.from.addr.clone(), rare: rare.into(), ..from.clone() };
         let back = PoolSpec { hosts: vec![inside], static_port: false, ..spec.clone() };
         let outside = [Host { addr: nat.addr, ..Host::any() }];
         // As in pfctl, lists go on from where the outbound rule is in them.
@@ -420,25 +427,25 @@ impl Expander<'_, '_> {
     fn fill_names(&mut self, rule: &mut Rule) -> bool {
         let sources = self.world.sources;
         let mut fits = true;
-        let mut filled = |template: &str, max: usize, rule: &Rule| {
+        let mut filled = |template: String, max: usize, rule: &Rule| {
             let text = fill(template, rule, sources);
             fits &= text.len() <= max;
             text
         };
         if let Some(label) = rule.label.take() {
-            rule.label = Some(filled(&label, LABEL_MAX, rule)).filter(|label| !label.is_empty());
+            rule.label = Some(filled(label, LABEL_MAX, rule)).filter(|label| !label.is_empty());
         }
         if !rule.freebsd.more_labels.is_empty() {
             for label in std::mem::take(&mut rule.freebsd.more_labels) {
-                let label = filled(&label, LABEL_MAX, rule);
+                let label = filled(label, LABEL_MAX, rule);
                 rule.freebsd.more_labels.push(label);
             }
         }
         if let Some(tag) = rule.tag.take() {
-            rule.tag = Some(filled(&tag, TAG_MAX, rule)).filter(|tag| !tag.is_empty());
+            rule.tag = Some(filled(tag, TAG_MAX, rule)).filter(|tag| !tag.is_empty());
         }
         if let Some(mut tagged) = rule.tagged.take() {
-            tagged.name = filled(&tagged.name, TAG_MAX, rule);
+            tagged.name = filled(std::mem::take(&mut tagged.name), TAG_MAX, rule);
             rule.tagged = Some(tagged).filter(|tagged| !tagged.name.is_empty());
         }
         if !fits {
@@ -484,13 +491,13 @@ fn place(rule: &mut Rule, on: Option<&On>, from: &Host, to: &Host) -> bool {
             negated
         }
         None => {
-            if !matches!((&from.scope, &to.scope), (None, None)) {
+            if !matches!((&from.rare.scope, &to.rare.scope), (None, None)) {
                 rule.interface = None;
             }
             false
         }
     };
-    for scope in [&from.scope, &to.scope].into_iter().flatten() {
+    for scope in [&from.rare.scope, &to.rare.scope].into_iter().flatten() {
         match &rule.interface {
             Some(interface) if interface.name != *scope => return false,
             Some(_) => {}

@@ -10,9 +10,9 @@ use crate::print;
 use crate::source::Sources;
 
 /// Replaces the macros by what the rule has, but for `$nr`.
-pub(crate) fn fill(template: &str, rule: &Rule, sources: &dyn Sources) -> String {
+pub(crate) fn fill(template: String, rule: &Rule, sources: &dyn Sources) -> String {
     if !template.contains('$') {
-        return template.to_owned();
+        return template;
     }
     let interface = rule.interface.as_ref().map_or("any", |interface| interface.name.as_str());
     let protocol =
@@ -25,7 +25,7 @@ pub(crate) fn fill(template: &str, rule: &Rule, sources: &dyn Sources) -> String
         ("$dstport", port(rule.to.port)),
         ("$proto", protocol),
     ];
-    replacements.iter().fold(template.to_owned(), |label, (name, value)| label.replace(name, value))
+    replacements.iter().fold(template, |label, (name, value)| label.replace(name, value))
 }
 
 /// A name that is too long with the number of its rule in it.

@@ -1,5 +1,10 @@
 //! Lines of text in one piece: a listing of a large file is one allocation, not one per line.
 
+/// A long text, in octets.
+const LONG: usize = 100_000;
+/// More than most lines have, in octets.
+const LINE: usize = 500;
+
 /// Lines of a listing, none of which has a newline in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
@@ -25,8 +30,13 @@ impl Lines {
         &self.text
     }
 
-    /// The text, for who appends lines to it piece by piece.
-    pub(crate) const fn text(&mut self) -> &mut String {
+    /// The text, for who appends lines to it piece by piece. There is room for a usual line, and
+    /// for a quarter of a long text: it is not to have twice the room that it needs.
+    pub(crate) fn text(&mut self) -> &mut String {
+        let len = self.text.len();
+        if len >= LONG && self.text.capacity() - len < LINE {
+            self.text.reserve_exact(len / 4);
+        }
         &mut self.text
     }
 

@@ -52,8 +52,10 @@ pub(crate) fn find(world: World, text: &str) -> Result<Vec<Host>, Vec<String>> {
         lines.push(format!("no IP address found for {text}"));
         return Err(lines);
     }
-    for host in &mut hosts {
-        host.via = via.filter(|via| !via.is_empty()).map(str::to_owned);
+    if let Some(via) = via.filter(|via| !via.is_empty()) {
+        for host in &mut hosts {
+            host.rare.via = Some(via.to_owned());
+        }
     }
     Ok(hosts)
 }
@@ -63,7 +65,9 @@ pub(crate) fn find(world: World, text: &str) -> Result<Vec<Host>, Vec<String>> {
 fn masked(prefix: Prefix, bits: Option<u8>) -> Host {
     let Some(bits) = bits else { return Host::net(prefix) };
     if bits > prefix.af().bits() {
-        return Host { too_long: Some(bits), ..Host::net(prefix) };
+        let mut host = Host::net(prefix);
+        host.rare.too_long = Some(bits);
+        return host;
     }
     Host::net(Prefix::new(prefix.addr(), bits))
 }
@@ -101,7 +105,7 @@ fn literal(world: World, text: &str, bits: Option<u8>) -> Option<Host> {
         }
         scope => scope.map(str::to_owned),
     };
-    Some(Host { scope, ..Host::net(Prefix::new(addr.into(), bits.unwrap_or(128))) })
+    Some(Host::net(Prefix::new(addr.into(), bits.unwrap_or(128))).scoped(scope))
 }
 
 /// Whether the scope of an address names an interface. Only addresses of a link or an interface
@@ -172,7 +176,7 @@ fn interface_hosts(facts: &Facts, text: &str, bits: Option<u8>) -> Result<Vec<Ho
     }
     Ok(members(facts, name)
         .flat_map(|interface| addresses(interface, wanted))
-        .map(|(prefix, scope)| Host { scope, ..masked(prefix, bits) })
+        .map(|(prefix, scope)| masked(prefix, bits).scoped(scope))
         .collect())
 }
 
@@ -182,7 +186,7 @@ pub(crate) fn antispoof_hosts(facts: &Facts, name: &str, networks: bool) -> Vec<
     let wanted = Wanted { part, no_aliases: false };
     members(facts, name)
         .flat_map(|interface| addresses(interface, wanted))
-        .map(|(prefix, scope)| Host { scope, ..Host::net(prefix) })
+        .map(|(prefix, scope)| Host::net(prefix).scoped(scope))
         .collect()
 }
 
@@ -361,12 +365,12 @@ mod tests {
         );
         assert!(literal("10", None).is_none());
         assert!(literal("10.1", None).is_none());
-        assert_eq!(literal("10.0.0.1", Some(33)).unwrap().too_long, Some(33));
+        assert_eq!(literal("10.0.0.1", Some(33)).unwrap().rare.too_long, Some(33));
         assert!(literal("10.1.2.3.4", Some(8)).is_none());
-        assert_eq!(literal("fe80::1%tun0", None).unwrap().scope.as_deref(), Some("tun0"));
+        assert_eq!(literal("fe80::1%tun0", None).unwrap().rare.scope.as_deref(), Some("tun0"));
         assert!(literal("fe80::1%tun1", None).is_none());
         assert!(literal("2001:db8::1%tun0", None).is_none());
-        assert_eq!(literal("2001:db8::1%7", None).unwrap().scope, None);
+        assert_eq!(literal("2001:db8::1%7", None).unwrap().rare.scope, None);
         assert_eq!(
             literal("010.0.0.08", None).unwrap().addr,
             AddrMatch::Net("10.0.0.8".parse().unwrap())

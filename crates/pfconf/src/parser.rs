@@ -8,9 +8,9 @@ use pest::error::InputLocation;
 use crate::diag::Diagnostic;
 use crate::dialect::Dialect;
 use crate::explain::{misfit, word_start};
+use crate::grammar;
 use crate::keywords::is_keyword;
 use crate::scan::{Place, Statement, first_word, is_word_char, quoted_len};
-use crate::shape::Shapes;
 use crate::tree::Tree;
 
 #[derive(pest_derive::Parser)]
@@ -94,7 +94,7 @@ fn freebsd_kind(word: &str, rest: &str) -> Option<Kind> {
 }
 
 /// The entry of the grammar for a kind of statement in a dialect.
-const fn entry_of(entry: Rule, dialect: Dialect) -> Rule {
+pub(crate) const fn entry_of(entry: Rule, dialect: Dialect) -> Rule {
     match (dialect, entry) {
         (Dialect::OpenBsd, entry) => entry,
         (Dialect::FreeBsd | Dialect::MacOs, entry) => match entry {
@@ -116,31 +116,31 @@ const fn entry_of(entry: Rule, dialect: Dialect) -> Rule {
 ///
 /// # Errors
 /// The first thing that does not fit.
-pub(crate) fn parse<'s>(
-    statement: &'s Statement,
+pub(crate) fn parse(
+    statement: &Statement,
     kind: Rule,
     dialect: Dialect,
-    shapes: &mut Shapes,
-) -> Result<Tree<'s>, Misfit> {
+) -> Result<Tree<'_>, Misfit> {
     let entry = entry_of(kind, dialect);
     let text = statement.text.as_str();
-    if let Some(tree) = shapes.find(entry, text) {
+    if let Some(nodes) = grammar::parse(entry, dialect.is_freebsd(), text) {
+        let tree = Tree::new(text, nodes);
         debug_assert!(
-            Grammar::parse(entry, text).is_ok_and(|pairs| Tree::alone(text, pairs).is_like(&tree)),
-            "the outline of {text:?} says something else than the grammar"
+            by_pest(entry, text).is_ok_and(|slow| slow.is_like(&tree)),
+            "{text:?} is something else for the parser of pest"
         );
         return Ok(tree);
     }
-    match Grammar::parse(entry, text) {
-        Ok(pairs) => {
-            shapes.learn(pairs.clone());
-            Ok(Tree::alone(text, pairs))
-        }
-        Err(error) => {
-            let at = failed_at(&statement.text, &error);
-            Err(Misfit { diagnostic: Box::new(misfit(statement, kind, dialect, &error)), at })
-        }
-    }
+    by_pest(entry, text).map_err(|error| {
+        let at = failed_at(text, &error);
+        Misfit { diagnostic: Box::new(misfit(statement, kind, dialect, &error)), at }
+    })
+}
+
+/// Parses a text with the parser that pest made.
+pub(crate) fn by_pest(entry: Rule, text: &str) -> Result<Tree<'_>, Box<pest::error::Error<Rule>>> {
+    let pairs = Grammar::parse(entry, text)?;
+    Ok(Tree::of_pest(text, pairs))
 }
 
 /// Where a statement does not fit the grammar, and the message about it.
@@ -158,7 +158,7 @@ pub(crate) fn parse_front(
     end: usize,
 ) -> Option<Tree<'_>> {
     let text = statement.text.get(..end)?;
-    Grammar::parse(entry_of(kind, dialect), text).ok().map(|pairs| Tree::alone(text, pairs))
+    by_pest(entry_of(kind, dialect), text).ok()
 }
 
 /// Where the word starts that does not fit.

@@ -36,7 +36,6 @@ use crate::recovery::Recovery;
 use crate::redirect::AutoTables;
 use crate::rules::{Context, RuleSpec, rule};
 use crate::scan::{Macro, Macros, Scanner, Statement, VALUE_MAX, tokens};
-use crate::shape::Shapes;
 use crate::span::{LineIndex, Span};
 use crate::state::StateItem;
 use crate::statement::overlong_number;
@@ -147,7 +146,6 @@ pub(crate) struct Reader<'a> {
     stopped: bool,
     /// A word or newline has been read.
     begun: bool,
-    shapes: Shapes,
     /// How far the file has come in FreeBSD's order.
     order: Order,
 }
@@ -192,7 +190,6 @@ impl<'a> Reader<'a> {
             recovery: Recovery::default(),
             stopped: false,
             begun: false,
-            shapes: Shapes::default(),
             order: Order::default(),
         }
     }
@@ -293,7 +290,7 @@ impl<'a> Reader<'a> {
             Err(misfit) => return Some(self.misfit(statement, misfit)),
         };
         let dialect = self.world.dialect;
-        let misfit = parse(&front, entry, dialect, &mut self.shapes).err();
+        let misfit = parse(&front, entry, dialect).err();
         let misfit = misfit.filter(|misfit| !front::word_at(&front, misfit.at).is_empty());
         let found = self.front(statement, entry, misfit.as_ref().map_or(at, |misfit| misfit.at));
         match (found, misfit) {
@@ -417,7 +414,7 @@ impl<'a> Reader<'a> {
             self.understood(statement);
             return None;
         }
-        let tree = match parse(statement, entry, dialect, &mut self.shapes) {
+        let tree = match parse(statement, entry, dialect) {
             Ok(tree) => tree,
             Err(misfit) => {
                 let found = self.front(statement, entry, misfit.at);
@@ -452,12 +449,12 @@ impl<'a> Reader<'a> {
     fn long_table(&mut self, statement: &Statement) -> bool {
         let Some((rest, entries)) = plain_list(self.world.facts, statement) else { return false };
         let dialect = self.world.dialect;
-        let Ok(tree) = parse(&rest, Rule::table, dialect, &mut self.shapes) else { return false };
+        let Ok(tree) = parse(&rest, Rule::table, dialect) else { return false };
         let Ok((found, line)) = table(self.world, &rest, &tree.parts(), Some(entries)) else {
             return false;
         };
         debug_assert!(
-            parse(statement, Rule::table, dialect, &mut self.shapes).is_ok_and(|tree| {
+            parse(statement, Rule::table, dialect).is_ok_and(|tree| {
                 let slow = table(self.world, statement, &tree.parts(), None);
                 slow.is_ok_and(|slow| slow == (found.clone(), line.clone()))
             }),
@@ -471,7 +468,7 @@ impl<'a> Reader<'a> {
     fn long_rule(&mut self, statement: &Statement) -> bool {
         let Some((rest, lists)) = plain_hosts(self.world.facts, statement) else { return false };
         let dialect = self.world.dialect;
-        let Ok(tree) = parse(&rest, Rule::filter, dialect, &mut self.shapes) else { return false };
+        let Ok(tree) = parse(&rest, Rule::filter, dialect) else { return false };
         let Ok(mut spec) = rule(self.context(), &rest, &tree.parts()) else { return false };
         for HostList { is_target, hosts } in lists {
             let side = if is_target { &mut spec.to } else { &mut spec.from };
@@ -485,7 +482,7 @@ impl<'a> Reader<'a> {
         }
         drop(tree);
         debug_assert!(
-            parse(statement, Rule::filter, dialect, &mut self.shapes).is_ok_and(|tree| {
+            parse(statement, Rule::filter, dialect).is_ok_and(|tree| {
                 let mut slow = rule(self.context(), statement, &tree.parts());
                 slow.as_mut().is_ok_and(|slow| {
                     complete(slow, self.state_defaults(), dialect).is_ok()

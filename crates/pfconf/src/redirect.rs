@@ -116,7 +116,7 @@ pub(crate) fn collapse(
                     .to_owned());
             }
         }
-        if openbsd && host.via.is_some() {
+        if openbsd && host.rare.via.is_some() {
             return Err(format!("@if not permitted for {}", purpose.word()));
         }
         chosen.push(host);
@@ -128,7 +128,7 @@ pub(crate) fn collapse(
         many if openbsd => Ok(Some(Chosen::of(tables.make(many)?))),
         [first, more @ ..] => {
             let member =
-                |host: &&Host| PoolMember { addr: host.addr.clone(), via: host.via.clone() };
+                |host: &&Host| PoolMember { addr: host.addr.clone(), via: host.rare.via.clone() };
             Ok(Some(Chosen { more: more.iter().map(member).collect(), ..Chosen::one(first) }))
         }
     }
@@ -148,7 +148,7 @@ impl Chosen {
     }
 
     fn one(host: &Host) -> Self {
-        Self { via: host.via.clone(), ..Self::of(host.addr.clone()) }
+        Self { via: host.rare.via.clone(), ..Self::of(host.addr.clone()) }
     }
 }
 
@@ -245,7 +245,7 @@ impl AutoTables {
             let Some(entry) = entry(host) else {
                 return Err("only addresses can be listed in a pool".to_owned());
             };
-            weights.extend(host.weight.map(|weight| (entry.prefix, weight)));
+            weights.extend(host.rare.weight.map(|weight| (entry.prefix, weight)));
             entries.push(entry);
         }
         Ok(AddrMatch::Table(self.define(number, entries, weights)))

@@ -18,7 +18,6 @@ use crate::parser::{
     Fallible, Kind, Pair, Rule, kind, number_value, parse as parse_statement, place, string,
 };
 use crate::scan::{Macro, Macros, Scanner, Statement as Scanned};
-use crate::shape::Shapes;
 use crate::source::Sources;
 use crate::span::{LineIndex, Span};
 use crate::statement::Use;
@@ -148,7 +147,6 @@ pub fn parse(input: &Input, options: &SyntaxOptions) -> Parsed {
             .collect(),
         options,
         unread: Vec::new(),
-        shapes: Shapes::default(),
     };
     walk.file(input, 0);
     walk.parsed
@@ -160,7 +158,6 @@ struct Walk<'a> {
     options: &'a SyntaxOptions<'a>,
     /// Included files that could not be read.
     unread: Vec<String>,
-    shapes: Shapes,
 }
 
 impl Walk<'_> {
@@ -241,7 +238,7 @@ impl Walk<'_> {
                 return Err(Box::new(unknown_statement(scanned, self.options.dialect)));
             }
         };
-        let tree = parse_statement(scanned, entry, self.options.dialect, &mut self.shapes)
+        let tree = parse_statement(scanned, entry, self.options.dialect)
             .map_err(|misfit| misfit.diagnostic)?;
         let parts = tree.parts();
         let opens = parts.iter().any(|part| part.as_rule() == Rule::anchor_open);

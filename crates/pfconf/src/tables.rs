@@ -60,7 +60,7 @@ pub(crate) fn table(
                 for host in &added {
                     let Some(entry) = entry(host) else { continue };
                     entries.push(entry);
-                    table.weights.extend(host.weight.map(|w| (entry.prefix, w)));
+                    table.weights.extend(host.rare.weight.map(|w| (entry.prefix, w)));
                 }
             }
             Part::File(option) => {
@@ -182,7 +182,7 @@ fn put_hosts(text: &mut String, hosts: &[Host]) {
     for host in hosts {
         text.push_str(if host.negated { " !" } else { " " });
         print::put_addr(text, &host.addr, None, print::Form::default());
-        if let Some(via) = &host.via {
+        if let Some(via) = &host.rare.via {
             text.push('@');
             text.push_str(via);
         }
@@ -199,7 +199,7 @@ fn list(world: World, statement: &Statement, pair: &Pair) -> Fallible<Vec<Host>>
     // pfctl looks at what is in the list when it has read the closing brace.
     for (host, item) in &hosts {
         let text = match &host.addr {
-            AddrMatch::Net(_) | AddrMatch::Any if host.via.is_none() => continue,
+            AddrMatch::Net(_) | AddrMatch::Any if host.rare.via.is_none() => continue,
             AddrMatch::Net(_) | AddrMatch::Any => {
                 return Err(Box::new(
                     Diagnostic::error(
@@ -225,7 +225,7 @@ fn list(world: World, statement: &Statement, pair: &Pair) -> Fallible<Vec<Host>>
                 .help("a table holds addresses and networks; use a list of rules for the rest"),
         ));
     }
-    let too_long = hosts.iter().find(|(host, _)| host.too_long.is_some());
+    let too_long = hosts.iter().find(|(host, _)| host.rare.too_long.is_some());
     if let Some((_, item)) = too_long {
         return Err(Box::new(
             Diagnostic::error(Code::Table, "cannot create address buffer: Invalid argument")
@@ -307,7 +307,7 @@ fn file(world: World, statement: &Statement, pair: &Pair) -> Fallible<(String, V
             let address =
                 if address.is_empty() { words.next().unwrap_or_default() } else { address };
             let hosts = find(world, address).map_err(|lines| bad(&lines, index + 1, address))?;
-            if hosts.iter().any(|host| host.too_long.is_some()) {
+            if hosts.iter().any(|host| host.rare.too_long.is_some()) {
                 return Err(bad(&[], index + 1, address));
             }
             entries.extend(

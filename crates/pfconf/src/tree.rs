@@ -1,55 +1,30 @@
 //! The parse tree of one statement.
-//!
-//! A tree is a [`Shape`], which says what nodes there are, and the places of the statement's words.
-//! Statements that differ only in their names and numbers share a shape, so that the grammar has to
-//! look at the first of them only. See [`crate::shape`].
-
-use std::rc::Rc;
 
 use pest::Token;
 
 use crate::parser::Rule;
 
-/// Nodes in the order of the text, each in front of its children.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Shape {
-    nodes: Vec<Node>,
-}
-
+/// A node; those below it stand behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Node {
+pub(crate) struct Node {
     rule: Rule,
-    /// Where it starts and ends, as indices into [`Tree::bounds`].
+    /// Octets of the text, up to 4 GiB.
     start: u32,
     end: u32,
-    /// The node behind its last child.
+    /// The node behind the last of those below it.
     next: u32,
 }
 
-impl Shape {
-    /// Nodes of what the grammar gave; `bound` gives the index that stands for an offset.
-    pub(crate) fn new(
-        pairs: pest::iterators::Pairs<'_, Rule>,
-        mut bound: impl FnMut(usize) -> Option<u32>,
-    ) -> Option<Self> {
-        let mut nodes: Vec<Node> = Vec::new();
-        let mut open: Vec<usize> = Vec::new();
-        for token in pairs.tokens() {
-            match token {
-                Token::Start { rule, pos } => {
-                    open.push(nodes.len());
-                    let start = bound(pos.pos())?;
-                    nodes.push(Node { rule, start, end: start, next: 0 });
-                }
-                Token::End { pos, .. } => {
-                    let next = u32::try_from(nodes.len()).ok()?;
-                    let node = nodes.get_mut(open.pop()?)?;
-                    node.end = bound(pos.pos())?;
-                    node.next = next;
-                }
-            }
-        }
-        Some(Self { nodes })
+impl Node {
+    pub(crate) const fn new(rule: Rule, start: u32) -> Self {
+        Self { rule, start, end: start, next: 0 }
+    }
+
+    /// Says where it ends, and which node is the first that is not below it.
+    pub(crate) fn close(&mut self, end: u32, next: usize) {
+        self.end = end;
+        // There are fewer nodes than four thousand millions, or the text would be too long.
+        self.next = u32::try_from(next).unwrap_or(u32::MAX);
     }
 }
 
@@ -57,44 +32,48 @@ impl Shape {
 #[derive(Debug)]
 pub(crate) struct Tree<'s> {
     text: &'s str,
-    shape: Rc<Shape>,
-    /// Offsets in the text.
-    bounds: Vec<usize>,
+    /// In the order of the text, each in front of its children.
+    nodes: Vec<Node>,
 }
 
 impl<'s> Tree<'s> {
-    pub(crate) const fn new(text: &'s str, shape: Rc<Shape>, bounds: Vec<usize>) -> Self {
-        Self { text, shape, bounds }
+    pub(crate) const fn new(text: &'s str, nodes: Vec<Node>) -> Self {
+        Self { text, nodes }
     }
 
-    /// A tree that shares its shape with no other.
-    pub(crate) fn alone(text: &'s str, pairs: pest::iterators::Pairs<'_, Rule>) -> Self {
-        let mut bounds = Vec::new();
-        let shape = Shape::new(pairs, |offset| {
-            bounds.push(offset);
-            u32::try_from(bounds.len() - 1).ok()
-        });
-        Self { text, shape: Rc::new(shape.unwrap_or_default()), bounds }
+    /// What pest found in a text; without any nodes for one of more than 4 GiB.
+    pub(crate) fn of_pest(text: &'s str, pairs: pest::iterators::Pairs<'_, Rule>) -> Self {
+        Self { text, nodes: nodes(pairs).unwrap_or_default() }
     }
 
     /// The parts of the statement.
     pub(crate) fn parts(&self) -> Vec<Pair<'_>> {
-        let end = self.shape.nodes.first().map_or(0, |root| root.next);
+        let end = self.nodes.first().map_or(0, |root| root.next);
         Pairs { tree: self, at: 1, end }.collect()
     }
 
     /// The same nodes at the same places?
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let nodes = |tree: &Self| {
-            let place = |node: &Node| (node.rule, tree.offset(node.start), tree.offset(node.end));
-            tree.shape.nodes.iter().map(|node| (place(node), node.next)).collect::<Vec<_>>()
-        };
-        nodes(self) == nodes(other)
+        self.nodes == other.nodes
     }
+}
 
-    fn offset(&self, bound: u32) -> usize {
-        self.bounds.get(bound as usize).copied().unwrap_or_default()
+fn nodes(pairs: pest::iterators::Pairs<'_, Rule>) -> Option<Vec<Node>> {
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    for token in pairs.tokens() {
+        match token {
+            Token::Start { rule, pos } => {
+                open.push(nodes.len());
+                nodes.push(Node::new(rule, u32::try_from(pos.pos()).ok()?));
+            }
+            Token::End { pos, .. } => {
+                let next = nodes.len();
+                nodes.get_mut(open.pop()?)?.close(u32::try_from(pos.pos()).ok()?, next);
+            }
+        }
     }
+    Some(nodes)
 }
 
 /// Where a node is in the statement's text, in octets.
@@ -124,7 +103,7 @@ pub(crate) struct Pair<'s> {
 
 impl<'s> Pair<'s> {
     fn node(&self) -> Node {
-        self.tree.shape.nodes[self.at as usize]
+        self.tree.nodes[self.at as usize]
     }
 
     /// What it is.
@@ -135,7 +114,7 @@ impl<'s> Pair<'s> {
     /// Where it is in the statement's text.
     pub(crate) fn as_span(&self) -> Stretch {
         let node = self.node();
-        Stretch { start: self.tree.offset(node.start), end: self.tree.offset(node.end) }
+        Stretch { start: node.start as usize, end: node.end as usize }
     }
 
     /// Its text.

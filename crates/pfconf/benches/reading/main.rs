@@ -3,10 +3,12 @@
 //! A line per case: octets in, milliseconds (the least of several runs: what else runs on the
 //! machine only adds), the same as a multiple of reading the octets once and of scanning and
 //! parsing alone, and the peak of the heap as a multiple of the octets. `cargo bench -p pfconf`;
-//! `--short` takes 5 runs in the place of 15, `--json` writes one object per case.
+//! `--short` takes 5 runs in the place of 15, `--json` writes one object per case, and a word takes
+//! the cases that have it in their name.
 #![allow(missing_docs, reason = "benchmarks are named after what they measure")]
 
 mod heap;
+mod random;
 mod texts;
 
 use std::hint::black_box;
@@ -15,7 +17,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use pfapi::facts::{Facts, InterfaceFacts};
-use pfconf::measure::parse_alone;
+use pfconf::measure::{Parser, parse_alone};
 use pfconf::{
     BuiltinSources, CompileOptions, Compiled, Dialect, Input, Level, Listing, Optimization,
     Sources, compile, print,
@@ -38,8 +40,8 @@ enum Work {
     WithoutListing,
     /// As `pfctl -nv -o none`.
     Unoptimized,
-    /// Scanning and parsing; with or without memory for the kinds of lines.
-    Parsing(bool),
+    /// Scanning and parsing.
+    Parsing(Parser),
     /// Printing the rules that come out.
     Printing,
 }
@@ -88,8 +90,8 @@ impl Case {
             Work::Everything => drop(black_box(self.compile(Listing::Rules, Level::Basic))),
             Work::WithoutListing => drop(black_box(self.compile(Listing::Short, Level::Basic))),
             Work::Unoptimized => drop(black_box(self.compile(Listing::Rules, Level::None))),
-            Work::Parsing(remember) => {
-                assert!(black_box(parse_alone(&self.text, self.dialect, remember)) > 0);
+            Work::Parsing(parser) => {
+                assert!(black_box(parse_alone(&self.text, self.dialect, parser)) > 0);
             }
             Work::Printing => {}
         }
@@ -115,7 +117,7 @@ impl Case {
             black_box(lines(black_box(&self.text)) + lines(black_box(&self.file)));
         });
         let parsing = least(runs, || {
-            black_box(parse_alone(&self.text, self.dialect, true));
+            black_box(parse_alone(&self.text, self.dialect, Parser::Words));
         });
         Outcome { seconds, bare, parsing, peak }
     }
@@ -155,10 +157,19 @@ fn cases() -> Vec<Case> {
         everything("rules, 10 MB", texts::rules(10 * MB)),
         case("rules, 1 MB, not optimized", texts::rules(MB), Work::Unoptimized),
         case("rules, 1 MB, not listed", texts::rules(MB), Work::WithoutListing),
-        case("rules, 1 MB, parsing", texts::rules(MB), Work::Parsing(true)),
-        case("rules, 1 MB, grammar for each", texts::rules(MB), Work::Parsing(false)),
+        case("rules, 1 MB, parsing", texts::rules(MB), Work::Parsing(Parser::Words)),
+        case("rules, 1 MB, parsing by pest", texts::rules(MB), Work::Parsing(Parser::Pest)),
         case("rules, 1 MB, printing", texts::rules(MB), Work::Printing),
         everything("rules of many kinds, 1 MB", texts::varied(MB)),
+        everything("random rules, 0.1 MB", random::filter(MB / 10)),
+        everything("random rules, 1 MB", random::filter(MB)),
+        everything("random rules, 10 MB", random::filter(10 * MB)),
+        case("random rules, 1 MB, parsing", random::filter(MB), Work::Parsing(Parser::Words)),
+        everything("random rules in anchors, 1 MB", random::anchors(MB)),
+        Case {
+            dialect: Dialect::FreeBsd,
+            ..everything("random rules of FreeBSD, 1 MB", random::freebsd(MB))
+        },
         everything("comments, 1 MB", texts::comments(MB)),
         everything("lists: 100,000 rules of 50 KB", texts::lists()),
         everything("lists: 432,000 rules of 18 KB", texts::products()),
@@ -167,7 +178,9 @@ fn cases() -> Vec<Case> {
         everything("one list of 10,000 addresses", texts::one_list(10_000)),
         everything("one list of 100,000 addresses", texts::one_list(100_000)),
         everything("table, 100,000 inline", texts::table(100_000)),
+        everything("anchors, 0.1 MB", texts::anchors(MB / 10)),
         everything("anchors, 1 MB", texts::anchors(MB)),
+        everything("anchors, 10 MB", texts::anchors(10 * MB)),
         Case { dialect: Dialect::FreeBsd, ..everything("FreeBSD, 1 MB", texts::freebsd(MB)) },
         Case {
             file: texts::list_file(1_000_000),
@@ -183,13 +196,17 @@ fn cases() -> Vec<Case> {
 fn main() {
     let has = |flag: &str| std::env::args().any(|argument| argument == flag);
     let (short, json) = (has("--short"), has("--json"));
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted =
+        |case: &Case| words.is_empty() || words.iter().any(|word| case.name.contains(word));
     if !json {
         println!(
             "{:<32} {:>10} {:>9} {:>9} {:>10} {:>10} {:>9}",
             "reading pf.conf", "octets", "ms", "x reading", "x parsing", "peak MB", "x octets"
         );
     }
-    for case in cases() {
+    for case in cases().into_iter().filter(is_wanted) {
         let Outcome { seconds, bare, parsing, peak } = case.measure(if short { 5 } else { 15 });
         let (octets, ms) = (case.octets(), seconds * 1e3);
         let (by_bare, by_parsing) = (seconds / bare, seconds / parsing);

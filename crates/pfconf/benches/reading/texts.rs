@@ -3,26 +3,32 @@
 use std::fmt::Write;
 
 /// Numbers that look random (a multiplicative generator of Lehmer's).
-struct Numbers(u64);
+pub struct Numbers(u64);
 
 impl Numbers {
-    fn next(&mut self, below: u64) -> u64 {
+    pub const fn new() -> Self {
+        Self(1)
+    }
+
+    /// Below `below`.
+    pub fn next(&mut self, below: u64) -> u64 {
         self.0 = self.0 * 48_271 % 2_147_483_647;
         self.0 % below
     }
 }
 
 /// `len` octets of lines that `line` appends.
-fn lines(len: usize, mut line: impl FnMut(&mut String, &mut Numbers)) -> String {
+pub fn lines(len: usize, mut line: impl FnMut(&mut String, &mut Numbers)) -> String {
     let mut text = String::with_capacity(len + 200);
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers::new();
     while text.len() < len {
         line(&mut text, &mut numbers);
     }
     text
 }
 
-fn add(text: &mut String, line: std::fmt::Arguments) {
+/// Appends a line.
+pub fn add(text: &mut String, line: std::fmt::Arguments) {
     // Writing to a string cannot fail.
     let _ = text.write_fmt(line);
     text.push('\n');
@@ -106,7 +112,7 @@ pub fn comments(len: usize) -> String {
 /// Macros with lists that multiply.
 pub fn lists() -> String {
     let mut text = "ports = \"{ 22 25 53 80 110 143 443 587 993 995 }\"\n".to_owned();
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers::new();
     for host in 0..100 {
         let _ = write!(text, "h{host} = \"{{");
         for _ in 0..20 {
@@ -134,7 +140,7 @@ fn list(count: u32, item: impl Fn(u32) -> String) -> String {
 /// Lists that multiply to almost as many rules as a ruleset may have, all in one superblock.
 pub fn products() -> String {
     let mut text = String::new();
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers::new();
     for rule in 0..24 {
         let from = list(30, |host| format!("10.{rule}.0.{host}"));
         let to = list(30, |host| format!("10.{}.0.{host}", rule + 50));

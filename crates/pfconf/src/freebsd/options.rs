@@ -134,7 +134,10 @@ pub(crate) fn route_hosts(world: World, statement: &Statement, pair: &Pair) -> F
         if hosts.is_empty() {
             hosts.push(Host::any());
         }
-        found.extend(hosts.into_iter().map(|host| Host { via: Some(name.clone()), ..host }));
+        for mut host in hosts {
+            host.rare.via = Some(name.clone());
+            found.push(host);
+        }
     }
     Ok(found)
 }
@@ -166,6 +169,8 @@ pub(crate) fn complete_routing(spec: &mut RuleSpec) -> Fallible<()> {
         return wrong(text, "of another family than the rule");
     }
     // An interface alone sends packets to the neighbours behind it.
-    debug_assert!(pool.hosts.iter().all(|host| host.via.is_some() || host.addr != AddrMatch::Any));
+    debug_assert!(
+        pool.hosts.iter().all(|host| host.rare.via.is_some() || host.addr != AddrMatch::Any)
+    );
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(crate) fn translation(
     spec.rule.action = Action::Pass;
     let target = common(context, statement, parts, &mut spec)?;
     spec.rule.af = spec.rule.af.or_else(|| {
-        let first = |hosts: &[Host]| hosts.first().filter(|host| host.scope.is_none())?.af;
+        let first = |hosts: &[Host]| hosts.first().filter(|host| host.rare.scope.is_none())?.af;
         first(&spec.from.hosts).or_else(|| first(&spec.to.hosts))
     });
     match (spec.rule.freebsd.except, target) {
@@ -108,7 +108,7 @@ pub(super) fn common(
 /// # Errors
 /// The message when none is left.
 pub(crate) fn fit(spec: &mut RuleSpec, pool: &mut PoolSpec) -> Fallible<()> {
-    let first = pool.hosts.first().filter(|host| host.scope.is_none());
+    let first = pool.hosts.first().filter(|host| host.rare.scope.is_none());
     spec.rule.af = spec.rule.af.or_else(|| first.and_then(|host| host.af));
     pool.keep_family(&mut spec.rule.af);
     if spec.rule.af.is_none()
@@ -130,7 +130,7 @@ pub(crate) fn fit(spec: &mut RuleSpec, pool: &mut PoolSpec) -> Fallible<()> {
 
 /// Prefixes that IPv4 has not.
 pub(super) fn netmasks(spec: &RuleSpec, hosts: &[Host]) -> Fallible<()> {
-    let wrong = hosts.iter().find_map(|host| host.too_long);
+    let wrong = hosts.iter().find_map(|host| host.rare.too_long);
     match wrong.filter(|_| spec.rule.af == Some(Af::Inet)) {
         None => Ok(()),
         Some(len) => Err(Box::new(
