@@ -15,7 +15,7 @@ use crate::fault::{self, Fault};
 use crate::limiter::Limiters;
 use crate::queue::QueuePlan;
 use crate::rules::{LoadedRules, settle_anchors, settle_tables, skipped};
-use crate::state::entry::State;
+use crate::state::entry::{Body, State};
 use crate::state::key::Side;
 
 /// Both sides of a state's translation.
@@ -173,17 +173,34 @@ impl Engine {
     /// Ends every state for which `which` holds.
     pub(super) fn end_states(&self, which: impl Fn(&State) -> bool) -> u64 {
         let view = self.store.open();
-        let mut count = 0;
+        let (mut count, mut left) = (0, 0);
         for slot in 0..self.store.slots() {
-            if let Some(state) =
-                view.remove_if(slot, |state| which(state) && !fault::is(Fault::KillSpares))
-            {
+            let mut waits = false;
+            let removed = view.remove_if(slot, |state| {
+                let ends = which(state) && !fault::is(Fault::KillSpares);
+                waits = ends && waits_for_server(state);
+                ends && !waits
+            });
+            if let Some(state) = removed {
                 state.retire();
                 count += u64::from(!state.purge);
             }
+            if waits {
+                left += self.leave_to_purge(slot, &which);
+            }
         }
         self.control_removals.fetch_add(count, Ordering::Relaxed);
-        count
+        count + left
+    }
+
+    /// Ends a state whose client waits for its server: the purge removes it, and tells the client.
+    /// Gives how many states that were, 0 or 1.
+    fn leave_to_purge(&self, slot: u32, which: impl Fn(&State) -> bool) -> u64 {
+        let held = self.store.lock(slot);
+        let Some(mut state) = held.filter(|state| which(state) && waits_for_server(state)) else {
+            return 0;
+        };
+        u64::from(!core::mem::replace(&mut state.purge, true))
     }
 
     /// Whether `-i interface` names the state; floating states are on `all`.
@@ -200,4 +217,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether a client has shaken hands with the filter, and its server not yet.
+fn waits_for_server(state: &State) -> bool {
+    matches!(&state.body, Body::Tcp(tcp) if tcp.is_waiting_for_server())
 }

@@ -188,7 +188,9 @@ impl<'a> Filter<'a> {
         })
     }
 
-    /// The cookie, unless its packet is longer than the SYN too often for the SYN's network.
+    /// The cookie, unless its packet is longer than the SYN too often for the SYN's network, or the
+    /// SYN is damaged: its options would be remembered for as long as the connection lives. Source:
+    /// Linux net/ipv4/netfilter/ipt_SYNPROXY.c.
     fn send_cookie(
         &mut self,
         packet: &mut Packet,
@@ -196,6 +198,9 @@ impl<'a> Filter<'a> {
         tcp: &TcpDesc,
         onwards: Onwards,
     ) -> Result<Verdict, Reason> {
+        if !reply::checksum_is_intact(packet) {
+            return Err(Reason::ProtoCksum);
+        }
         let asked = packet.len();
         let verdict = self.answer_with_cookie(packet, flow, tcp, onwards)?;
         let lengths = (asked, packet.len());

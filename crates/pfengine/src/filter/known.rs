@@ -63,10 +63,13 @@ impl<'a> Filter<'a> {
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
         let destination = destination.filter(|_| body.dst.level == Level::Closed);
         if body.is_proxying() {
-            if forward && body.is_waiting_for_server() {
+            let waits = forward && body.is_waiting_for_server();
+            let outcome = self.proxy(packet, flow, tcp, state, forward);
+            // What passes then is another SYN to the server.
+            if waits && outcome == Ok(Verdict::Pass) {
                 self.engine.syncookies.counters.count(CookieCounter::CookieRetrans);
             }
-            return self.proxy(packet, flow, tcp, state, forward);
+            return outcome;
         }
         if forward && let Some(word) = self.hear_word(packet, tcp, &mut state) {
             drop(state);
