@@ -376,6 +376,12 @@ impl<'a> Filter<'a> {
         self.engine.syncookies.ports.learn(hash, answer, self.now);
     }
 
+    /// The server of a connection that asks an unknown port has answered.
+    pub(super) fn note_answered_question(&self, state: &State) {
+        let cookies = &self.engine.syncookies;
+        cookies.ports.note_answer(cookies.network(state.client()), self.now);
+    }
+
     /// Likewise from the segment that the server has sent.
     pub(super) fn learn_answer(&self, destination: &Destination, tcp: &TcpDesc) {
         if tcp.has(RST) {

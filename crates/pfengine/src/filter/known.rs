@@ -61,7 +61,8 @@ impl<'a> Filter<'a> {
         let is_stamped = state.rare.as_ref().is_some_and(|rare| rare.timestamps.is_some());
         let Decision { sloppy, modulated, .. } = *state.decision;
         let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
-        let destination = destination.filter(|_| body.dst.level == Level::Closed);
+        let is_first = !forward && body.dst.level == Level::Closed;
+        let destination = destination.filter(|_| is_first);
         if body.is_proxying() {
             let waits = forward && body.is_waiting_for_server();
             let outcome = self.proxy(packet, flow, tcp, state, forward);
@@ -92,8 +93,12 @@ impl<'a> Filter<'a> {
         }
         match tracked {
             Tracked::Accept(accepted) => {
+                let answers_question = is_first && state.asks_port();
                 if let Some(destination) = destination {
                     self.learn_answer(&destination, tcp);
+                    if answers_question {
+                        self.note_answered_question(&state);
+                    }
                 }
                 if let Some(before) = before {
                     self.normalize_timestamps(packet, flow, tcp, &mut state, before)?;
@@ -107,9 +112,14 @@ impl<'a> Filter<'a> {
                 }
                 let stamps = self.harmonize(packet, &flow.desc, tcp, &mut state, forward);
                 rewrite::translate(packet, flow.desc.l4, tcp, accepted.translation);
+                let (slot, id) = (state.slot, state.id);
                 let verdict = self.let_by(packet, flow, state, forward)?;
                 if let Some(stamps) = stamps {
                     add_stamps(packet, stamps);
+                }
+                if answers_question && tcp.has(RST) {
+                    // A scan must not fill the table with what was refused.
+                    self.remove(slot, id);
                 }
                 Ok(verdict)
             }
@@ -131,13 +141,10 @@ impl<'a> Filter<'a> {
             }
             Tracked::Reuse => {
                 self.engine.syncookies.counters.count(CookieCounter::ConnReopened);
-                let slot = state.slot;
+                let (slot, id) = (state.slot, state.id);
                 state.purge = true;
-                let id = state.id;
                 drop(state);
-                if let Some(old) = self.view.remove_if(slot, |state| state.id == id) {
-                    self.count_removed(&old);
-                }
+                self.remove(slot, id);
                 self.decide_by_rules(packet, flow)
             }
         }
@@ -253,6 +260,13 @@ impl<'a> Filter<'a> {
         }
         if let Some(mut state) = store.follow(outbound) {
             state.pair = Some(link);
+        }
+    }
+
+    /// Ends a state now, if it is still the one with this identifier; nobody may hold it.
+    pub(super) fn remove(&self, slot: u32, id: u64) {
+        if let Some(old) = self.view.remove_if(slot, |state| state.id == id) {
+            self.count_removed(&old);
         }
     }
 

@@ -81,10 +81,7 @@ impl<'a> Filter<'a> {
         let (slot, id) = (state.slot, state.id);
         state.purge = true;
         drop(state);
-        if let Some(old) = self.view.remove_if(slot, |state| state.id == id) {
-            old.retire();
-            self.parts.stats.state_table(TableCounter::Removals, 1);
-        }
+        self.remove(slot, id);
         if let Some(overload) = &options.overload {
             let prefix = pfapi::addr::Prefix::host(addr.to_ip(af));
             if self.engine.add_offender(

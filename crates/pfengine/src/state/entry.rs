@@ -343,6 +343,17 @@ impl State {
         Destination::new(key.af, key.addr[end], key.port[end])
     }
 
+    /// Whether its SYN asked a port of which nothing was known.
+    pub const fn asks_port(&self) -> bool {
+        self.half_open.has(HalfOpen::IS_PROBE)
+    }
+
+    /// Address of the client, as it is on the wire where an inbound state was made.
+    pub fn client(&self) -> IpAddr {
+        let key = self.key(Side::Wire);
+        key.addr[usize::from(self.direction == Direction::Out)].to_ip(key.af)
+    }
+
     /// What this state adds to the gauges, for recounts: connections, pf's states.
     pub const fn half_open_counts(&self) -> (bool, bool) {
         (self.half_open.has(HalfOpen::CONNECTION), self.half_open.has(HalfOpen::PF_STATE))
@@ -455,7 +466,7 @@ impl State {
             return 1;
         }
         let mut life = Expiry { timeouts, population }.life(self.rule(), self.timeout);
-        if self.half_open.has(HalfOpen::IS_PROBE)
+        if self.asks_port()
             && matches!(&self.body, Body::Tcp(tcp) if tcp.is_half_open() || tcp.is_closed())
         {
             life = life.min(PROBE_LIFE_S);

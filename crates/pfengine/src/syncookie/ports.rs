@@ -7,9 +7,10 @@
 //! A RST or an ICMP error answers further SYNs for a few seconds without asking again each time.
 //!
 //! A flood of SYNs to unknown ports must not become a flood of real SYNs, so the number of
-//! questions in a second has two bounds: one for each network of clients, beyond which its SYNs
-//! wait, which makes a port scan slower but not wrong; and one for all, beyond which unknown ports
-//! get cookies, as forged sources are without number (docs/notes/0011).
+//! questions in a second has bounds: for each network of clients, beyond which its SYNs wait, which
+//! makes a port scan slower but not wrong; and for all, beyond which unknown ports get cookies, as
+//! forged sources are without number (docs/notes/0011). Those that nobody answers have lower bounds
+//! than those that are answered, whose states end with the answer.
 //!
 //! 65,536 entries in buckets of four; a question or an answer replaces the oldest of its bucket.
 //! Entries are single words, so there are no locks and no halves.
@@ -62,7 +63,8 @@ pub enum Advice {
 /// Seconds for which the states of a question stay that nobody has answered, or that was refused.
 pub const PROBE_LIFE_S: u32 = 5;
 
-/// Questions that are allowed in one second.
+/// Questions that are allowed in one second without an answer. With answers it may be more,
+/// [`ASKED`].
 #[derive(Clone, Copy, Debug)]
 pub struct Allowance {
     /// By all.
@@ -72,13 +74,17 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// So many that the states of questions fill a fifth of the table at most: each has two, for
-    /// [`PROBE_LIFE_S`] and until the purge comes by, 10 s later.
+    /// So many that the states of questions without answers fill a fifth of the table at most: each
+    /// has two, for [`PROBE_LIFE_S`] and until the purge comes by, 10 s later.
     pub fn of_limit(states: u32) -> Self {
         let total = (states / 160).clamp(8, 2_048);
         Self { total, network: (total / 2).max(4) }
     }
 }
+
+/// Questions in one second by all and by one network, answered or not: what servers may have to
+/// refuse, and fast enough for a scan of all ports of a host in ten seconds.
+const ASKED: Allowance = Allowance { total: 16_384, network: 8_192 };
 
 /// Kinds of entries: the value in the word.
 mod kind {
@@ -131,19 +137,34 @@ impl Entry {
     }
 }
 
-/// How often something happened in the present second: second 32, count 32.
+/// Questions of the present second in one word: second 24, those without an answer 20, all 20.
 #[derive(Debug, Default)]
 struct Second(AtomicU64);
 
 impl Second {
-    /// Counts one; false when `most` were counted in this second already.
-    fn take(&self, most: u32, now_s: u64) -> bool {
+    const COUNT: u64 = (1 << 20) - 1;
+
+    /// Counts a question; false when it would be more than `waiting` without an answer or `asked`
+    /// in all.
+    fn take(&self, waiting: u32, asked: u32, now_s: u64) -> bool {
+        let here = now_s & Entry::SECONDS;
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            let here = now_s & u64::from(u32::MAX);
-            let count = if word >> 32 == here { word & u64::from(u32::MAX) } else { 0 };
-            (count < u64::from(most)).then_some(here << 32 | (count + 1))
+            let is_present = word >> 40 == here;
+            let counts =
+                if is_present { (word >> 20 & Self::COUNT, word & Self::COUNT) } else { (0, 0) };
+            let may = counts.0 < u64::from(waiting) && counts.1 < u64::from(asked);
+            may.then_some(here << 40 | (counts.0 + 1) << 20 | (counts.1 + 1))
         });
         taken.is_ok()
+    }
+
+    /// A question was answered in the same second; later it counts no more anyway.
+    fn answer(&self, now_s: u64) {
+        let here = now_s & Entry::SECONDS;
+        // Nothing to do is no failure.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            (word >> 40 == here && word >> 20 & Self::COUNT > 0).then(|| word - (1 << 20))
+        });
     }
 }
 
@@ -244,11 +265,11 @@ impl Ports {
         }
         // Ports that were asked before leave half of the share to those that never were, so that a
         // scan comes to its end.
-        let share = if known.is_some() { allowance.network / 2 } else { allowance.network };
-        if !self.network(source).take(share, now_s) {
+        let part = if known.is_some() { 2 } else { 1 };
+        if !self.network(source).take(allowance.network / part, ASKED.network / part, now_s) {
             return refusal;
         }
-        if !room || !self.total.take(allowance.total, now_s) {
+        if !room || !self.total.take(allowance.total, ASKED.total, now_s) {
             // A port that refuses is no reason for a cookie; one that nobody knows may be open.
             return if known.is_some() { refusal } else { Advice::Cookie };
         }
@@ -265,6 +286,12 @@ impl Ports {
         };
         let asked = place.compare_exchange(before, next.0, Ordering::Relaxed, Ordering::Relaxed);
         if asked.is_ok() { Advice::Probe } else { refusal }
+    }
+
+    /// The server of a question of `source` has answered, so that another may be asked.
+    pub fn note_answer(&self, source: u64, now: Uptime) {
+        self.network(source).answer(now.as_secs());
+        self.total.answer(now.as_secs());
     }
 
     fn network(&self, source: u64) -> &Second {
@@ -352,15 +379,21 @@ mod tests {
         let allowance = Allowance::of_limit(100_000);
         let is_open = |number: u64| number.is_multiple_of(1_000);
         let mut left: Vec<u64> = (1..=65_535).collect();
-        let (mut tenth, mut seen) = (0, 0);
+        let (mut tenth, mut seen, mut silent) = (0, 0, 0);
         while !left.is_empty() {
             // The scanner repeats what was not answered, as fast as it can.
             left.retain(|&number| {
                 match ports.advise(port(number), 7, (allowance, true), at(tenth)) {
+                    Advice::Probe if number.is_multiple_of(1_024) => {
+                        // Nobody answers.
+                        silent += 1;
+                        false
+                    }
                     Advice::Probe => {
                         let open = is_open(number);
                         let answer = if open { Answer::Open } else { Answer::Closed };
                         ports.learn(port(number), answer, at(tenth));
+                        ports.note_answer(7, at(tenth));
                         seen += u32::from(open);
                         false
                     }
@@ -370,9 +403,33 @@ mod tests {
             });
             tenth += 5;
         }
-        assert_eq!(seen, 65);
-        let wanted_s = 65_535 / u64::from(allowance.network) + 1;
+        assert_eq!((seen, silent), (65, 63));
+        let wanted_s = 65_535 / u64::from(ASKED.network) + 1;
         assert!(tenth / 10 <= wanted_s + 1, "{tenth}");
+    }
+
+    #[test]
+    fn questions_that_nobody_answers_use_the_allowance_up_and_answers_do_not() {
+        let ports = Ports::default();
+        let allowance = Allowance { total: 100, network: 50 };
+        let ask = |number, at| ports.advise(port(number), 7, (allowance, true), at);
+        let asked = |range: core::ops::Range<u64>, tenth| {
+            range.filter(|&number| ask(number, at(tenth)) == Advice::Probe).count()
+        };
+        assert_eq!(asked(0..200, 0), 50, "nobody answers");
+        (0..20).for_each(|_| ports.note_answer(7, at(1)));
+        assert_eq!(asked(200..400, 2), 20, "twenty were answered");
+        // Answers of the second before give nothing back.
+        assert_eq!(asked(400..600, 10), 50);
+        (0..1_000).for_each(|_| ports.note_answer(7, at(11)));
+        assert_eq!(asked(600..800, 12), 50, "never more than were asked");
+        // However fast servers refuse.
+        let answered = (1_000..40_000).filter(|&number| {
+            let may = ask(number, at(20)) == Advice::Probe;
+            ports.note_answer(7, at(20));
+            may
+        });
+        assert_eq!(answered.count(), 8_192);
     }
 
     #[test]
