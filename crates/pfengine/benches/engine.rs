@@ -99,6 +99,57 @@ fn established(states: u32, both: bool) -> Rig {
     rig
 }
 
+/// No-operations and a timestamp option, as common stacks write them.
+fn stamps(tsval: u32, tsecr: u32) -> Vec<u8> {
+    [&[1, 1, 8, 10][..], &tsval.to_be_bytes(), &tsecr.to_be_bytes()].concat()
+}
+
+/// A segment of a connection with timestamps.
+fn stamped_data(n: u32, ack: u32) -> Vec<u8> {
+    let segment = Tcp { seq: 1_001, ack, flags: flags::ACK, ..Tcp::default() };
+    Tcp { options: stamps(200, 300), payload: vec![7; 40], ..segment }.packet(V4.client(n))
+}
+
+/// Connections behind cookies with a server whose numbers and timestamps are others; with the
+/// acknowledgement number of each client.
+fn spliced(states: u32) -> (Rig, Vec<u32>) {
+    let mut rig = Rig::new(options(true), pass());
+    let offer = |tsval, tsecr| {
+        [&[2, 4, 5, 180, 4, 2, 1, 1, 1, 3, 3, 7][..], &stamps(tsval, tsecr)].concat()
+    };
+    let word = |octets: &[u8], at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|n| octets[at + n]));
+    let mut acks = Vec::new();
+    for n in 0..states {
+        let syn = Tcp { options: offer(100, 0), ..Tcp::default() }.packet(V4.client(n));
+        let cookie = rig.send(Direction::In, &syn);
+        assert_eq!(cookie.verdict, Verdict::Answer);
+        let options = cookie.octets[40..].windows(2).position(|pair| pair == [8, 10]);
+        let stamp = word(&cookie.octets, 40 + options.expect("timestamps") + 2);
+        let ack = word(&cookie.octets, 24).wrapping_add(1);
+        let third = Tcp { seq: 1_001, ack, flags: flags::ACK, ..Tcp::default() };
+        let third = Tcp { options: stamps(101, stamp), ..third }.packet(V4.client(n));
+        assert_eq!(rig.send(Direction::In, &third).verdict, Verdict::Pass);
+        let answer = Tcp {
+            sport: 80,
+            dport: 40_000,
+            seq: 5_000,
+            ack: 1_001,
+            flags: flags::SYN | flags::ACK,
+            options: offer(700, 101),
+            ..Tcp::default()
+        };
+        let answer = answer.packet(V4.client(n).turned());
+        assert_eq!(rig.send(Direction::Out, &answer).verdict, Verdict::Answer);
+        // Where the server waits for the client's word: data, and its repetition.
+        for _ in 0..2 {
+            let _ = rig.send(Direction::In, &stamped_data(n, ack));
+        }
+        let _ = rig.outputs();
+        acks.push(ack);
+    }
+    (rig, acks)
+}
+
 /// Numbers of connections, spread so that neighbours in time are strangers in memory.
 fn spread(states: u32, round: u32) -> impl Iterator<Item = u32> {
     (0..SIZE).map(move |n| (round * SIZE + n).wrapping_mul(7_919) % states)
@@ -136,6 +187,24 @@ fn all_are(rig: &mut Rig, octets: &[u8], expected: Verdict) {
 #[divan::bench(args = STATES)]
 fn tcp_state_hit(bencher: Bencher, states: u32) {
     let mut rig = established(states, false);
+    all_are(&mut rig, &data(0), Verdict::Pass);
+    measure(bencher, &mut rig, &mut rounds(states, data));
+}
+
+/// The same with timestamps, to compare the next one with.
+#[divan::bench(args = [1_000, 10_000])]
+fn stamped_state_hit(bencher: Bencher, states: u32) {
+    let mut rig = established(states, false);
+    let data = |n| stamped_data(n, 5_001);
+    all_are(&mut rig, &data(0), Verdict::Pass);
+    measure(bencher, &mut rig, &mut rounds(states, data));
+}
+
+/// Numbers and timestamps are translated.
+#[divan::bench(args = [1_000, 10_000])]
+fn spliced_state_hit(bencher: Bencher, states: u32) {
+    let (mut rig, acks) = spliced(states);
+    let data = |n| stamped_data(n, acks[n as usize]);
     all_are(&mut rig, &data(0), Verdict::Pass);
     measure(bencher, &mut rig, &mut rounds(states, data));
 }

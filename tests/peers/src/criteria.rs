@@ -186,7 +186,7 @@ fn transfers(rows: &[Value]) -> Vec<Verdict> {
         let (ours, calm) = (rates("always", wanted), rates("calm", wanted));
         let mut shares: Vec<f64> = ours.iter().zip(&calm).map(|(ours, calm)| ours / calm).collect();
         shares.sort_by(f64::total_cmp);
-        let median = *shares.get(shares.len() / 2)?;
+        let median = shares.get(shares.len() / 2)?.midpoint(*shares.get((shares.len() - 1) / 2)?);
         let all: Vec<String> = shares.iter().map(|share| format!("{:.0}", 100.0 * share)).collect();
         Some(Verdict {
             criterion: format!("{}, {}: as fast as on a calm day", wanted.0, wanted.1),

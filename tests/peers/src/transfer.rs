@@ -293,5 +293,5 @@ pub fn median_rate(transfers: &[Transfer], middle: Middle, way: Way) -> Option<f
         .map(|one| one.mbit_per_second)
         .collect();
     rates.sort_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied()
+    Some(rates.get(rates.len() / 2)?.midpoint(rates[(rates.len() - 1) / 2]))
 }
