@@ -83,8 +83,7 @@ pub fn detect(text: &str) -> (Dialect, Option<&str>) {
             hint = hint_in(line);
         }
     }
-    let (dialect, word) = statement.or(hint).unwrap_or((Dialect::OpenBsd, ""));
-    (dialect, Some(word).filter(|word| !word.is_empty()))
+    statement.or(hint).map_or((Dialect::OpenBsd, None), |(dialect, word)| (dialect, Some(word)))
 }
 
 /// The first word of a line that only one of OpenBSD and FreeBSD has, else a form of FreeBSD's.

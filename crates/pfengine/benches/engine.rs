@@ -73,6 +73,13 @@ fn data(n: u32) -> Vec<u8> {
     Tcp { payload: vec![7; 40], ..segment }.packet(V4.client(n))
 }
 
+/// The server's answer to the SYN of a client.
+fn syn_ack(n: u32, ack: u32, options: Vec<u8>) -> Vec<u8> {
+    let flags = flags::SYN | flags::ACK;
+    Tcp { sport: 80, dport: 40_000, seq: 5_000, ack, flags, options, ..Tcp::default() }
+        .packet(V4.client(n).turned())
+}
+
 /// `states` established connections, with a state on each interface when `both`.
 fn established(states: u32, both: bool) -> Rig {
     let mut rig = Rig::new(options(false), pass());
@@ -82,15 +89,7 @@ fn established(states: u32, both: bool) -> Rig {
         if both {
             assert_eq!(rig.send(Direction::Out, &syn(n)).verdict, Verdict::Pass);
         }
-        let answer = Tcp {
-            sport: 80,
-            dport: 40_000,
-            seq: 5_000,
-            ack: 1_006,
-            flags: flags::SYN | flags::ACK,
-            ..Tcp::default()
-        };
-        let answer = answer.packet(V4.client(n).turned());
+        let answer = syn_ack(n, 1_006, Vec::new());
         if both {
             assert_eq!(rig.send(Direction::In, &answer).verdict, Verdict::Pass);
         }
@@ -129,16 +128,7 @@ fn spliced(states: u32) -> (Rig, Vec<u32>) {
         let third = Tcp { seq: 1_001, ack, flags: flags::ACK, ..Tcp::default() };
         let third = Tcp { options: stamps(101, stamp), ..third }.packet(V4.client(n));
         assert_eq!(rig.send(Direction::In, &third).verdict, Verdict::Pass);
-        let answer = Tcp {
-            sport: 80,
-            dport: 40_000,
-            seq: 5_000,
-            ack: 1_001,
-            flags: flags::SYN | flags::ACK,
-            options: offer(700, 101),
-            ..Tcp::default()
-        };
-        let answer = answer.packet(V4.client(n).turned());
+        let answer = syn_ack(n, 1_001, offer(700, 101));
         assert_eq!(rig.send(Direction::Out, &answer).verdict, Verdict::Answer);
         // Where the server waits for the client's word: data, and its repetition.
         for _ in 0..2 {

@@ -17,6 +17,7 @@ pub mod flood;
 pub mod histogram;
 pub mod info;
 pub mod lab;
+pub mod median;
 pub mod netns;
 pub mod packet;
 pub mod serve;

@@ -1,5 +1,6 @@
 //! What must hold, told from the numbers.
 
+use pf_load::median::median;
 use serde_json::Value;
 
 /// One criterion, and what was measured.
@@ -186,7 +187,10 @@ fn transfers(rows: &[Value]) -> Vec<Verdict> {
         let (ours, calm) = (rates("always", wanted), rates("calm", wanted));
         let mut shares: Vec<f64> = ours.iter().zip(&calm).map(|(ours, calm)| ours / calm).collect();
         shares.sort_by(f64::total_cmp);
-        let median = shares.get(shares.len() / 2)?.midpoint(*shares.get((shares.len() - 1) / 2)?);
+        if shares.is_empty() {
+            return None;
+        }
+        let median = median(&shares);
         let all: Vec<String> = shares.iter().map(|share| format!("{:.0}", 100.0 * share)).collect();
         Some(Verdict {
             criterion: format!("{}, {}: as fast as on a calm day", wanted.0, wanted.1),

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pf_load::median::median;
 use pf_load::packet::Dice;
 use pf_load::tcp;
 use rustix::net::sockopt;
@@ -287,11 +288,10 @@ impl Stream {
 /// Rates of one way through one middle, in the middle of the three or so rounds.
 #[must_use]
 pub fn median_rate(transfers: &[Transfer], middle: Middle, way: Way) -> Option<f64> {
-    let mut rates: Vec<f64> = transfers
+    let rates: Vec<f64> = transfers
         .iter()
         .filter(|one| one.middle == middle && one.way == way)
         .map(|one| one.mbit_per_second)
         .collect();
-    rates.sort_by(f64::total_cmp);
-    Some(rates.get(rates.len() / 2)?.midpoint(rates[(rates.len() - 1) / 2]))
+    (!rates.is_empty()).then(|| median(&rates))
 }

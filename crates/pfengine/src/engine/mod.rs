@@ -170,7 +170,6 @@ impl Snapshot {
         Self {
             rules: self.rules.share(),
             facts: Arc::clone(&self.facts),
-            server: self.server,
             log_interface: self.log_interface.clone(),
             queues: Arc::clone(&self.queues),
             ..*self

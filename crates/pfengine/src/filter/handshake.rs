@@ -136,7 +136,7 @@ impl<'a> Filter<'a> {
                 let is_spliced = splice.is_some();
                 if let Some(mut splice) = splice {
                     body.begin_splice();
-                    let told = held.rule().rule.state_options.server.or(self.snapshot.server);
+                    let told = self.told_of_server(&held);
                     splice.expects_stamps = told.is_some_and(|server| server.timestamp);
                     held.set_splice(splice);
                     // The SYN that the rules saw was made here, with a time to live of its own.

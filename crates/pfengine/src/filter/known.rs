@@ -55,14 +55,10 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
-        let from_server = !forward && state.direction == Direction::In;
-        let learns = from_server && self.engine.syncookies.probes();
-        let destination = learns.then(|| state.destination());
         let is_stamped = state.rare.as_ref().is_some_and(|rare| rare.timestamps.is_some());
         let Decision { sloppy, modulated, .. } = *state.decision;
-        let Body::Tcp(body) = &mut state.body else { return Err(Reason::StateMismatch) };
+        let Body::Tcp(body) = &state.body else { return Err(Reason::StateMismatch) };
         let is_first = !forward && body.dst.level == Level::Closed;
-        let destination = destination.filter(|_| is_first);
         if body.is_proxying() {
             let waits = forward && body.is_waiting_for_server();
             let outcome = self.proxy(packet, flow, tcp, state, forward);
@@ -72,6 +68,9 @@ impl<'a> Filter<'a> {
             }
             return outcome;
         }
+        let from_server = is_first && state.direction == Direction::In;
+        let learns = from_server && self.engine.syncookies.probes();
+        let destination = learns.then(|| state.destination());
         if forward && let Some(word) = self.hear_word(packet, tcp, &mut state) {
             drop(state);
             let Word::Heard(early) = word else { return Ok(Verdict::Held) };

@@ -8,6 +8,7 @@ use core::num::NonZeroU16;
 
 use pfapi::addr::Af;
 use pfapi::reason::Reason;
+use pfapi::ruleset::ServerOptions;
 use pfapi::units::{Direction, IfIndex};
 
 use super::handshake::{across, numbered, turned};
@@ -74,6 +75,11 @@ impl<'a> Filter<'a> {
         Self::known_mss(known).unwrap_or_else(|| self.path_mss(near, af, server, u16::MAX))
     }
 
+    /// What the ruleset says of the server of a state.
+    pub(super) fn told_of_server(&self, state: &State) -> Option<ServerOptions> {
+        state.rule().rule.state_options.server.or(self.snapshot.server)
+    }
+
     /// MSS that a server is known to announce.
     pub(super) fn known_mss(known: Option<&Known>) -> Option<u16> {
         Some(known?.mss?.max(MSS_MIN))
@@ -124,7 +130,7 @@ impl<'a> Filter<'a> {
         let far = usize::from(direction == Direction::In);
         let (server, family) = (key.addr[far], key.af);
         let learnt = self.engine.servers.get(server.to_ip(family), key.port[far], self.now);
-        let told = state.rule().rule.state_options.server.or(self.snapshot.server);
+        let told = self.told_of_server(&state);
         let known = Known::told(learnt, told);
         let wish = Self::wish(desc, tcp, &offered, known.as_ref());
         let isn = SeqNum(self.parts.rng.next_u32());

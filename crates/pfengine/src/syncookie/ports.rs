@@ -60,7 +60,7 @@ pub enum Advice {
     Wait,
 }
 
-/// Seconds for which the states of a question stay that nobody has answered, or that was refused.
+/// Seconds for which the states of a question stay that nobody has answered with a segment.
 pub const PROBE_LIFE_S: u32 = 5;
 
 /// Questions that are allowed in one second without an answer. With answers it may be more,
