@@ -436,8 +436,8 @@ mod tests {
         rule.af = Some(Af::Inet6);
         rule.proto = Some(proto::ICMP);
         rule.from.addr = AddrMatch::Net("192.0.2.0/24".parse().unwrap());
-        rule.to.addr = AddrMatch::Range("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
-        rule.label = Some(String::new());
+        rule.to.addr = AddrMatch::range("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        rule.label = Some("".into());
         assert_eq!(mistakes(rule).len(), 4);
     }
 

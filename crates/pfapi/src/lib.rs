@@ -19,5 +19,6 @@ pub mod port;
 pub mod rare;
 pub mod reason;
 pub mod ruleset;
+pub mod shared;
 pub mod timeout;
 pub mod units;

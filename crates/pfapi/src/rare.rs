@@ -45,6 +45,15 @@ impl<T: Usual> Rare<T> {
     }
 }
 
+impl<T: Usual> Rare<T> {
+    /// Takes the contents of `other` where they are equal, so that they are there once.
+    pub fn join(&mut self, other: &Self) {
+        if self == other {
+            self.0.clone_from(&other.0);
+        }
+    }
+}
+
 impl<T> Default for Rare<T> {
     fn default() -> Self {
         Self(None)

@@ -13,6 +13,7 @@ mod address;
 mod altq;
 mod criteria;
 mod ether;
+mod form;
 mod limiter;
 mod options;
 mod pool;
@@ -43,7 +44,8 @@ pub use pool::{
 };
 pub use queue::{FlowQueue, QueueDef, ServiceCurve};
 pub use rule::{
-    Action, Anchor, BlockAnswer, FreeBsdWords, Log, RareWords, Rule, RuleKind, Scrub, SetActions,
+    Action, Anchor, BlockAnswer, Common, FreeBsdWords, Log, RareWords, Rule, RuleKind, Scrub,
+    SetActions,
 };
 pub use state::{Flush, Overload, SourceTrack, StateOptions, StatePolicy};
 pub use table::{TableDef, TableEntry};

@@ -121,7 +121,7 @@ pub(crate) fn host_item(world: World, statement: &Statement, item: &Pair) -> Fal
             Rule::route_label => hosts.push(route_label(statement, &part)?),
             Rule::dynamic => hosts.push(dynamic(statement, &part)?),
             Rule::table_ref => {
-                hosts.push(Host::of(AddrMatch::Table(table_name(statement, &part)?)));
+                hosts.push(Host::of(AddrMatch::Table(table_name(statement, &part)?.into())));
             }
             Rule::range => hosts.push(range(world, statement, &part)?),
             Rule::network | Rule::host => {
@@ -184,7 +184,7 @@ fn route_label(statement: &Statement, pair: &Pair) -> Fallible<Host> {
             .at(&place(statement, pair), format!("{} octets", label.len())),
         ));
     }
-    Ok(Host::of(AddrMatch::RouteLabel(label)))
+    Ok(Host::of(AddrMatch::RouteLabel(label.into())))
 }
 
 /// The names and numbers in a node, without its signs.
@@ -268,7 +268,8 @@ fn dynamic(statement: &Statement, pair: &Pair) -> Fallible<Host> {
         ));
     }
     let part = part.unwrap_or(DynamicPart::Address);
-    Ok(Host::of(AddrMatch::Dynamic(DynamicAddr { interface, part, no_aliases, prefix_len })))
+    let addr = DynamicAddr { interface, part, no_aliases, prefix_len };
+    Ok(Host::of(AddrMatch::Dynamic(addr.into())))
 }
 
 fn range(world: World, statement: &Statement, pair: &Pair) -> Fallible<Host> {
@@ -287,7 +288,7 @@ fn range(world: World, statement: &Statement, pair: &Pair) -> Fallible<Host> {
         && low.is_host()
         && high.is_host()
     {
-        let addr = AddrMatch::Range(low.addr(), high.addr());
+        let addr = AddrMatch::range(low.addr(), high.addr());
         return Ok(Host { addr, af: Some(low.af()), ..Host::any() });
     }
     Err(Box::new(

@@ -35,7 +35,7 @@ pub(crate) fn antispoof(
                 let dynamic =
                     part.clone().into_inner().any(|p| p.as_rule() == Rule::antispoof_dynamic);
                 if let On::Interface(found) = interface(statement, part, false)? {
-                    interfaces.push((found.name, dynamic));
+                    interfaces.push((found.into_inner().name, dynamic));
                 }
             }
             Rule::family => base.rule.af = Some(family(part)),
@@ -51,7 +51,7 @@ pub(crate) fn antispoof(
                             .at(&here, "given a second time"),
                     ));
                 }
-                base.rule.label = text.map(|word| string(&word));
+                base.rule.label = text.map(|word| string(&word).into());
                 base.places.add("label", here);
             }
             _ => {}
@@ -70,11 +70,11 @@ pub(crate) fn antispoof(
             let part = if networks { DynamicPart::Network } else { DynamicPart::Address };
             let addr =
                 DynamicAddr { interface: name.clone(), part, no_aliases: false, prefix_len: None };
-            vec![Host { addr: AddrMatch::Dynamic(addr), ..Host::any() }]
+            vec![Host { addr: AddrMatch::Dynamic(addr.into()), ..Host::any() }]
         };
         let mut elsewhere = base.clone();
         let outside = InterfaceMatch { negated: true, name: name.clone() };
-        elsewhere.interfaces = vec![On::Interface(outside)];
+        elsewhere.interfaces = vec![On::Interface(outside.into())];
         elsewhere.from.hosts = hosts(true);
         specs.push(elsewhere);
         // A group is no loopback interface, whatever its members are.

@@ -10,8 +10,8 @@ use pfapi::addr::Af;
 use pfapi::check::{LABEL_MAX, RULES_MAX, TAG_MAX, check_rule};
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    AddrMatch, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, RdomainMatch, Route, Rule, RuleKind,
-    StatePolicy, proto,
+    AddrMatch, Endpoint, IcmpMatch, IdMatch, InterfaceMatch, Pool, RdomainMatch, Route, Rule,
+    RuleKind, StatePolicy, proto,
 };
 use pfapi::units::Direction;
 
@@ -200,16 +200,7 @@ impl Expander<'_, '_> {
             self.shorten(&mut rule.from, rule.af, (false, at[3]));
             self.shorten(&mut rule.to, rule.af, (true, at[4]));
         }
-        // What is not said must not take room.
-        if let Some(name) = lists.systems.get(at[7]) {
-            rule.rare.os = Some(self.os(name).to_string());
-        }
-        if let Some(&user) = lists.users.get(at[8]) {
-            rule.rare.user = Some(user);
-        }
-        if let Some(&group) = lists.groups.get(at[9]) {
-            rule.rare.group = Some(group);
-        }
+        self.owners(&mut rule, lists, at);
         if !self.fill_names(&mut rule) {
             return;
         }
@@ -243,11 +234,12 @@ impl Expander<'_, '_> {
             rule.direction = Some(Direction::Out);
         }
         let port = rule.to.port;
-        rule.nat = self.applied(pools.nat, nat, source, port, wrong).map(Box::new);
-        rule.rdr = self.applied(pools.rdr, rdr, Purpose::Target, port, wrong).map(Box::new);
+        let nat = self.applied(pools.nat, nat, source, port, wrong);
+        let rdr = self.applied(pools.rdr, rdr, Purpose::Target, port, wrong);
         let route = self.applied(pools.route, route, Purpose::Route, port, wrong);
         let kind = self.spec.route.as_ref().map(|&(kind, _)| kind);
-        rule.route = kind.zip(route).map(|(kind, pool)| Box::new(Route { kind, pool }));
+        let route = kind.zip(route).map(|(kind, pool)| Route { kind, pool });
+        translate(&mut rule, nat, rdr, route);
         let openbsd = self.world.dialect == Dialect::OpenBsd;
         if self.world.dialect != Dialect::MacOs
             && rule.state == StatePolicy::Synproxy
@@ -269,6 +261,7 @@ impl Expander<'_, '_> {
             self.faults.line("skipping rule due to errors".to_owned());
         } else {
             *added = true;
+            share(&mut rule, self.target.rules.last());
             if !pools.binat {
                 self.target.rules.push(rule);
                 return;
@@ -297,7 +290,7 @@ impl Expander<'_, '_> {
         let rare = HostWords { via: None, weight: None, ..(*from.rare).clone() };
         let inside = Host { addr: rule.from.addr.clone(), rare: rare.into(), ..from.clone() };
         let back = PoolSpec { hosts: vec![inside], static_port: false, ..spec.clone() };
-        let outside = [Host { addr: nat.addr, ..Host::any() }];
+        let outside = [Host { addr: nat.addr.clone(), ..Host::any() }];
         // As in pfctl, lists go on from where the outbound rule is in them.
         let lists = Lists {
             interfaces: rest(lists.interfaces, at[0]),
@@ -326,6 +319,19 @@ impl Expander<'_, '_> {
             self.shortened.insert(item);
         } else if self.shortened.contains(&item) {
             dynamic.prefix_len = Some(32);
+        }
+    }
+
+    /// The system of a combination, and whose its socket is.
+    fn owners(&self, rule: &mut Rule, lists: Lists, at: [usize; LISTS]) {
+        if let Some(name) = lists.systems.get(at[7]) {
+            rule.rare.os = Some(self.os(name).to_string());
+        }
+        if let Some(&user) = lists.users.get(at[8]) {
+            rule.rare.user = Some(user);
+        }
+        if let Some(&group) = lists.groups.get(at[9]) {
+            rule.rare.group = Some(group);
         }
     }
 
@@ -360,12 +366,12 @@ impl Expander<'_, '_> {
         purpose: Purpose,
         target_port: Option<PortMatch>,
         wrong: &mut bool,
-    ) -> Option<pfapi::ruleset::Pool> {
+    ) -> Option<Pool> {
         match apply(spec?, addr?, purpose, self.world.dialect.is_freebsd(), target_port) {
             Ok(pool) => Some(pool),
             Err(text) => {
                 self.fault(&text, wrong);
-                Some(pfapi::ruleset::Pool::new(AddrMatch::Any))
+                Some(Pool::new(AddrMatch::Any))
             }
         }
     }
@@ -427,31 +433,65 @@ impl Expander<'_, '_> {
     fn fill_names(&mut self, rule: &mut Rule) -> bool {
         let sources = self.world.sources;
         let mut fits = true;
-        let mut filled = |template: String, max: usize, rule: &Rule| {
+        // What has no macros in it stays shared, and so does what is not written to.
+        let mut filled = |template: &str, max: usize, rule: &Rule| {
             let text = fill(template, rule, sources);
-            fits &= text.len() <= max;
+            fits &= text.as_deref().unwrap_or(template).len() <= max;
             text
         };
-        if let Some(label) = rule.label.take() {
-            rule.label = Some(filled(label, LABEL_MAX, rule)).filter(|label| !label.is_empty());
+        if let Some(text) = rule.label.as_ref().and_then(|label| filled(label, LABEL_MAX, rule)) {
+            rule.label = Some(text.into());
+        }
+        if rule.label.as_ref().is_some_and(|label| label.is_empty()) {
+            rule.label = None;
         }
         if !rule.freebsd.more_labels.is_empty() {
             for label in std::mem::take(&mut rule.freebsd.more_labels) {
-                let label = filled(label, LABEL_MAX, rule);
+                let label = filled(&label, LABEL_MAX, rule).unwrap_or(label);
                 rule.freebsd.more_labels.push(label);
             }
         }
-        if let Some(tag) = rule.tag.take() {
-            rule.tag = Some(filled(tag, TAG_MAX, rule)).filter(|tag| !tag.is_empty());
+        if let Some(text) = rule.tag.as_ref().and_then(|tag| filled(tag, TAG_MAX, rule)) {
+            rule.tag = Some(text.into());
         }
-        if let Some(mut tagged) = rule.tagged.take() {
-            tagged.name = filled(std::mem::take(&mut tagged.name), TAG_MAX, rule);
-            rule.tagged = Some(tagged).filter(|tagged| !tagged.name.is_empty());
+        if rule.tag.as_ref().is_some_and(|tag| tag.is_empty()) {
+            rule.tag = None;
+        }
+        let tagged = rule.tagged.as_ref().map(|tagged| tagged.name.as_str());
+        if let Some(name) = tagged.and_then(|name| filled(name, TAG_MAX, rule))
+            && let Some(tagged) = &mut rule.tagged
+        {
+            tagged.name = name;
+        }
+        if rule.tagged.as_ref().is_some_and(|tagged| tagged.name.is_empty()) {
+            rule.tagged = None;
         }
         if !fits {
             self.faults.label_too_long();
         }
         fits
+    }
+}
+
+/// Gives a rule its pools. What is not said must not take room, and stays shared.
+fn translate(rule: &mut Rule, nat: Option<Pool>, rdr: Option<Pool>, route: Option<Route>) {
+    if let Some(pool) = nat {
+        rule.nat = Some(pool.into());
+    }
+    if let Some(pool) = rdr {
+        rule.rdr = Some(pool.into());
+    }
+    if let Some(route) = route {
+        rule.route = Some(route.into());
+    }
+}
+
+/// Makes a rule share with the one before it what is the same in both.
+fn share(rule: &mut Rule, before: Option<&Rule>) {
+    let Some(before) = before else { return };
+    rule.common.join(&before.common);
+    if let (Some(interface), Some(before)) = (&mut rule.interface, &before.interface) {
+        interface.join(before);
     }
 }
 
@@ -501,7 +541,10 @@ fn place(rule: &mut Rule, on: Option<&On>, from: &Host, to: &Host) -> bool {
         match &rule.interface {
             Some(interface) if interface.name != *scope => return false,
             Some(_) => {}
-            None => rule.interface = Some(InterfaceMatch { negated, name: scope.clone() }),
+            None => {
+                let interface = InterfaceMatch { negated, name: scope.clone() };
+                rule.interface = Some(interface.into());
+            }
         }
     }
     true
@@ -511,8 +554,9 @@ fn end(host: &Host, port: Option<&PortMatch>, af: Option<Af>) -> Endpoint {
     let mut addr = host.addr.clone();
     if let AddrMatch::Dynamic(dynamic) = &mut addr
         && af == Some(Af::Inet)
+        && dynamic.prefix_len.is_some_and(|len| len >= 32)
     {
-        dynamic.prefix_len = dynamic.prefix_len.filter(|&len| len < 32);
+        dynamic.prefix_len = None;
     }
     Endpoint { negated: host.negated, addr, port: port.copied() }
 }

@@ -5,6 +5,7 @@
 
 use pfapi::check::{QUEUE_NAME_MAX, RTABLE_MAX};
 use pfapi::ruleset::{Rate, StatePolicy, TagMatch};
+use pfapi::shared::Shared;
 
 use crate::address::World;
 use crate::criteria::{Owner, c_number, flags, icmp, number_of, owners};
@@ -96,7 +97,7 @@ pub(crate) fn option(
         }
         Rule::label => {
             once(spec, "label", "label cannot be redefined", here)?;
-            spec.rule.label = Some(text(pair));
+            spec.rule.label = Some(text(pair).into());
         }
         Rule::user => {
             let mut found = owners(world, statement, pair, Owner::User)?;
@@ -134,13 +135,13 @@ pub(crate) fn option(
         }
         Rule::queue_names => queue(context, statement, pair, spec)?,
         Rule::tag | Rule::one_tag => {
-            rule.tag = Some(words(pair)).filter(|tag| !tag.is_empty());
+            rule.tag = Some(words(pair)).filter(|tag| !tag.is_empty()).map(Shared::from);
             spec.places.add("tag", here);
         }
         Rule::tagged => {
             let negated = has(pair, Rule::not);
             let tagged = TagMatch { negated, name: words(pair) };
-            rule.tagged = Some(tagged).filter(|tagged| !tagged.name.is_empty()).map(Box::new);
+            rule.tagged = Some(tagged).filter(|tagged| !tagged.name.is_empty()).map(Shared::from);
             spec.places.add("tag", here);
         }
         Rule::probability => rule.rare.probability = Some(probability(pair, &here)?),
@@ -159,7 +160,7 @@ pub(crate) fn option(
             if let On::Interface(found) = found
                 && !found.name.is_empty()
             {
-                spec.rule.rare.received_on = Some(found);
+                spec.rule.rare.received_on = Some(found.into_inner());
             }
         }
         Rule::max_pkt_rate => {

@@ -133,14 +133,14 @@ fn options(spec: &mut RuleSpec, dialect: Dialect) -> Fallible<()> {
             ));
         }
     }
-    let tags = [rule.tag.as_ref(), rule.tagged.as_ref().map(|tagged| &tagged.name)];
+    let tags = [rule.tag.as_deref(), rule.tagged.as_ref().map(|tagged| &tagged.name)];
     if let Some(tag) = tags.into_iter().flatten().find(|tag| tag.len() > TAG_MAX) {
         return Err(Box::new(
             Diagnostic::error(Code::Tag, format!("tag too long, max {TAG_MAX} chars"))
                 .at(spec.places.of("tag"), format!("{} octets", tag.len())),
         ));
     }
-    let mut labels = rule.label.iter().chain(&rule.freebsd.more_labels);
+    let mut labels = rule.label.as_deref().into_iter().chain(&rule.freebsd.more_labels);
     if let Some(label) = labels.find(|label| label.len() > LABEL_MAX) {
         return Err(Box::new(label_too_long(spec.places.of("label"), label.len())));
     }

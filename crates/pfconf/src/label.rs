@@ -9,10 +9,10 @@ use pfapi::ruleset::{AddrMatch, Endpoint, Rule};
 use crate::print;
 use crate::source::Sources;
 
-/// Replaces the macros by what the rule has, but for `$nr`.
-pub(crate) fn fill(template: String, rule: &Rule, sources: &dyn Sources) -> String {
+/// Replaces the macros by what the rule has, but for `$nr`; `None` where there are none.
+pub(crate) fn fill(template: &str, rule: &Rule, sources: &dyn Sources) -> Option<String> {
     if !template.contains('$') {
-        return template;
+        return None;
     }
     let interface = rule.interface.as_ref().map_or("any", |interface| interface.name.as_str());
     let protocol =
@@ -25,7 +25,8 @@ pub(crate) fn fill(template: String, rule: &Rule, sources: &dyn Sources) -> Stri
         ("$dstport", port(rule.to.port)),
         ("$proto", protocol),
     ];
-    replacements.iter().fold(template, |label, (name, value)| label.replace(name, value))
+    let filled = |label: String, (name, value): &(&str, String)| label.replace(name, value);
+    Some(replacements.iter().fold(template.to_owned(), filled))
 }
 
 /// A name that is too long with the number of its rule in it.
@@ -37,14 +38,27 @@ pub(crate) struct TooLong;
 /// # Errors
 /// A name becomes too long.
 pub(crate) fn number(rule: &mut Rule, number: usize) -> Result<(), TooLong> {
-    let tagged = rule.tagged.as_mut().map(|tagged| &mut tagged.name);
-    let names = [(rule.label.as_mut(), LABEL_MAX), (rule.tag.as_mut(), TAG_MAX), (tagged, TAG_MAX)];
-    for (name, max) in names {
-        let Some(name) = name.filter(|name| name.contains("$nr")) else { continue };
-        *name = name.replace("$nr", &number.to_string());
-        if name.len() > max {
-            return Err(TooLong);
-        }
+    let number = number.to_string();
+    let numbered = |name: &str, max: usize| {
+        let text = name.contains("$nr").then(|| name.replace("$nr", &number));
+        if text.as_ref().is_some_and(|text| text.len() > max) { Err(TooLong) } else { Ok(text) }
+    };
+    // Written to only where there is something to write: rules share their names.
+    if let Some(label) =
+        rule.label.as_deref().map(|name| numbered(name, LABEL_MAX)).transpose()?.flatten()
+    {
+        rule.label = Some(label.into());
+    }
+    if let Some(tag) =
+        rule.tag.as_deref().map(|name| numbered(name, TAG_MAX)).transpose()?.flatten()
+    {
+        rule.tag = Some(tag.into());
+    }
+    let tagged = rule.tagged.as_deref().map(|tagged| numbered(&tagged.name, TAG_MAX));
+    if let Some(name) = tagged.transpose()?.flatten()
+        && let Some(tagged) = &mut rule.tagged
+    {
+        tagged.name = name;
     }
     Ok(())
 }

@@ -418,7 +418,7 @@ impl Settings {
         let found =
             on.as_ref().map(|on| interfaces(statement, on)).transpose()?.unwrap_or_default();
         let here = on.as_ref().map_or_else(|| place(statement, pair), |on| place(statement, on));
-        let none = On::Interface(InterfaceMatch { negated: false, name: "none".to_owned() });
+        let none = On::Interface(InterfaceMatch { negated: false, name: "none".to_owned() }.into());
         if found.is_empty() || found == [none] {
             self.options.skip.clear();
             lines.push("set skip on none".to_owned());
@@ -430,7 +430,8 @@ impl Settings {
         for on in found {
             shown.push(' ');
             match on {
-                On::Interface(InterfaceMatch { negated, name }) => {
+                On::Interface(on) => {
+                    let InterfaceMatch { negated, name } = on.into_inner();
                     shown.push_str(&if name == "any" {
                         Cow::from(&name)
                     } else {

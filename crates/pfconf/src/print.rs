@@ -514,10 +514,11 @@ pub(crate) fn put_addr(text: &mut String, addr: &AddrMatch, af: Option<Af>, form
     match addr {
         AddrMatch::Any => text.push_str("any"),
         AddrMatch::Net(prefix) => put_prefix(text, *prefix),
-        AddrMatch::Range(low, high) => {
-            put_ip(text, *low);
+        AddrMatch::Range(ends) => {
+            let (low, high) = **ends;
+            put_ip(text, low);
             text.push_str(" - ");
-            put_ip(text, *high);
+            put_ip(text, high);
         }
         AddrMatch::Table(name) => {
             text.push('<');
@@ -702,7 +703,7 @@ mod tests {
         assert_eq!(rule(&shown), "pass all flags any");
         shown.direction = Some(Direction::In);
         shown.quick = true;
-        shown.interface = Some(InterfaceMatch { negated: true, name: "em0".into() });
+        shown.interface = Some(InterfaceMatch { negated: true, name: "em0".into() }.into());
         shown.proto = Some(proto::TCP);
         shown.to.port = Some(PortMatch::Equal(80));
         shown.flags = Some(TcpFlagsMatch::S_SA);

@@ -78,7 +78,7 @@ pub(crate) fn queue(
         return Ok(vec![queue]);
     }
     let on = on.into_iter().map(|on| match on {
-        On::Interface(interface) => Some(interface.name),
+        On::Interface(interface) => Some(interface.into_inner().name),
         On::Rdomain { .. } => None,
     });
     Ok(on.map(|interface| QueueDef { interface, ..queue.clone() }).collect())

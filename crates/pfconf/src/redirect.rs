@@ -248,7 +248,7 @@ impl AutoTables {
             weights.extend(host.rare.weight.map(|weight| (entry.prefix, weight)));
             entries.push(entry);
         }
-        Ok(AddrMatch::Table(self.define(number, entries, weights)))
+        Ok(AddrMatch::Table(self.define(number, entries, weights).into()))
     }
 }
 

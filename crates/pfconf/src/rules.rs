@@ -10,6 +10,7 @@ use pfapi::ruleset::{
     Action, BlockAnswer, IcmpMatch, IdMatch, InterfaceMatch, Log, RouteKind, Rule as Finished,
     StatePolicy,
 };
+use pfapi::shared::Shared;
 use pfapi::units::Direction;
 
 use crate::address::{Host, World, hosts};
@@ -31,7 +32,7 @@ const PORT_UNREACHABLE6: u8 = 4;
 /// Where rules apply: an interface or a routing domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum On {
-    Interface(InterfaceMatch),
+    Interface(Shared<InterfaceMatch>),
     Rdomain { negated: bool, id: u32 },
 }
 
@@ -360,7 +361,7 @@ pub(crate) fn interface(statement: &Statement, pair: &Pair, negated: bool) -> Fa
             format!("{} octets, {INTERFACE_NAME_MAX} at most", name.len()),
         )));
     }
-    Ok(On::Interface(InterfaceMatch { negated, name }))
+    Ok(On::Interface(InterfaceMatch { negated, name }.into()))
 }
 
 /// Reads one of `from`, `os`, `to`.

@@ -372,12 +372,12 @@ mod tests {
     #[test]
     fn largest_rules_fit_into_a_frame() {
         let mut rule = Rule::new(Action::Pass);
-        rule.label = Some("\\".repeat(63));
-        rule.interface = Some(InterfaceMatch { negated: true, name: "\"".repeat(15) });
+        rule.label = Some("\\".repeat(63).into());
+        rule.interface = Some(InterfaceMatch { negated: true, name: "\"".repeat(15) }.into());
         let low = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0".parse().unwrap();
         let high = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
-        rule.from.addr = AddrMatch::Range(low, high);
-        rule.to.addr = AddrMatch::Table("\\".repeat(31));
+        rule.from.addr = AddrMatch::range(low, high);
+        rule.to.addr = AddrMatch::Table("\\".repeat(31).into());
         let rules = ruleset(vec![], vec![rule; ITEMS_PER_FRAME]).into_parts();
         for frame in frames(rules, None, u32::MAX) {
             assert!(serde_json::to_vec(&frame).unwrap().len() < FRAME_MAX);

@@ -167,7 +167,7 @@ fn translated_packets() {
     nat.af = Some(Af::Inet);
     let mut pool = Pool::new(AddrMatch::Net("203.0.113.1".parse().expect("an address")));
     pool.ports = Some(PoolPorts::NAT_DEFAULT);
-    nat.nat = Some(Box::new(pool));
+    nat.nat = Some(pool.into());
     let mut rig = Rig::new(Options::default(), vec![nat]);
     let mut first = segments(Direction::Out, syn);
     // The directory, the first chunk of slots, and what the worker remembers of the decision.
@@ -201,7 +201,11 @@ fn new_states() {
 
 /// States with match rules and tags, from rules in anchors.
 fn match_rules_and_anchors() {
-    let tag = |action, name: &str| Rule { tag: Some(name.to_owned()), ..Rule::new(action) };
+    let tag = |action, name: &str| {
+        let mut rule = Rule::new(action);
+        rule.tag = Some(name.into());
+        rule
+    };
     let inner = vec![tag(Action::Match, "a"), tag(Action::Match, "b"), Rule::new(Action::Pass)];
     let anchor = Anchor { path: "inner".to_owned(), rules: Some(inner) };
     let anchor = Rule { anchor: Some(Box::new(anchor)), ..Rule::new(Action::Pass) };

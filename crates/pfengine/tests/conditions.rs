@@ -9,7 +9,7 @@ use pfapi::addr::Af;
 use pfapi::facts::{InterfaceAddress, InterfaceFacts};
 use pfapi::reason::Reason;
 use pfapi::ruleset::{
-    Action, AddrMatch, BlockAnswer, DynamicAddr, DynamicPart, Endpoint, Id, IdMatch,
+    Action, AddrMatch, BlockAnswer, Common, DynamicAddr, DynamicPart, Endpoint, Id, IdMatch,
     InterfaceMatch, Options, RareWords, Rate, RdomainMatch, Reassemble, Rule, StatePolicy,
     TagMatch,
 };
@@ -28,6 +28,13 @@ fn only(rule: Rule) -> Rig {
 fn rare(say: impl FnOnce(&mut RareWords)) -> Rule {
     let mut rule = pass();
     say(&mut rule.rare);
+    rule
+}
+
+/// A rule that passes without states, and says this of what rules mostly share.
+fn with(say: impl FnOnce(&mut Common)) -> Rule {
+    let mut rule = pass();
+    say(&mut rule.common);
     rule
 }
 
@@ -75,7 +82,7 @@ fn on(name: &str) -> InterfaceMatch {
 
 #[test]
 fn tos_is_compared_without_the_ecn_bits() {
-    let mut rig = only(Rule { tos: Some(0x10), ..pass() });
+    let mut rig = only(with(|rule| rule.tos = Some(0x10)));
     for (tos, expected) in [(0x10, true), (0x13, true), (0x11, true), (0x14, false), (0, false)] {
         let mut octets = datagram();
         octets[1] = tos;
@@ -137,12 +144,11 @@ fn max_pkt_rate_lets_so_many_packets_match() {
 fn tags_go_with_the_packet_and_with_its_state() {
     let tagged = |negated| Rule {
         direction: Some(Direction::Out),
-        tagged: Some(Box::new(TagMatch { negated, name: "lan".to_owned() })),
-        ..pass()
+        ..with(|rule| rule.tagged = Some(TagMatch { negated, name: "lan".to_owned() }.into()))
     };
     for state in [StatePolicy::None, StatePolicy::Keep] {
-        let tagging =
-            Rule { direction: Some(Direction::In), tag: Some("lan".to_owned()), state, ..pass() };
+        let tag = with(|rule| rule.tag = Some("lan".into()));
+        let tagging = Rule { direction: Some(Direction::In), state, ..tag };
         let block = Rule::new(Action::Block(BlockAnswer::Drop));
         let rules = vec![block.clone(), tagging.clone(), tagged(false)];
         let mut rig = Rig::new(Options::default(), rules);
@@ -183,7 +189,8 @@ fn received_on_looks_at_the_way_in() {
 fn priorities_are_set_on_the_way_in_and_matched_on_the_way_out() {
     let mut setting = Rule { direction: Some(Direction::In), ..pass() };
     setting.set.prio = Some((5, 6));
-    let wanting = |prio| Rule { direction: Some(Direction::Out), prio: Some(prio), ..pass() };
+    let wanting =
+        |prio| Rule { direction: Some(Direction::Out), ..with(|rule| rule.prio = Some(prio)) };
     let block = || Rule::new(Action::Block(BlockAnswer::Drop));
     let mut rig = Rig::new(Options::default(), vec![block(), setting.clone(), wanting(5)]);
     assert_eq!(through(&mut rig, &datagram()), Verdict::Pass);
@@ -320,7 +327,8 @@ fn users_and_groups_own_local_sockets() {
 }
 
 fn dynamic(part: DynamicPart, prefix_len: Option<u8>, no_aliases: bool) -> AddrMatch {
-    AddrMatch::Dynamic(DynamicAddr { interface: "tun0".to_owned(), part, no_aliases, prefix_len })
+    let addr = DynamicAddr { interface: "tun0".to_owned(), part, no_aliases, prefix_len };
+    AddrMatch::Dynamic(addr.into())
 }
 
 #[test]
@@ -390,7 +398,7 @@ fn interfaces_and_groups_can_be_negated() {
         ("nowhere", false, false),
         ("nowhere", true, true),
     ] {
-        let interface = Some(InterfaceMatch { negated, ..on(name) });
+        let interface = Some(InterfaceMatch { negated, ..on(name) }.into());
         let mut rig = only(Rule { interface, ..pass() });
         assert_eq!(passes(&mut rig, &datagram()), expected, "{name} {negated}");
     }
@@ -398,7 +406,7 @@ fn interfaces_and_groups_can_be_negated() {
         flags: [pfapi::facts::InterfaceFlag::Loopback].into_iter().collect(),
         ..InterfaceFacts::new("lo0")
     };
-    let mut rig = only(Rule { interface: Some(on("any")), ..pass() });
+    let mut rig = only(Rule { interface: Some(on("any").into()), ..pass() });
     let mut now = facts();
     now.interfaces.push(loopback);
     rig.engine.set_facts(now).unwrap();

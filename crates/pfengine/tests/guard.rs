@@ -26,7 +26,7 @@ fn tcp_rule(action: Action) -> Rule {
 
 /// Rules that remember what they meet, in every way that there is.
 fn rules_with_memory() -> Vec<Rule> {
-    let table = || AddrMatch::Table("known".to_owned());
+    let table = || AddrMatch::Table("known".into());
     let mut rate = tcp_rule(Action::Match);
     rate.rare.max_pkt_rate = Some(Rate { limit: 3, seconds: 60 });
     let mut chance = tcp_rule(Action::Block(BlockAnswer::Drop));
@@ -37,7 +37,7 @@ fn rules_with_memory() -> Vec<Rule> {
     turned.direction = Some(Direction::In);
     let net: Prefix = "192.0.2.64/29".parse().unwrap();
     let pool = Pool { kind: PoolKind::RoundRobin, ..Pool::new(AddrMatch::Net(net)) };
-    turned.rdr = Some(Box::new(pool));
+    turned.rdr = Some(pool.into());
     let mut once = tcp_rule(Action::Pass);
     once.once = true;
     vec![rate, chance, listed, turned, once]

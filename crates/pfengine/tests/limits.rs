@@ -17,7 +17,10 @@ use pfapi::units::Direction;
 use pfengine::{Loader, Verdict};
 
 fn rule(options: StateOptions) -> Rule {
-    Rule { state_options: options.into(), proto: Some(proto::TCP), ..Rule::new(Action::Pass) }
+    let mut rule = Rule::new(Action::Pass);
+    rule.proto = Some(proto::TCP);
+    rule.state_options = options.into();
+    rule
 }
 
 fn tracking(options: StateOptions) -> StateOptions {
@@ -315,7 +318,8 @@ fn sloppy_states_take_any_sequence_number() {
     }
     // Half of a connection is enough, and both directions of ICMP begin one.
     let options = StateOptions { sloppy: true, ..StateOptions::default() };
-    let any = Rule { state_options: options.into(), ..Rule::new(Action::Pass) };
+    let mut any = Rule::new(Action::Pass);
+    any.state_options = options.into();
     let mut rig = Rig::new(Options::default(), vec![any]);
     assert_eq!(syn(&mut rig, 1, 1_000), Verdict::Pass);
     let ack = Tcp { sport: 1_000, seq: 1_001, ack: 9, flags: flags::ACK, ..Tcp::default() };
@@ -473,7 +477,7 @@ fn translated_states_fit_up_to_the_limit() {
     (nat.direction, nat.af) = (Some(Direction::Out), Some(Af::Inet));
     let mut pool = Pool::new(AddrMatch::Net("203.0.113.1".parse().expect("an address")));
     pool.ports = Some(PoolPorts::Range(1_024, 65_535));
-    nat.nat = Some(Box::new(pool));
+    nat.nat = Some(pool.into());
     let mut options = Options::default();
     options.limits.set(Limit::States, limit);
     let mut rig = Rig::new(options, vec![nat]);

@@ -25,7 +25,7 @@ fn nat(addr: &str, low: u16, high: u16) -> Vec<Rule> {
     if !prefix.is_host() {
         pool.kind = PoolKind::RoundRobin;
     }
-    rule.nat = Some(Box::new(pool));
+    rule.nat = Some(pool.into());
     vec![Rule::new(Action::Pass), rule]
 }
 

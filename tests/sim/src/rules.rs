@@ -9,6 +9,7 @@ use pfapi::ruleset::{
     ServerOptions, SyncookieMode, Syncookies, TableDef, TableEntry, TcpFlagsMatch, Watermarks,
     proto,
 };
+use pfapi::shared::Shared;
 use pfapi::timeout::{Timeout, Timeouts};
 use pfapi::units::Direction;
 
@@ -113,7 +114,7 @@ impl Policy {
                 rule.from.addr = AddrMatch::Net(clients.parse().expect("a prefix"));
                 let mut pool = Pool::new(AddrMatch::Net(Prefix::host(outer[at])));
                 pool.ports = Some(PoolPorts::NAT_DEFAULT);
-                rule.nat = Some(Box::new(pool));
+                rule.nat = Some(pool.into());
                 rules.push(rule);
             }
             if self.redirect {
@@ -123,7 +124,7 @@ impl Policy {
                 rule.to.port = Some(PortMatch::Equal(redirected[at].1));
                 let mut pool = Pool::new(AddrMatch::Net(Prefix::host(targets[at].0)));
                 pool.ports = Some(PoolPorts::Range(targets[at].1, 0));
-                rule.rdr = Some(Box::new(pool));
+                rule.rdr = Some(pool.into());
                 rules.push(rule);
             }
         }
@@ -160,7 +161,7 @@ impl Policy {
             inbound.flags = Some(TcpFlagsMatch::S_SA);
             inbound.to.port =
                 Some(rng.pick(&[PortMatch::Equal(port), PortMatch::Range(port, port)]));
-            inbound.label = Some(format!("port {port}"));
+            inbound.label = Some(format!("port {port}").into());
             let in_two = rng.chance(500);
             if in_two {
                 inbound.direction = Some(Direction::In);
@@ -180,8 +181,8 @@ impl Policy {
     }
 }
 
-fn interface(name: &str) -> InterfaceMatch {
-    InterfaceMatch { negated: false, name: name.to_owned() }
+fn interface(name: &str) -> Shared<InterfaceMatch> {
+    InterfaceMatch { negated: false, name: name.to_owned() }.into()
 }
 
 /// A network that no packet of the simulation comes from or goes to.
@@ -211,7 +212,7 @@ fn idle_rule(rng: &mut Rng) -> Rule {
     rule.direction = rng.pick(&[None, Some(Direction::In), Some(Direction::Out)]);
     rule.quick = rule.action != Action::Match && rng.chance(300);
     rule.from.addr = if rng.chance(500) {
-        AddrMatch::Table("nowhere".to_owned())
+        AddrMatch::Table("nowhere".into())
     } else {
         AddrMatch::Net(nowhere())
     };

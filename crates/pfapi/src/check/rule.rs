@@ -206,14 +206,16 @@ fn check_bounds(rule: &Rule, report: &mut impl FnMut(Mistake)) {
 }
 
 fn check_names(rule: &Rule, report: &mut impl FnMut(Mistake)) {
-    for interface in rule.interface.iter().chain(rule.rare.received_on.as_ref()) {
+    for interface in
+        [rule.interface.as_deref(), rule.rare.received_on.as_ref()].into_iter().flatten()
+    {
         check_name("interface name", &interface.name, INTERFACE_NAME_MAX, report);
     }
     if let Some(label) = &rule.label {
         check_name("label", label, LABEL_MAX, report);
     }
     let tagged = rule.tagged.as_ref().map(|tagged| &tagged.name);
-    for tag in [rule.tag.as_ref(), tagged].into_iter().flatten() {
+    for tag in [rule.tag.as_deref(), tagged].into_iter().flatten() {
         check_name("tag", tag, TAG_MAX, report);
     }
     if let Some((queue, fast)) = &rule.set.queue {
@@ -249,7 +251,8 @@ fn check_addr(af: Option<Af>, addr: &AddrMatch, report: &mut impl FnMut(Mistake)
                 report(Mistake::AddressFamily { addr: prefix.to_string(), af });
             }
         }
-        AddrMatch::Range(low, high) => {
+        AddrMatch::Range(ends) => {
+            let (low, high) = &**ends;
             if Af::of(*low) != Af::of(*high) || low > high {
                 report(Mistake::AddressRange { low: low.to_string(), high: high.to_string() });
             } else if let Some(af) = af.filter(|&af| af != Af::of(*low)) {

@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{Action, AddrMatch, Divert, FreeBsdWords, Pool, RareWords, Rule};
+use crate::ruleset::{Action, AddrMatch, Common, Divert, FreeBsdWords, Pool, RareWords, Rule};
 use crate::timeout::Timeout;
 
 const SCTP: &str = "SCTP has the timeouts of other protocols here; set `other.first` and so on";
@@ -78,8 +78,6 @@ pub fn unsupported(ruleset: &CheckedRuleset) -> Vec<Unsupported> {
 fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     let Rule {
         kind: _,
-        freebsd,
-        rare,
         action,
         anchor: _,
         direction: _,
@@ -92,23 +90,28 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         to,
         flags: _,
         icmp: _,
+        state: _,
+        fragment: _,
+        allow_opts,
+        once: _,
+        af_to: _,
+        common,
+    } = rule;
+    let Common {
+        freebsd,
+        rare,
         tos: _,
         prio: _,
         set: _,
-        state: _,
         state_options,
-        fragment: _,
         scrub: _,
-        allow_opts,
         label: _,
-        once: _,
         tag: _,
         tagged: _,
-        af_to: _,
         nat: _,
         rdr: _,
         route: _,
-    } = rule;
+    } = &**common;
     let RareWords {
         rdomain,
         os: _,
@@ -231,15 +234,15 @@ mod tests {
         let mut pool = Pool::new(AddrMatch::Net("192.0.2.1".parse().unwrap()));
         pool.endpoint_independent = true;
         pool.more.push(PoolMember { addr: pool.addr.clone(), via: None });
-        rule.nat = Some(Box::new(pool.clone()));
+        rule.nat = Some(pool.clone().into());
         let words = |rule: &Rule| {
             let mut found = Vec::new();
             features(rule, &mut |word, _| found.push(word.to_owned()));
             found
         };
         assert!(words(&rule).is_empty());
-        pool.more.push(PoolMember { addr: AddrMatch::Table("t".to_owned()), via: None });
-        rule.nat = Some(Box::new(pool));
+        pool.more.push(PoolMember { addr: AddrMatch::Table("t".into()), via: None });
+        rule.nat = Some(pool.into());
         assert_eq!(words(&rule), ["{ <table>, address }"]);
     }
 }

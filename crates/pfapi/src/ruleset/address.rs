@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::Prefix;
 use crate::port::PortMatch;
+use crate::shared::Shared;
 
 /// One end of a rule: addresses and, for TCP and UDP, ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,17 +30,25 @@ pub enum AddrMatch {
     /// Address or network.
     Net(Prefix),
     /// `a - b`, both ends included.
-    Range(IpAddr, IpAddr),
+    Range(Shared<(IpAddr, IpAddr)>),
     /// `<name>`
-    Table(String),
+    Table(Shared<String>),
     /// `(interface)`: the addresses it has when the packet comes.
-    Dynamic(DynamicAddr),
+    Dynamic(Shared<DynamicAddr>),
     /// `no-route`: no route leads to the address.
     NoRoute,
     /// `urpf-failed`: the way back does not use the packet's interface; source only.
     UrpfFailed,
     /// `route "label"`: the route to the address has this label.
-    RouteLabel(String),
+    RouteLabel(Shared<String>),
+}
+
+impl AddrMatch {
+    /// The addresses from `low` to `high`.
+    #[must_use]
+    pub fn range(low: IpAddr, high: IpAddr) -> Self {
+        Self::Range((low, high).into())
+    }
 }
 
 /// `(interface:modifier)`.

@@ -1,5 +1,7 @@
 //! One rule.
 
+use core::ops::{Deref, DerefMut};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -8,37 +10,31 @@ use super::{
 };
 use crate::addr::Af;
 use crate::rare::{Rare, Usual};
+use crate::shared::Shared;
 use crate::units::Direction;
 
 /// One expanded rule, or the call of an anchor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+///
+/// It reads as its [`Common`] part as well: `rule.label` is `rule.common.label`. A write to that
+/// part gives the rule one of its own, so what may be shared is looked at before it is changed.
+#[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "words of the language, in any combination")]
 pub struct Rule {
     /// In which of the lists of rules it stands.
-    #[serde(default, skip_serializing_if = "RuleKind::is_filter")]
     pub kind: RuleKind,
-    /// What only FreeBSD's rules can say.
-    #[serde(default, skip_serializing_if = "Rare::is_usual")]
-    pub freebsd: Rare<FreeBsdWords>,
-    /// What few rules say.
-    #[serde(default, skip_serializing_if = "Rare::is_usual")]
-    pub rare: Rare<RareWords>,
     /// What happens to a packet that this rule decides; `Pass` for anchors and for rules that do
     /// not filter.
     pub action: Action,
     /// `anchor`: the rules below it are evaluated when the rule matches.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<Box<Anchor>>,
     /// Direction; `None` is both.
     pub direction: Option<Direction>,
     /// `log`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
     /// Ends the evaluation when the rule matches.
     pub quick: bool,
     /// `on`.
-    pub interface: Option<InterfaceMatch>,
+    pub interface: Option<Shared<InterfaceMatch>>,
     /// Address family; `None` is both.
     pub af: Option<Af>,
     /// IP protocol number; `None` is any.
@@ -51,52 +47,84 @@ pub struct Rule {
     pub flags: Option<TcpFlagsMatch>,
     /// ICMP type and code.
     pub icmp: Option<IcmpMatch>,
-    /// `tos`; never zero.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tos: Option<u8>,
-    /// `prio`: priority of the packet, 0 to 7.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prio: Option<u8>,
-    /// `set`: what is written onto the packet.
-    #[serde(default, skip_serializing_if = "Rare::is_usual")]
-    pub set: Rare<SetActions>,
     /// What a passed packet leaves behind.
     pub state: StatePolicy,
-    /// What stands in the brackets behind `keep state`.
-    #[serde(default, skip_serializing_if = "Rare::is_usual")]
-    pub state_options: Rare<StateOptions>,
     /// `fragment`: fragments that were not put together, and nothing else.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub fragment: bool,
-    /// `scrub`
-    #[serde(default, skip_serializing_if = "Scrub::is_empty")]
-    pub scrub: Scrub,
     /// `allow-opts`: packets with IP options pass too.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub allow_opts: bool,
-    /// `label`.
-    pub label: Option<String>,
     /// `once`: the rule is gone after its first match.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub once: bool,
-    /// `tag`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<String>,
-    /// `tagged`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tagged: Option<Box<TagMatch>>,
     /// `af-to`: the family that packets get; the addresses are those of `nat` and `rdr`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub af_to: Option<Af>,
+    /// What the rules that one statement expands to mostly have in common.
+    pub common: Rare<Common>,
+}
+
+/// What the rules that one statement expands to mostly have in common, and many do not have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Common {
+    /// What only FreeBSD's rules can say.
+    pub freebsd: Rare<FreeBsdWords>,
+    /// What few rules say.
+    pub rare: Rare<RareWords>,
+    /// `tos`; never zero.
+    pub tos: Option<u8>,
+    /// `prio`: priority of the packet, 0 to 7.
+    pub prio: Option<u8>,
+    /// `set`: what is written onto the packet.
+    pub set: Rare<SetActions>,
+    /// What stands in the brackets behind `keep state`.
+    pub state_options: Rare<StateOptions>,
+    /// `scrub`
+    pub scrub: Scrub,
+    /// `label`.
+    pub label: Option<Shared<String>>,
+    /// `tag`
+    pub tag: Option<Shared<String>>,
+    /// `tagged`
+    pub tagged: Option<Shared<TagMatch>>,
     /// `nat-to`: new source.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nat: Option<Box<Pool>>,
+    pub nat: Option<Shared<Pool>>,
     /// `rdr-to`: new destination.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rdr: Option<Box<Pool>>,
+    pub rdr: Option<Shared<Pool>>,
     /// `route-to`, `reply-to`, `dup-to`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<Box<Route>>,
+    pub route: Option<Shared<Route>>,
+}
+
+impl Usual for Common {
+    fn usual() -> &'static Self {
+        static USUAL: Common = Common {
+            freebsd: Rare::usual(),
+            rare: Rare::usual(),
+            tos: None,
+            prio: None,
+            set: Rare::usual(),
+            state_options: Rare::usual(),
+            scrub: Scrub::NONE,
+            label: None,
+            tag: None,
+            tagged: None,
+            nat: None,
+            rdr: None,
+            route: None,
+        };
+        &USUAL
+    }
+}
+
+impl Deref for Rule {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl DerefMut for Rule {
+    fn deref_mut(&mut self) -> &mut Common {
+        &mut self.common
+    }
 }
 
 /// Lists of rules, in the order in which packets pass them and in which they are listed.
@@ -344,6 +372,17 @@ pub struct Scrub {
 }
 
 impl Scrub {
+    /// Packets are left as they are.
+    pub const NONE: Self = Self {
+        no_df: false,
+        random_id: false,
+        min_ttl: 0,
+        reassemble_tcp: false,
+        max_mss: 0,
+        set_tos: None,
+        keep_fragments: false,
+    };
+
     /// Whether nothing is done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -362,8 +401,6 @@ impl Rule {
     pub fn new(action: Action) -> Self {
         Self {
             kind: RuleKind::Filter,
-            freebsd: Rare::usual(),
-            rare: Rare::usual(),
             action,
             anchor: None,
             direction: None,
@@ -376,22 +413,12 @@ impl Rule {
             to: Endpoint::default(),
             flags: None,
             icmp: None,
-            tos: None,
-            prio: None,
-            set: Rare::usual(),
             state: if action == Action::Pass { StatePolicy::Keep } else { StatePolicy::None },
-            state_options: Rare::usual(),
             fragment: false,
-            scrub: Scrub::default(),
             allow_opts: false,
-            label: None,
             once: false,
-            tag: None,
-            tagged: None,
             af_to: None,
-            nat: None,
-            rdr: None,
-            route: None,
+            common: Rare::usual(),
         }
     }
 

@@ -96,7 +96,9 @@ fn common(statement: &Statement, parts: &[Pair]) -> Fallible<Common> {
                 on = interfaces(statement, part)?
                     .into_iter()
                     .filter_map(|on| match on {
-                        On::Interface(on) => Some(Interface { negated: on.negated, name: on.name }),
+                        On::Interface(on) => {
+                            Some(Interface { negated: on.negated, name: on.into_inner().name })
+                        }
                         On::Rdomain { .. } => None,
                     })
                     .collect();

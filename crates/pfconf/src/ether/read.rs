@@ -75,13 +75,13 @@ pub(crate) fn spec(world: World, statement: &Statement, parts: &[Pair]) -> Falli
             Rule::on => {
                 for on in interfaces(statement, part)? {
                     if let On::Interface(on) = on {
-                        spec.interfaces.push(on);
+                        spec.interfaces.push(on.into_inner());
                     }
                 }
             }
             Rule::bridge_to => {
                 if let On::Interface(on) = interface(statement, part, false)? {
-                    spec.rule.bridge_to = Some(on.name);
+                    spec.rule.bridge_to = Some(on.into_inner().name);
                 }
             }
             Rule::ether_proto => spec.types = types(statement, part)?,

@@ -34,7 +34,7 @@ pub(crate) fn option(
         Rule::label => {
             let label = text(pair);
             if spec.rule.label.is_none() {
-                spec.rule.label = Some(label);
+                spec.rule.label = Some(label.into());
             } else if spec.rule.freebsd.more_labels.len() + 1 < LABELS_MAX {
                 spec.rule.freebsd.more_labels.push(label);
             } else {

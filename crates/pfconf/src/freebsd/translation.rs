@@ -95,7 +95,7 @@ pub(super) fn common(
     if spec.rule.freebsd.except && spec.rule.freebsd.translate_pass {
         return wrong(spec, "\"pass\" not valid with \"no\"", "what would pass?");
     }
-    let tags = [spec.rule.tag.as_ref(), spec.rule.tagged.as_ref().map(|tagged| &tagged.name)];
+    let tags = [spec.rule.tag.as_deref(), spec.rule.tagged.as_ref().map(|tagged| &tagged.name)];
     if tags.into_iter().flatten().any(|tag| tag.len() > TAG_MAX) {
         let text = format!("tag too long, max {TAG_MAX} chars");
         return wrong(spec, &text, "in this rule");

@@ -33,7 +33,7 @@ impl<'r> Addr<'r> {
         match addr {
             AddrMatch::Any => Self::ANY,
             AddrMatch::Net(prefix) => Self::Net { bits: bits(prefix.addr()), len: prefix.len() },
-            AddrMatch::Range(first, last) => Self::Range(bits(*first), bits(*last)),
+            AddrMatch::Range(ends) => Self::Range(bits(ends.0), bits(ends.1)),
             AddrMatch::Table(name) => Self::Table(name),
             AddrMatch::Dynamic(dynamic) => Self::Dynamic {
                 interface: &dynamic.interface,

@@ -7,10 +7,10 @@
 use pfapi::addr::Af;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, BlockAnswer, Divert, Dummynet, Endpoint, Flush, FreeBsdWords, IcmpMatch, IdMatch,
-    InterfaceMatch, LimiterUse, Log, Pool, RareWords, Rate, RdomainMatch, Route, Rule, RuleKind,
-    Scrub, ServerOptions, SetActions, SourceTrack, StateOptions, StatePolicy, SyncookieMode,
-    TagMatch, TcpFlagsMatch,
+    Action, BlockAnswer, Common, Divert, Dummynet, Endpoint, Flush, FreeBsdWords, IcmpMatch,
+    IdMatch, InterfaceMatch, LimiterUse, Log, Pool, RareWords, Rate, RdomainMatch, Route, Rule,
+    RuleKind, Scrub, ServerOptions, SetActions, SourceTrack, StateOptions, StatePolicy,
+    SyncookieMode, TagMatch, TcpFlagsMatch,
 };
 use pfapi::timeout::Timeout;
 use pfapi::units::Direction;
@@ -179,8 +179,6 @@ impl<'r> Fields<'r> {
     pub(super) fn of(rule: &'r Rule) -> Self {
         let Rule {
             kind: list,
-            freebsd,
-            rare,
             action,
             anchor,
             direction,
@@ -193,12 +191,20 @@ impl<'r> Fields<'r> {
             to: Endpoint { negated: not_to, addr: to, port: to_port },
             flags,
             icmp,
+            state,
+            fragment,
+            allow_opts,
+            once,
+            af_to,
+            common,
+        } = rule;
+        let Common {
+            freebsd,
+            rare,
             tos,
             prio,
             set,
-            state,
             state_options,
-            fragment,
             // The values of `min-ttl`, `max-mss` and `set tos` are of class NEVER, as a rule that
             // decides has none: pfctl ignores them. So of two `match` lines that differ in nothing
             // else, only the first stays.
@@ -212,16 +218,13 @@ impl<'r> Fields<'r> {
                     set_tos: scrub_tos,
                     keep_fragments,
                 },
-            allow_opts,
             label,
-            once,
             tag,
             tagged,
-            af_to,
             nat,
             rdr,
             route,
-        } = rule;
+        } = &**common;
         let RareWords {
             rdomain,
             os,
@@ -263,7 +266,7 @@ impl<'r> Fields<'r> {
         } = &**freebsd;
         Self {
             alone: Alone {
-                label: label.as_deref(),
+                label: label.as_ref().map(|label| label.as_str()),
                 more_labels,
                 probability: *probability,
                 max: *max,
@@ -297,7 +300,7 @@ impl<'r> Fields<'r> {
                 action: kind(*action),
                 log: *log,
                 quick: *quick,
-                tag: tag.as_deref(),
+                tag: tag.as_ref().map(|tag| tag.as_str()),
                 state: *state,
                 tracks_sources: source_track.is_some(),
                 no_sync: *no_sync,

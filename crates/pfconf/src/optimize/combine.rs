@@ -77,7 +77,7 @@ pub(super) fn combine(rules: &mut [Rule], keys: &mut Keys, tables: &mut AutoTabl
         });
         let name = tables.define(number, entries.collect(), Vec::new());
         if let [first, others @ ..] = members.as_slice() {
-            *side.address_mut(&mut rules[*first as usize]) = AddrMatch::Table(name);
+            *side.address_mut(&mut rules[*first as usize]) = AddrMatch::Table(name.into());
             *side.place_mut(&mut keys.list[*first as usize]) = keys.new_table();
             for &at in others {
                 keep[at as usize] = false;

@@ -144,7 +144,7 @@ mod tests {
         let rules = |numbers: &[u32]| -> Vec<Rule> {
             let numbered = numbers.iter().map(|number| {
                 let mut rule = Rule::new(Action::Pass);
-                rule.label = Some(number.to_string());
+                rule.label = Some(number.to_string().into());
                 rule
             });
             numbered.collect()

@@ -31,13 +31,13 @@ fn rule() -> impl Strategy<Value = Rule> {
                 let addr = [192, 0, 2, low].into();
                 AddrMatch::Net(Prefix::new(addr, [24, 31, 32][usize::from(len)]))
             }),
-            1 => (0_u8..2).prop_map(|n| AddrMatch::Table(format!("t{n}"))),
+            1 => (0_u8..2).prop_map(|n| AddrMatch::Table(format!("t{n}").into())),
             1 => (0_u8..2).prop_map(|n| AddrMatch::Dynamic(DynamicAddr {
                 interface: format!("em{n}"),
                 part: DynamicPart::Address,
                 no_aliases: false,
                 prefix_len: None,
-            })),
+            }.into())),
             1 => Just(AddrMatch::NoRoute),
         ]
     };
@@ -59,7 +59,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         let mut rule = Rule::new(Action::Pass);
         (rule.from.addr, rule.from.port, rule.from.negated) = (from, from_port, not_from);
         (rule.to.addr, rule.to.port, rule.to.negated) = (to, to_port, not_to);
-        rule.interface = interface.filter(|_| rdomain.is_none());
+        rule.interface = interface.filter(|_| rdomain.is_none()).map(Into::into);
         (rule.direction, rule.rare.rdomain) = (direction, rdomain);
         let has_net = |addr: &AddrMatch| matches!(addr, AddrMatch::Net(_));
         let needs_af = has_net(&rule.from.addr) || has_net(&rule.to.addr);
@@ -303,7 +303,7 @@ proptest! {
                 Some(union) if unions[union].1[0] == at => {
                     let mut rule = rule.clone();
                     let end = if unions[union].0 { &mut rule.to } else { &mut rule.from };
-                    end.addr = AddrMatch::Table(tables.made[union].name.clone());
+                    end.addr = AddrMatch::Table(tables.made[union].name.clone().into());
                     wanted.push(print::rule(&rule));
                 }
                 Some(_) => {}
@@ -351,7 +351,7 @@ fn superblocks_end_where_something_else_happens() {
         |rule| rule.action = Action::Match,
         |rule| rule.quick = true,
         |rule| rule.log = Some(pfapi::ruleset::Log::default()),
-        |rule| rule.tag = Some("t".to_owned()),
+        |rule| rule.tag = Some("t".into()),
         |rule| rule.once = true,
         |rule| rule.rare.rtable = Some(1),
         |rule| rule.fragment = true,
@@ -360,7 +360,8 @@ fn superblocks_end_where_something_else_happens() {
         |rule| rule.scrub.no_df = true,
         |rule| rule.rare.max_pkt_rate = Some(pfapi::ruleset::Rate { limit: 1, seconds: 1 }),
         |rule| {
-            rule.interface = Some(InterfaceMatch { negated: false, name: "egress".to_owned() });
+            rule.interface =
+                Some(InterfaceMatch { negated: false, name: "egress".to_owned() }.into());
         },
     ];
     for change in split {
@@ -375,7 +376,7 @@ fn superblocks_end_where_something_else_happens() {
         );
     }
     let alone: &[fn(&mut Rule)] = &[
-        |rule| rule.label = Some("l".to_owned()),
+        |rule| rule.label = Some("l".into()),
         |rule| rule.rare.probability = Some(7),
         |rule| rule.state_options.max = Some(7),
         |rule| rule.state_options.source_track = Some(pfapi::ruleset::SourceTrack::Rule),
@@ -396,7 +397,9 @@ fn superblocks_end_where_something_else_happens() {
         |rule| rule.direction = Some(Direction::In),
         |rule| rule.proto = Some(17),
         |rule| rule.tos = Some(4),
-        |rule| rule.interface = Some(InterfaceMatch { negated: true, name: "em0".to_owned() }),
+        |rule| {
+            rule.interface = Some(InterfaceMatch { negated: true, name: "em0".to_owned() }.into());
+        },
         |rule| rule.scrub.max_mss = 1440,
         |rule| rule.state_options.timeouts = vec![(pfapi::timeout::Timeout::TcpFirst, 1)],
     ];
@@ -410,10 +413,11 @@ fn superblocks_end_where_something_else_happens() {
     }
     // FreeBSD compares pools by their place in memory.
     let routed = with(|rule| {
-        rule.route = Some(Box::new(pfapi::ruleset::Route {
+        let route = pfapi::ruleset::Route {
             kind: pfapi::ruleset::RouteKind::RouteTo,
             pool: pfapi::ruleset::Pool::new(AddrMatch::Net("192.0.2.1/32".parse().unwrap())),
-        }));
+        };
+        rule.route = Some(route.into());
     });
     let rules = [routed.clone(), routed];
     assert_eq!(lengths(&rules, Dialect::OpenBsd), [2]);

@@ -42,11 +42,14 @@ impl Sizes {
             self.annotate_addr(&mut end.addr, af, path);
         }
         let translated = rule.af_to.or(af);
-        for pool in [&mut rule.nat, &mut rule.rdr].into_iter().flatten() {
-            self.annotate_addr(&mut pool.addr, translated, path);
-        }
-        if let Some(route) = &mut rule.route {
-            self.annotate_addr(&mut route.pool.addr, af, path);
+        if rule.pools().next().is_some() {
+            let common = &mut *rule.common;
+            for pool in [&mut common.nat, &mut common.rdr].into_iter().flatten() {
+                self.annotate_addr(&mut pool.addr, translated, path);
+            }
+            if let Some(route) = &mut common.route {
+                self.annotate_addr(&mut route.pool.addr, af, path);
+            }
         }
         rule
     }
@@ -61,8 +64,8 @@ impl Sizes {
         match addr {
             AddrMatch::Table(name) => {
                 *name = match self.table(path, name) {
-                    Some(count) => format!("{name}:{count}"),
-                    None => format!("{name}:*"),
+                    Some(count) => format!("{name}:{count}").into(),
+                    None => format!("{name}:*").into(),
                 };
             }
             AddrMatch::Dynamic(dynamic) => {
@@ -259,17 +262,18 @@ mod tests {
         };
         let sizes = Sizes::new(vec![table], Facts { interfaces: vec![tun0] });
         let mut shown = report();
-        shown.rule.from.addr = AddrMatch::Table("bad".to_owned());
-        shown.rule.to.addr = AddrMatch::Table("gone".to_owned());
+        shown.rule.from.addr = AddrMatch::Table("bad".into());
+        shown.rule.to.addr = AddrMatch::Table("gone".into());
         let line = text(&shown, 2, &sizes);
         assert!(line.contains("<bad:7>") && line.contains("<gone:*>"), "{line}");
         let dynamic = |interface: &str, no_aliases| {
-            AddrMatch::Dynamic(DynamicAddr {
+            let addr = DynamicAddr {
                 interface: interface.to_owned(),
                 part: DynamicPart::Network,
                 no_aliases,
                 prefix_len: None,
-            })
+            };
+            AddrMatch::Dynamic(addr.into())
         };
         shown.rule.from.addr = dynamic("tun0", false);
         shown.rule.to.addr = dynamic("tun9", true);
@@ -297,7 +301,7 @@ mod tests {
         let mut report = report();
         print_label(&mut out, &report).unwrap();
         assert!(out.is_empty());
-        report.rule.label = Some("web".to_owned());
+        report.rule.label = Some("web".into());
         print_label(&mut out, &report).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),

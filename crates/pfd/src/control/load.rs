@@ -403,7 +403,7 @@ mod tests {
     fn mistakes_name_their_place() {
         let mut draft = DraftBuilder::default();
         let mut rule = Rule::new(Action::Pass);
-        rule.label = Some(String::new());
+        rule.label = Some("".into());
         draft.add_rules("", vec![Rule::new(Action::Pass), rule]).unwrap();
         draft.add_tables("", vec![table("", &[])]);
         let failure = draft.check().unwrap_err();

@@ -164,7 +164,7 @@ fn what_a_load_leaves_out_stays() {
     };
     let mut nat = Rule::new(Action::Pass);
     nat.kind = RuleKind::Nat;
-    nat.nat = Some(Box::new(Pool::new(AddrMatch::Net("192.0.2.1".parse().unwrap()))));
+    nat.nat = Some(Pool::new(AddrMatch::Net("192.0.2.1".parse().unwrap())).into());
     let mut call = Rule::new(Action::Pass);
     call.state = StatePolicy::None;
     call.anchor = Some(Box::new(Anchor { path: "_1".to_owned(), rules: Some(Vec::new()) }));

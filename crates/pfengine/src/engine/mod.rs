@@ -694,7 +694,7 @@ impl Engine {
             }
             tags.retain(|_, tag| carried.contains(&tag));
         }
-        let names = rules.filter_map(|rule| rule.tag.as_deref());
+        let names = rules.filter_map(|rule| rule.tag.as_ref().map(|tag| tag.as_str()));
         tags.add(names).map_err(|name| LoadError::TooManyTags { name })?;
         Ok(tags)
     }

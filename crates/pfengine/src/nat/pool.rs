@@ -397,7 +397,7 @@ mod tests {
     }
 
     fn pool(named: Named, kind: PoolKind) -> Pool {
-        let mut from = pfapi::ruleset::Pool::new(AddrMatch::Table("t".to_owned()));
+        let mut from = pfapi::ruleset::Pool::new(AddrMatch::Table("t".into()));
         from.kind = kind;
         let pool = Pool::new(&from);
         pool.bind(named);

@@ -142,7 +142,7 @@ pub(crate) fn is_named(interface: &InterfaceFacts, name: &str) -> bool {
 
 impl CompiledRule {
     pub(super) fn new(rule: &Rule, names: &Names<'_>) -> Self {
-        let interfaces = rule.interface.as_ref().map(|InterfaceMatch { negated, name }| {
+        let interfaces = rule.interface.as_deref().map(|InterfaceMatch { negated, name }| {
             InterfaceSet::of(names.facts, |interface| is_named(interface, name) != *negated)
         });
         // There is one routing domain, number 0, and every packet is in it.
@@ -210,8 +210,9 @@ fn endpoint(end: &Endpoint, names: &Names<'_>) -> CompiledEndpoint {
     let addr = match &end.addr {
         AddrMatch::Any => CompiledAddr::Any,
         AddrMatch::Net(prefix) => CompiledAddr::Net(Masked::from(*prefix)),
-        AddrMatch::Range(low, high) => {
-            CompiledAddr::Range(Af::of(*low), Addr::from(*low), Addr::from(*high))
+        AddrMatch::Range(ends) => {
+            let (low, high) = **ends;
+            CompiledAddr::Range(Af::of(low), Addr::from(low), Addr::from(high))
         }
         AddrMatch::Table(name) => names
             .table(name)

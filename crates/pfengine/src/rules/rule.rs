@@ -333,7 +333,7 @@ impl LoadedRule {
     }
 
     /// Whether the rule translates addresses.
-    pub const fn translates(&self) -> bool {
+    pub fn translates(&self) -> bool {
         self.rule.nat.is_some() || self.rule.rdr.is_some() || self.rule.af_to.is_some()
     }
 

@@ -33,7 +33,7 @@ fn desc() -> PacketDesc {
 fn rules(sets: &[(&str, Vec<Rule>)]) -> LoadedRules {
     let mut tags = Tags::default();
     let all = sets.iter().flat_map(|(_, rules)| rules);
-    tags.add(all.filter_map(|rule| rule.tag.as_deref())).unwrap();
+    tags.add(all.filter_map(|rule| rule.tag.as_ref().map(|tag| tag.as_str()))).unwrap();
     let rulesets: Rulesets = (1..)
         .zip(sets)
         .map(|(epoch, (path, rules))| {
@@ -59,7 +59,9 @@ fn rules(sets: &[(&str, Vec<Rule>)]) -> LoadedRules {
 }
 
 fn rule(action: Action, label: &str) -> Rule {
-    Rule { label: Some(label.to_owned()), ..Rule::new(action) }
+    let mut rule = Rule::new(action);
+    rule.label = Some(label.into());
+    rule
 }
 
 fn quick(action: Action, label: &str) -> Rule {
@@ -104,7 +106,7 @@ fn decide(rules: &LoadedRules) -> Result<(String, String), Reason> {
     let desc = desc();
     let view = view(&desc);
     let found = evaluate(rules, &view, &mut Scratch::default(), &mut NoTranslation)?;
-    let label = |rule: &Rule| rule.label.clone().unwrap_or_default();
+    let label = |rule: &Rule| rule.label.as_deref().cloned().unwrap_or_default();
     let anchor = found.anchor.map(|rule| label(&rule.rule)).unwrap_or_default();
     Ok((label(&found.rule.rule), anchor))
 }
@@ -229,16 +231,22 @@ fn anchors_nest_64_deep_and_no_deeper() {
 
 #[test]
 fn tags_stick_from_every_matching_rule() {
-    let tag = |action, name: &str| Rule { tag: Some(name.to_owned()), ..rule(action, name) };
-    let tagged = |name: &str, negated| Rule {
-        tagged: Some(Box::new(TagMatch { negated, name: name.to_owned() })),
-        ..rule(Action::Pass, "tagged")
+    let tag = |action, name: &str| {
+        let mut rule = rule(action, name);
+        rule.tag = Some(name.into());
+        rule
+    };
+    let tagged = |name: &str, negated| {
+        let mut rule = rule(Action::Pass, "tagged");
+        rule.tagged = Some(TagMatch { negated, name: name.to_owned() }.into());
+        rule
     };
     let yes = |sets: &[(&str, Vec<Rule>)]| decided(sets) == "tagged";
     // Match rules, rules that do not decide, and anchor rules tag.
     assert!(yes(&[("", vec![tag(Action::Match, "t"), tagged("t", false)])]));
     assert!(yes(&[("", vec![tag(BLOCK, "t"), tagged("t", false)])]));
-    let tagging = Rule { tag: Some("t".to_owned()), ..anchor("x") };
+    let mut tagging = anchor("x");
+    tagging.tag = Some("t".into());
     assert!(yes(&[("", vec![tagging, tagged("t", false)])]));
     // The last one wins.
     let both = vec![tag(Action::Match, "t"), tag(Action::Match, "u")];
@@ -345,10 +353,11 @@ impl Translate for Shift {
 fn later_rules_see_translated_addresses() {
     use pfapi::port::PortMatch;
     use pfapi::ruleset::{AddrMatch, Pool};
-    let rdr = |action| Rule {
-        rdr: Some(Box::new(Pool::new(AddrMatch::Any))),
-        proto: Some(17),
-        ..rule(action, "rdr")
+    let rdr = |action| {
+        let mut rule = rule(action, "rdr");
+        rule.proto = Some(17);
+        rule.rdr = Some(Pool::new(AddrMatch::Any).into());
+        rule
     };
     let to = |port| {
         let mut rule = rule(Action::Pass, "seen");
@@ -361,7 +370,7 @@ fn later_rules_see_translated_addresses() {
     let run = |sets: Vec<Rule>| {
         let rules = rules(&[("", sets)]);
         let found = evaluate(&rules, &view, &mut Scratch::default(), &mut Shift)?;
-        Ok((found.rule.rule.label.clone().unwrap_or_default(), found.addresses.dport))
+        Ok((found.rule.rule.label.as_deref().cloned().unwrap_or_default(), found.addresses.dport))
     };
     assert_eq!(run(vec![rdr(Action::Match), to(5_353)]), Ok(("seen".to_owned(), 5_353)));
     assert_eq!(run(vec![rdr(Action::Match), to(53)]), Ok((String::new(), 5_353)));

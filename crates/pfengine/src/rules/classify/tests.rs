@@ -134,10 +134,10 @@ impl Draw {
             15 => {
                 let af = self.af();
                 let (a, b) = (self.addr(af), self.addr(af));
-                AddrMatch::Range(a.min(b), a.max(b))
+                AddrMatch::range(a.min(b), a.max(b))
             }
-            16 => AddrMatch::Table(self.of(&TABLES).to_owned()),
-            17 | 18 => AddrMatch::Dynamic(self.dynamic()),
+            16 => AddrMatch::Table(self.of(&TABLES).into()),
+            17 | 18 => AddrMatch::Dynamic(self.dynamic().into()),
             _ if is_source && self.once_in(2) => AddrMatch::UrpfFailed,
             _ => AddrMatch::NoRoute,
         };
@@ -161,7 +161,7 @@ impl Draw {
         let mut rule = Rule::new(action);
         rule.kind = kind;
         rule.direction = self.some(2, |draw| draw.of(&[Direction::In, Direction::Out]));
-        rule.interface = self.some(5, Self::interface);
+        rule.interface = self.some(5, Self::interface).map(Into::into);
         rule.rare.received_on = self.some(20, Self::interface);
         rule.af = self.some(3, Self::af);
         rule.proto = self.some(2, |draw| draw.of(&[1, 6, 6, 6, 17, 17, 47, 58]));
@@ -186,9 +186,9 @@ impl Draw {
         rule.rare.max_pkt_rate =
             self.some(40, |draw| Rate { limit: 1 + u32::from(draw.below(40)), seconds: 10 });
         rule.tagged = self.some(12, |draw| {
-            Box::new(TagMatch { negated: draw.once_in(3), name: draw.of(&TAGS).to_owned() })
+            TagMatch { negated: draw.once_in(3), name: draw.of(&TAGS).to_owned() }.into()
         });
-        rule.tag = self.some(8, |draw| draw.of(&TAGS).to_owned());
+        rule.tag = self.some(8, |draw| draw.of(&TAGS).into());
         rule.once = self.once_in(60);
         rule.log = self.some(20, |draw| Log { matches: draw.once_in(2), ..Log::default() });
         rule.set.tos = self.some(10, |draw| u8::try_from(draw.below(64) * 4).expect("small"));
@@ -196,7 +196,7 @@ impl Draw {
         if action == Action::Pass && self.once_in(2) {
             rule.state = StatePolicy::Keep;
         }
-        let pool = |draw: &mut Self| Box::new(Pool::new(AddrMatch::Net(draw.net())));
+        let pool = |draw: &mut Self| Pool::new(AddrMatch::Net(draw.net())).into();
         match kind {
             RuleKind::Filter => {
                 rule.quick = self.once_in(30);
