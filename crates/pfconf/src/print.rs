@@ -638,7 +638,9 @@ fn icmp(line: &mut String, rule: &Rule, dialect: Dialect) {
 /// A name, in quotes where the parser would not take it bare.
 pub(crate) fn word(name: &str, dialect: Dialect) -> Cow<'_, str> {
     let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_');
-    let plain = starts && name.chars().all(is_word_char) && !is_keyword(name, dialect);
+    // Outside quotes a backslash would be lost.
+    let is_kept = |sign: char| is_word_char(sign) && sign != '\\';
+    let plain = starts && name.chars().all(is_kept) && !is_keyword(name, dialect);
     if plain { Cow::Borrowed(name) } else { Cow::Owned(quoted(name)) }
 }
 

@@ -9,6 +9,7 @@
 //! recursion is impossible; growth is bounded by [`VALUE_MAX`] and [`EXPANSION_MAX`].
 //! Source: OpenBSD sbin/pfctl/parse.y `yylex`, `lgetc`; pf.conf(5) "MACROS".
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::diag::{Code, Diagnostic, Edit, Fix};
@@ -140,6 +141,11 @@ impl<'a> Scanner<'a> {
                     statement.push('\n', at);
                     inside.stray_line = self.statement_starts();
                 }
+                // Of two backslashes the second is meant; a single one in front of a character is lost.
+                '\\' if self.text[self.at..].starts_with('\\') => {
+                    statement.push('\\', self.at);
+                    self.at += 1;
+                }
                 '\\' => {}
                 '#' => self.skip_comment(),
                 '"' | '\'' if !inside.in_word => {
@@ -176,6 +182,8 @@ impl<'a> Scanner<'a> {
             self.at += character.len_utf8();
             match character {
                 '\\' if self.skip_newline() => {}
+                '\\' if self.text[self.at..].starts_with('\\') => self.at += 1,
+                '\\' => {}
                 '\n' => return,
                 '#' => self.skip_comment(),
                 '"' | '\'' if !in_word => match quoted_len(&self.text[at..], character) {
@@ -204,7 +212,7 @@ impl<'a> Scanner<'a> {
             if self.text.as_bytes()[self.at - 1] == b'\n' {
                 return;
             }
-            self.skip_newline();
+            self.skip_meant();
         }
         self.at = self.text.len();
     }
@@ -297,9 +305,16 @@ impl<'a> Scanner<'a> {
                 return;
             }
             self.at += 1;
-            self.skip_newline();
+            self.skip_meant();
         }
         self.at = self.text.len();
+    }
+
+    /// Skips what a backslash takes in a comment: a newline or another backslash.
+    fn skip_meant(&mut self) {
+        if !self.skip_newline() && self.text[self.at..].starts_with('\\') {
+            self.at += 1;
+        }
     }
 
     /// Whether the rest starts with a word that only a new statement starts with.
@@ -373,10 +388,10 @@ impl<'a> Scanner<'a> {
         let Some(found) = macros.get_mut(name) else { return };
         found.used = true;
         // As in pfctl's lexer, a comment sign in a value reaches to the end of the line.
-        let value = comment_start(&found.value).map_or(&*found.value, |end| {
+        let (value, comments) = as_read(&found.value);
+        if comments {
             self.skip_comment();
-            &found.value[..end]
-        });
+        }
         self.expanded += value.len();
         if self.expanded > self.expansion_max {
             if !statement.failed {
@@ -388,13 +403,13 @@ impl<'a> Scanner<'a> {
         let origin = Origin {
             name: name.to_owned(),
             use_end: span.end,
-            comments: value.len() < found.value.len(),
+            comments,
             definition: found.definition,
         };
-        statement.push_macro(value, span, origin);
+        statement.push_macro(&value, span, origin);
         inside.in_word = value.chars().last().is_some_and(is_word_char);
         let mut deepest = inside.braces.len();
-        for brace in braces(value) {
+        for brace in braces(&value) {
             if brace == '{' {
                 inside.braces.push(at);
                 deepest = deepest.max(inside.braces.len());
@@ -446,18 +461,36 @@ fn braces(value: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// Offset of a `#` outside quotes.
-fn comment_start(value: &str) -> Option<usize> {
-    let mut quote = None;
-    for (at, character) in value.char_indices() {
-        match (quote, character) {
-            (None, '#') => return Some(at),
-            (None, '"' | '\'') => quote = Some(character),
-            (Some(open), close) if open == close => quote = None,
-            _ => {}
-        }
+/// What the scanner makes of a value: without the backslashes that are lost outside quotes, and
+/// up to a comment sign, if there is one.
+fn as_read(value: &str) -> (Cow<'_, str>, bool) {
+    if !value.contains(['#', '\\']) {
+        return (value.into(), false);
     }
-    None
+    let mut read = String::with_capacity(value.len());
+    let mut in_word = false;
+    let mut rest = value;
+    while let Some(character) = rest.chars().next() {
+        let mut len = character.len_utf8();
+        match character {
+            '#' => return (read.into(), true),
+            '"' | '\'' if !in_word => {
+                len = quoted_len(rest, character).unwrap_or(rest.len());
+                read.push_str(&rest[..len]);
+            }
+            '\\' if rest.starts_with("\\\\") => {
+                len = 2;
+                read.push('\\');
+            }
+            '\\' => {}
+            _ => {
+                in_word = is_word_char(character);
+                read.push(character);
+            }
+        }
+        rest = &rest[len..];
+    }
+    (read.into(), false)
 }
 
 fn undefined(name: &str, span: Span, macros: &Macros) -> Diagnostic {

@@ -207,7 +207,7 @@ pub(crate) fn is_word_octet(octet: u8) -> bool {
             table[octet as usize] = octet.is_ascii_alphanumeric();
             octet += 1;
         }
-        let signs = b":.-_%@*+$&|~^?;[]`'\"";
+        let signs = b":.-_%@*+$&|~^?;[]`'\"\\";
         let mut at = 0;
         while at < signs.len() {
             table[signs[at] as usize] = true;

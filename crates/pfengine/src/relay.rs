@@ -11,8 +11,13 @@
 //! same reason: over a line on which a fifth of all exchanges fails, one connection in 600 loses four
 //! SYNs in a row, one in 400,000 loses eight.
 //!
+//! Servers that wait for their client's word ([`Splice::await_word`]) and are known for brief replies
+//! are not kept longer than [`PATIENCE_NS`].
+//!
 //! Source: RFC 6298 section 2 (one second at first, then doubled); Linux
 //! Documentation/networking/ip-sysctl.rst `tcp_syn_linear_timeouts`.
+//!
+//! [`Splice::await_word`]: crate::state::splice::Splice::await_word
 
 use core::net::IpAddr;
 use std::collections::VecDeque;
@@ -37,12 +42,16 @@ const WAITS_S: [u64; 8] = [1, 1, 1, 1, 1, 2, 4, 4];
 /// Entries at most, of one thread: 1.5 MiB.
 pub const WAITING_MAX: usize = 65_536;
 /// Entries looked at in one call.
-const SHARE: usize = 256;
+pub const SHARE: usize = 256;
+/// How long a server of brief replies waits for its client's word: clients nearby have answered by
+/// then, and to those far away it adds little.
+const PATIENCE_NS: u64 = 2_000_000;
 
-/// What one thread has sent to servers.
+/// What one thread has sent to servers, and which it lets wait.
 #[derive(Debug, Default)]
 pub struct Relays {
     waits: [VecDeque<(Uptime, StateRef)>; WAITS_S.len()],
+    words: VecDeque<(Uptime, StateRef)>,
 }
 
 impl Relays {
@@ -57,9 +66,26 @@ impl Relays {
         }
     }
 
+    /// Notes that a server waits for its client's word; false when there is no room, so that it must
+    /// not.
+    pub fn await_word(&mut self, state: StateRef, now: Uptime) -> bool {
+        let has_room = self.words.len() < WAITING_MAX;
+        if has_room {
+            self.words.push_back((now.plus_nanos(PATIENCE_NS), state));
+        }
+        has_room
+    }
+
+    /// A state whose server has waited long enough.
+    pub fn pop_word(&mut self, now: Uptime) -> Option<StateRef> {
+        self.words.front().filter(|(due, _)| *due <= now)?;
+        Some(self.words.pop_front()?.1)
+    }
+
     /// When the next one is due.
     pub fn due(&self) -> Option<Uptime> {
-        self.waits.iter().filter_map(|list| Some(list.front()?.0)).min()
+        let lists = self.waits.iter().chain([&self.words]);
+        lists.filter_map(|list| Some(list.front()?.0)).min()
     }
 
     fn pop(&mut self, now: Uptime) -> Option<(usize, StateRef)> {
@@ -147,6 +173,15 @@ pub fn syn(state: &State, known: Option<&Known>, id: u16) -> Option<TcpSegment> 
         id,
         ..onward(state)?
     })
+}
+
+/// The ACK that completes the handshake with the server of an inbound state; `None` when it has no
+/// splice.
+pub fn ack(state: &State, id: u16) -> Option<TcpSegment> {
+    let (Body::Tcp(body), Some(splice)) = (&state.body, state.splice()) else { return None };
+    let (Numbers { seq, ack, window }, options) = splice.acknowledgement(body);
+    let segment = onward(state)?;
+    Some(TcpSegment { seq: seq.0, ack: ack.0, window, flags: ACK, options, id, ..segment })
 }
 
 /// The RST that tells the client of an inbound state that its connection came to nothing; `None`

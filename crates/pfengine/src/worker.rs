@@ -167,6 +167,7 @@ impl Worker {
         }
         let snapshot = Arc::clone(self.snapshot.load());
         relay::run(&engine, &mut self.parts, now);
+        Filter::new(&engine, &snapshot, &mut self.parts, now).end_waits();
         self.purge.run(&engine, &snapshot, &mut self.parts, now);
         self.sweep_fragments(&engine, &snapshot, now);
     }

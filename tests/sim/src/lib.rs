@@ -17,6 +17,7 @@ pub mod forgery;
 pub mod host;
 pub mod link;
 pub mod log;
+pub mod misfortune;
 pub mod model;
 pub mod rng;
 pub mod router;

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::BinaryHeap;
 
 use pfapi::units::{IfIndex, Uptime};
 
@@ -10,9 +10,10 @@ use crate::action::Action;
 use crate::app::{Order, Outcome};
 use crate::attack::Attack;
 use crate::forgery::{Forger, Progress, is_forged};
-use crate::host::{FORGOTTEN, Habits, Host};
+use crate::host::{Habits, Host};
 use crate::link::Weather;
 use crate::log::Log;
+use crate::misfortune::Misfortunes;
 use crate::rng::Rng;
 use crate::router::{CLIENTS, Departures, Router, SERVERS, translation};
 use crate::rules::Policy;
@@ -57,9 +58,6 @@ enum Place {
 /// A packet on a link; ordered by time, then by when it was sent.
 type InFlight = Reverse<(Uptime, u64, Place, Vec<u8>)>;
 
-/// Nanoseconds for which every cookie is good, at least: an epoch.
-const COOKIE_LIFE: u64 = 15_000_000_000;
-
 /// A connection that a client will open.
 #[derive(Clone, Copy, Debug)]
 struct Start {
@@ -95,13 +93,7 @@ pub struct World {
     family: Family,
     progress: Progress,
     in_flight: BinaryHeap<InFlight>,
-    /// When a host's packet last arrived at the router, and the longest time between two.
-    last_arrival: Uptime,
-    silence: u64,
-    /// When the latest SYN of an end arrived that has sent nothing else since.
-    syns: HashMap<End, Uptime>,
-    /// Ends whose first word behind the SYN came later than a cookie is good.
-    too_late: HashSet<End>,
+    misfortunes: Misfortunes,
     sent: u64,
     starts: Vec<Start>,
     actions: Vec<(Uptime, Action)>,
@@ -144,10 +136,7 @@ impl World {
             seed: config.seed,
             family: config.family,
             in_flight: BinaryHeap::new(),
-            last_arrival: now,
-            silence: 0,
-            syns: HashMap::new(),
-            too_late: HashSet::new(),
+            misfortunes: Misfortunes::new(now),
             sent: 0,
             starts: Vec::new(),
             actions: Vec::new(),
@@ -230,34 +219,24 @@ impl World {
         clients.map(|(_, client)| client.outcome).collect()
     }
 
-    /// Whether all connections ended well, or broke for one of two reasons that no filter can help:
-    ///
-    /// * A host forgot its timer (see [`Habits`]). Only then nobody sends anything for longer than
-    ///   any host waits: whom the filter silences repeats itself.
-    /// * The link lost every answer to a SYN|ACK for longer than a cookie is good. A client that had
-    ///   no SYN|ACK would have repeated its SYN.
+    /// Whether all connections ended well, or broke for a reason that no filter can help: see
+    /// [`Misfortunes`].
     #[must_use]
     pub fn all_are_served(&self) -> bool {
-        let was_forgotten = self.silence >= FORGOTTEN;
-        self.clients.iter().all(|host| {
+        let misfortunes = &self.misfortunes;
+        let mut broken = 0;
+        for host in &self.clients {
             let ends = self.flows.iter().filter(|(client, _)| client.0 == host.addr);
-            host.clients.iter().zip(ends).all(|((_, client), (end, _))| match client.outcome {
-                Outcome::Done => true,
-                Outcome::Reset => was_forgotten || self.too_late.contains(end),
-                Outcome::Pending => false,
-            })
-        })
-    }
-
-    /// Notes whose first word behind a SYN comes later than a cookie is good.
-    fn note_lateness(&mut self, segment: &Segment) {
-        if segment.opens() {
-            self.syns.insert(segment.src, self.now);
-        } else if let Some(at) = self.syns.remove(&segment.src)
-            && self.now.nanos_since(at) > COOKIE_LIFE
-        {
-            self.too_late.insert(segment.src);
+            for ((_, client), (end, _)) in host.clients.iter().zip(ends) {
+                match client.outcome {
+                    Outcome::Done => {}
+                    Outcome::Reset if misfortunes.came_too_late(end) => {}
+                    Outcome::Reset => broken += 1,
+                    Outcome::Pending => return false,
+                }
+            }
         }
+        misfortunes.was_forgotten() || broken <= misfortunes.unheard()
     }
 
     /// Whether something is still to come from clients or attackers.
@@ -374,13 +353,12 @@ impl World {
             }
         }
         if !arrivals.is_empty() {
-            self.silence = self.silence.max(now.nanos_since(self.last_arrival));
-            self.last_arrival = now;
+            self.misfortunes.note_arrival(now);
         }
         for (_, packet) in &arrivals {
             if let Some(segment) = Segment::parse(packet) {
                 self.progress.arrives(&segment);
-                self.note_lateness(&segment);
+                self.misfortunes.arrives(now, &segment);
             }
         }
         self.route(arrivals);
@@ -456,6 +434,11 @@ impl World {
                 _ => continue,
             };
             if let Some(number) = hosts.iter().position(|host| host.addr == dst) {
+                if interface == SERVERS
+                    && let Some(segment) = Segment::parse(&packet)
+                {
+                    self.misfortunes.leaves(self.now, &segment);
+                }
                 self.send(hosts[number].weather, place(number), &packet);
             }
         }

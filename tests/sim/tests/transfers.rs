@@ -253,13 +253,18 @@ fn request_takes(policy: Policy, before: usize) -> u64 {
 }
 
 #[test]
-fn a_request_behind_a_cookie_takes_as_long_as_on_a_calm_day() {
+fn a_request_behind_a_cookie_takes_little_longer_than_on_a_calm_day() {
     let calm = request_takes(Policy::default(), 0);
     let first = request_takes(Policy::default().always(false), 0);
     let cookie = request_takes(Policy::default().always(false), 16);
     let classic = request_takes(Policy::default().always(true), 0);
-    assert!(cookie <= calm + 1_000_000, "{calm} ns on a calm day, {cookie} ns behind a cookie");
-    // A server whose replies may be large measures the round trip on the client's link first.
+    // The server waits for its client, but not for long.
+    let brief = 1_900_000..=2_100_000;
+    assert!(
+        brief.contains(&(cookie - calm)),
+        "{calm} ns on a calm day, {cookie} ns behind a cookie"
+    );
+    // One whose replies may be large measures the round trip on the client's link first.
     let wait = 35_000_000..=45_000_000;
     assert!(wait.contains(&(first - calm)), "{calm} ns on a calm day, {first} ns at first");
     // The client of a closed window hears from the router first: one round trip on its link.

@@ -59,7 +59,7 @@ impl<'a> Lexer<'a> {
                     self.at += 1;
                     self.push(Kind::Newline, String::new(), at);
                 }
-                '\\' => {
+                '\\' if self.next_seen().is_none_or(|(seen, _)| seen != at) => {
                     self.at += 1;
                     if self.skip_newline() {
                         self.push(Kind::Continuation, String::new(), at);
@@ -95,10 +95,11 @@ impl<'a> Lexer<'a> {
         len > 0
     }
 
-    /// The next character that the scanner sees: backslashes and the newlines behind them are none.
+    /// The next character that the scanner sees: backslashes and the newlines behind them are none,
+    /// two backslashes are one.
     fn next_seen(&self) -> Option<(usize, char)> {
         let mut ahead = Self { tokens: Vec::new(), ..*self };
-        while ahead.peek() == Some('\\') {
+        while ahead.peek() == Some('\\') && !ahead.text[ahead.at..].starts_with("\\\\") {
             ahead.at += 1;
             ahead.skip_newline();
         }
@@ -113,7 +114,9 @@ impl<'a> Lexer<'a> {
                 break;
             }
             self.at += 1;
-            self.skip_newline();
+            if !self.skip_newline() && self.peek() == Some('\\') {
+                self.at += 1;
+            }
         }
         if self.text[self.at..].find('\n').is_none() {
             self.at = self.text.len();
@@ -143,6 +146,10 @@ impl<'a> Lexer<'a> {
             }
             self.at = at + character.len_utf8();
             word.push(character);
+            if character == '\\' {
+                self.at += 1;
+                word.push('\\');
+            }
             inside = true;
             let used = self.outline.uses.get(&at);
             if let Some(used) = used {

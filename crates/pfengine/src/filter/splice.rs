@@ -183,6 +183,7 @@ impl<'a> Filter<'a> {
         let options = tcp_options_of(packet, flow.desc.l4, tcp);
         let stamp = options.timestamps.map(|(tsval, _)| tsval);
         let server = relay::server_of(&state);
+        let reference = state.reference();
         let held: &mut State = &mut state;
         let splice = held.rare.as_mut().and_then(|rare| rare.splice.as_deref_mut());
         let (Body::Tcp(body), Some(splice)) = (&mut held.body, splice) else {
@@ -205,7 +206,8 @@ impl<'a> Filter<'a> {
         }
         let meeting = (step == Step::Join).then(|| splice.join(body, tcp, &options));
         let awaits_word = step == Step::Join
-            && server.is_none_or(|(addr, port)| self.engine.servers.begin(addr, port, self.now));
+            && (server.is_none_or(|(addr, port)| self.engine.servers.begin(addr, port, self.now))
+                || self.parts.relays.await_word(reference, self.now));
         let early = match step {
             Step::Join if awaits_word => {
                 splice.await_word();
@@ -320,6 +322,27 @@ impl<'a> Filter<'a> {
         splice.hear_word();
         let early = splice.take_early();
         (!early.is_empty() && !tcp.has(RST)).then_some(Word::Heard(early))
+    }
+
+    /// Completes the handshakes of servers that have waited for their clients' word for long enough,
+    /// a bounded share of them.
+    pub fn end_waits(&mut self) {
+        for _ in 0..relay::SHARE {
+            let Some(reference) = self.parts.relays.pop_word(self.now) else { return };
+            let Some(mut state) = self.engine.store.follow(reference) else { continue };
+            let splice = state.rare.as_mut().and_then(|rare| rare.splice.as_deref_mut());
+            let Some(splice) = splice.filter(|splice| splice.awaits_word()) else { continue };
+            splice.hear_word();
+            let early = splice.take_early();
+            if early.is_empty()
+                && let Some(segment) = relay::ack(&state, self.parts.rng.next_u16())
+            {
+                self.send_own(&segment, !state.changes_family(), state.next_hop(true));
+            }
+            // As above: early data is on its way to the state.
+            drop(state);
+            self.release(&early);
+        }
     }
 
     /// Sends segments on that came before the server was ready, as if they came now.

@@ -138,6 +138,8 @@ struct Joined {
     shift: Option<u8>,
     /// Added to the server's sequence numbers.
     seqdiff: u32,
+    /// Timestamp value of the server's SYN|ACK.
+    server_stamp: u32,
     /// Subtracted from the server's timestamps.
     stamp_offset: u32,
     /// Timestamps are in use with the client alone.
@@ -241,6 +243,7 @@ impl Splice {
             joined: Joined {
                 shift: None,
                 seqdiff: 0,
+                server_stamp: 0,
                 stamp_offset: 0,
                 stamps_missing: false,
                 sack_missing: false,
@@ -438,7 +441,7 @@ impl Splice {
         }
     }
 
-    /// N.
+    /// N; one more when the ends are joined.
     const fn isn(body: &TcpState) -> SeqNum {
         body.src.seqlo.advance(body.src.seqdiff)
     }
@@ -506,6 +509,7 @@ impl Splice {
         self.joined = Joined {
             shift: answer.wscale.filter(|_| self.terms.shifts.is_some()),
             seqdiff: self.cookie.0.wrapping_sub(server_isn.0),
+            server_stamp: server_stamp.unwrap_or(0),
             // The record of `reassemble tcp` shifts timestamps, where there is one.
             stamp_offset: match (server_stamp, self.stamp) {
                 (Some(theirs), Some(ours)) if self.stamp_shift.is_none() => {
@@ -519,10 +523,6 @@ impl Splice {
             congested: false,
             mss: answer.mss,
         };
-        let window_to_server =
-            if self.joined.shift.is_some() { self.window } else { self.unscaled_window() };
-        let to_server =
-            Numbers { seq: Self::isn(body).advance(1), ack: server_next, window: window_to_server };
         let window_to_client = match self.terms.shifts {
             // The window of a SYN|ACK is not scaled, that of the ACK is.
             Some(Shifts { announced, .. }) => rescaled(tcp.window, 0, announced),
@@ -530,21 +530,7 @@ impl Splice {
         };
         let to_client =
             Numbers { seq: self.cookie.advance(1), ack: client_next, window: window_to_client };
-        let stamps_to_server = server_stamp
-            .filter(|_| self.stamp.is_some())
-            .map(|stamp| (self.shifted_stamp(), stamp));
         let stamps_to_client = self.stamp.map(|stamp| (stamp, self.client_stamp));
-        let bare = SynOptions::default();
-        let meeting = Meeting {
-            to_server: (to_server, SynOptions { timestamps: stamps_to_server, ..bare }),
-            to_client: (to_client, SynOptions { timestamps: stamps_to_client, ..bare }),
-            stamps: server_stamp.zip(self.stamp).map(|(server, told)| Introduction {
-                client: (self.first_stamp, self.client_stamp),
-                server,
-                told,
-            }),
-        };
-
         // From here on both ends are tracked by their own numbers and shifts.
         let (client_shift, server_shift) = match self.terms.shifts {
             Some(shifts) => (Some(shifts.client), Some(self.joined.shift.unwrap_or(0))),
@@ -565,7 +551,24 @@ impl Splice {
         self.reply = Some(server_next);
         body.src.level = Level::Established;
         body.dst.level = Level::Established;
-        meeting
+        Meeting {
+            to_server: self.acknowledgement(body),
+            to_client: (to_client, stamped(stamps_to_client)),
+            stamps: server_stamp.zip(self.stamp).map(|(server, told)| Introduction {
+                client: (self.first_stamp, self.client_stamp),
+                server,
+                told,
+            }),
+        }
+    }
+
+    /// The ACK that completes the server's handshake, when the ends are joined and the client's
+    /// first data is yet to go on.
+    pub fn acknowledgement(&self, body: &TcpState) -> (Numbers, SynOptions) {
+        let window = if self.joined.shift.is_some() { self.window } else { self.unscaled_window() };
+        let numbers = Numbers { seq: Self::isn(body), ack: body.dst.seqlo, window };
+        let stamps = self.stamp.filter(|_| !self.joined.stamps_missing);
+        (numbers, stamped(stamps.map(|_| (self.shifted_stamp(), self.joined.server_stamp))))
     }
 
     /// Numbers of the RST that tells the client that its connection came to nothing.
@@ -628,6 +631,11 @@ impl Splice {
             mss: mss.filter(|_| forward),
         }
     }
+}
+
+/// Options of an ACK.
+const fn stamped(timestamps: Option<(u32, u32)>) -> SynOptions {
+    SynOptions { timestamps, ..SynOptions::of_mss(None) }
 }
 
 /// A scaled window field as an unscaled one: as much of it as a field can say.
