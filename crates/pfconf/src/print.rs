@@ -672,6 +672,9 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 pub(crate) fn put_quoted(line: &mut String, text: &str) {
+    if text.ends_with('\\') {
+        return put_bare_end(line, text);
+    }
     line.push('"');
     let mut before = None;
     for character in text.chars() {
@@ -683,6 +686,16 @@ pub(crate) fn put_quoted(line: &mut String, text: &str) {
         before = Some(character);
     }
     line.push('"');
+}
+
+/// Appends a text that ends in a backslash. No quoted string can, so its last word was given bare.
+fn put_bare_end(line: &mut String, text: &str) {
+    let last = text.rfind(' ').map_or(0, |blank| blank + 1);
+    if let Some(front) = text[..last].strip_suffix(' ') {
+        put_quoted(line, front);
+        line.push(' ');
+    }
+    line.push_str(&text[last..].replace('\\', "\\\\"));
 }
 
 /// Appends formatted words.
