@@ -439,3 +439,35 @@ impl Rule {
         [self.nat.as_deref(), self.rdr.as_deref(), route].into_iter().flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_small() {
+        // A ruleset may have 500,000, and the memory that reading takes is bounded by this.
+        assert!(size_of::<Rule>() <= 112, "{}", size_of::<Rule>());
+    }
+
+    #[test]
+    fn a_rule_is_one_object_on_the_wire() {
+        let mut rule = Rule::new(Action::Pass);
+        assert!(rule.common.is_usual() && rule.label.is_none());
+        rule.quick = true;
+        rule.label = Some("web".into());
+        let copy = rule.clone();
+        rule.tos = Some(16);
+        assert_eq!((copy.tos, copy.label.as_ref()), (None, rule.label.as_ref()));
+        let wire = serde_json::to_value(&rule).unwrap();
+        assert_eq!(
+            (&wire["quick"], &wire["label"], &wire["tos"]),
+            (&true.into(), &"web".into(), &16.into())
+        );
+        assert!(wire.get("common").is_none() && wire.get("set").is_none());
+        assert_eq!(serde_json::from_value::<Rule>(wire.clone()).unwrap(), rule);
+        let mut strange = wire;
+        strange["common"] = serde_json::json!({});
+        assert!(serde_json::from_value::<Rule>(strange).is_err());
+    }
+}
