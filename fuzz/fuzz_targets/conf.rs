@@ -2,7 +2,9 @@
 //! printed rules are a ruleset that prints the same.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+mod words;
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use pfapi::facts::Facts;
 use pfconf::{
     BuiltinSources, CompileOptions, Compiled, Dialect, Input, Level, Lines, Listing, Optimization,
@@ -69,4 +71,8 @@ fuzz_target!(|text: &str| {
     let again = read(&printed, dialect, &facts);
     assert!(again.ruleset.is_some(), "its own print is refused:\n{printed}");
     assert_eq!(without_defaults(&again.listing), printed);
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    words::mutate(data, size, max_size, seed, 0)
 });

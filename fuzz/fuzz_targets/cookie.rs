@@ -17,8 +17,12 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let ends = if kind & 1 == 0 { V4 } else { V6 };
-    let setting =
-        Syncookies { mode: SyncookieMode::Always, classic: kind & 2 != 0, watermarks: None, ..Syncookies::default() };
+    let setting = Syncookies {
+        mode: SyncookieMode::Always,
+        classic: kind & 2 != 0,
+        watermarks: None,
+        ..Syncookies::default()
+    };
     let all = Options { syncookies: Some(setting), ..Options::default() };
     let mut rule = Rule::new(Action::Pass);
     rule.flags = Some(pfapi::ruleset::TcpFlagsMatch::S_SA);

@@ -2,7 +2,9 @@
 //! the same rules. The first octet chooses the dialect.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+mod words;
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use pfapi::facts::Facts;
 use pfconf::format::{FormatError, format};
 use pfconf::syntax::SyntaxOptions;
@@ -37,4 +39,8 @@ fuzz_target!(|data: (bool, &str)| {
     let (before, after) = (read(text), read(&once));
     assert_eq!(before.ruleset.is_some(), after.ruleset.is_some());
     assert_eq!(before.listing, after.listing);
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    words::mutate(data, size, max_size, seed, 1)
 });

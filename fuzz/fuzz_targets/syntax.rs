@@ -2,7 +2,9 @@
 //! characters, and around the places of its parts where no macro is involved.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+mod words;
+
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use pfconf::syntax::{Node, SyntaxOptions, parse};
 use pfconf::{Dialect, Input, NoSources};
 
@@ -34,4 +36,8 @@ fuzz_target!(|text: &str| {
             }
         }
     }
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    words::mutate(data, size, max_size, seed, 0)
 });
