@@ -53,12 +53,12 @@ fuzz_target!(|text: &str| {
     }
     let printed = without_defaults(&compiled.listing);
     // pfctl prints a network of length zero behind `!`, the way back of `from any` with `binat-to`,
-    // half of one percent, the name of an anchor with a quote in it or a backslash at its end, and an
-    // empty anchor without a name so, and reads them nowhere.
+    // half of one percent, the name of an anchor with a quote in it or a backslash at its end or before
+    // a blank, and an empty anchor without a name so, and reads them nowhere.
     let is_lost = |line: &str| {
         line.split_once("anchor ").is_some_and(|(_, rest)| {
             if rest.starts_with('"') {
-                rest.matches('"').count() > 2 || rest.contains("\\\"")
+                rest.matches('"').count() > 2 || rest.contains("\\\"") || rest.contains("\\ ")
             } else {
                 !rest.ends_with('{')
             }

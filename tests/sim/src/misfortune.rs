@@ -23,6 +23,8 @@ pub struct Misfortunes {
     syns: HashMap<End, Uptime>,
     /// Ends whose first word behind the SYN came later than a cookie is good.
     too_late: HashSet<End>,
+    /// When each end was last heard, and the longest time between two segments of it.
+    heard: HashMap<End, (Uptime, u64)>,
     /// When the first SYN went to a server that nothing was heard of in time, and how many have
     /// gone; by both ends as the server sees them.
     unheard: HashMap<(End, End), (Uptime, u32)>,
@@ -37,6 +39,7 @@ impl Misfortunes {
             silence: 0,
             syns: HashMap::new(),
             too_late: HashSet::new(),
+            heard: HashMap::new(),
             unheard: HashMap::new(),
         }
     }
@@ -49,6 +52,9 @@ impl Misfortunes {
 
     /// Notes a host's segment as it arrives at the router.
     pub fn arrives(&mut self, now: Uptime, segment: &Segment) {
+        let (last, longest) = self.heard.entry(segment.src).or_insert((now, 0));
+        *longest = now.nanos_since(*last).max(*longest);
+        *last = now;
         if segment.opens() {
             self.syns.insert(segment.src, now);
         } else if let Some(at) = self.syns.remove(&segment.src)
@@ -85,6 +91,12 @@ impl Misfortunes {
     #[must_use]
     pub fn came_too_late(&self, client: &End) -> bool {
         self.too_late.contains(client)
+    }
+
+    /// Nanoseconds for which the link lost everything that this client sent, at most.
+    #[must_use]
+    pub fn longest_silence(&self, client: &End) -> u64 {
+        self.heard.get(client).map_or(0, |(_, longest)| *longest)
     }
 
     /// Connections whose server was asked as often as it is asked, and no answer reached the router

@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use pfapi::timeout::Timeout;
 use pfapi::units::{IfIndex, Uptime};
 
 use crate::action::Action;
@@ -94,6 +95,9 @@ pub struct World {
     progress: Progress,
     in_flight: BinaryHeap<InFlight>,
     misfortunes: Misfortunes,
+    /// Nanoseconds after which the filter forgets a client that has been silent since its handshake:
+    /// `classic` takes it for connected with its next segment only, as pf does.
+    patience: Option<u64>,
     sent: u64,
     starts: Vec<Start>,
     actions: Vec<(Uptime, Action)>,
@@ -137,6 +141,11 @@ impl World {
             family: config.family,
             in_flight: BinaryHeap::new(),
             misfortunes: Misfortunes::new(now),
+            patience: config
+                .policy
+                .syncookies
+                .filter(|setting| setting.classic)
+                .map(|_| u64::from(config.policy.timeouts.get(Timeout::TcpFirst)) * 1_000_000_000),
             sent: 0,
             starts: Vec::new(),
             actions: Vec::new(),
@@ -231,6 +240,10 @@ impl World {
                 match client.outcome {
                     Outcome::Done => {}
                     Outcome::Reset if misfortunes.came_too_late(end) => {}
+                    Outcome::Reset
+                        if self.patience.is_some_and(|patience| {
+                            misfortunes.longest_silence(end) >= patience
+                        }) => {}
                     Outcome::Reset => broken += 1,
                     Outcome::Pending => return false,
                 }
