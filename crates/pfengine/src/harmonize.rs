@@ -107,14 +107,19 @@ impl Header<'_> {
     }
 
     fn shift_stamps(&mut self, tsval: u32, tsecr: u32) {
-        let found = tcp_options::options(&self.octets[TCP_HEADER..])
-            .find_map(|option| Some((TCP_HEADER + option.offset + 2, option.timestamps()?)));
-        let Some((at, (old_tsval, old_tsecr))) = found else { return };
+        let options = &self.octets[TCP_HEADER..];
+        let found = match tcp_options::stamps_in_front(options) {
+            0 => tcp_options::options(options)
+                .find(|option| option.timestamps().is_some())
+                .map(|option| option.offset + 2),
+            end => Some(end - 8),
+        };
+        let Some(at) = found.map(|at| TCP_HEADER + at) else { return };
         if tsval != 0 {
-            self.put32(at, old_tsval.wrapping_add(tsval));
+            self.put32(at, u32_at(self.octets, at).wrapping_add(tsval));
         }
         if tsecr != 0 {
-            self.put32(at + 4, old_tsecr.wrapping_add(tsecr));
+            self.put32(at + 4, u32_at(self.octets, at + 4).wrapping_add(tsecr));
         }
     }
 }

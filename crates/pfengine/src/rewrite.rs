@@ -37,14 +37,14 @@ pub fn translate(packet: &mut Packet, l4: usize, tcp: &TcpDesc, translation: Tra
     }
     if translation.ack != 0 && !fault::is(Fault::AcknowledgementUntranslated) {
         shift(header, ACK_AT, back);
+        let start = OPTIONS_AT + tcp_options::stamps_in_front(&header[OPTIONS_AT..]);
         let mut edges = [0; 8];
         let mut count = 0;
-        for block in
-            tcp_options::options(&header[OPTIONS_AT..]).flat_map(|option| option.sack_blocks())
+        for block in tcp_options::options(&header[start..]).flat_map(|option| option.sack_blocks())
         {
             for edge in [block.offset, block.offset + 4] {
                 if let Some(place) = edges.get_mut(count) {
-                    *place = OPTIONS_AT + edge;
+                    *place = start + edge;
                     count += 1;
                 }
             }

@@ -400,7 +400,11 @@ impl<'a> Filter<'a> {
     ) -> Option<(u32, u32)> {
         let created = state.created;
         let splice = state.rare.as_mut()?.splice.as_deref_mut()?;
-        let stamp = tcp_options_of(packet, desc.l4, tcp).timestamps.map(|(tsval, _)| tsval);
+        let stamp = splice
+            .makes_stamps()
+            .then(|| tcp_options_of(packet, desc.l4, tcp).timestamps)
+            .flatten()
+            .map(|(tsval, _)| tsval);
         let now_ms = self.now.nanos_since(created) / 1_000_000;
         let is_marked = desc.tos & 3 == 3;
         #[expect(clippy::cast_possible_truncation, reason = "a clock that goes round")]

@@ -576,6 +576,11 @@ impl Splice {
         Numbers { seq: self.cookie.advance(1), ack: body.src.seqlo.advance(1), window: 0 }
     }
 
+    /// Whether [`Self::edits`] asks for the timestamp value of segments.
+    pub const fn makes_stamps(&self) -> bool {
+        self.joined.stamps_missing
+    }
+
     /// What must change in a segment of a joined connection besides its numbers: `stamp` is its
     /// timestamp value, `is_marked` whether it came with CE, `now_ms` the time since the state was
     /// made.

@@ -102,6 +102,16 @@ pub const fn options(options: &[u8]) -> TcpOptions<'_> {
     TcpOptions { options, at: 0 }
 }
 
+/// Octets of timestamps that stand in front of all other options behind two no-operations, as common
+/// stacks send them in every segment (RFC 7323 appendix A); 0 when none do.
+#[must_use]
+pub const fn stamps_in_front(options: &[u8]) -> usize {
+    match *options {
+        [1, 1, kind::TIMESTAMPS, 10, _, _, _, _, _, _, _, _, ..] => 12,
+        _ => 0,
+    }
+}
+
 /// See [`options`].
 #[derive(Clone, Debug)]
 pub struct TcpOptions<'a> {
