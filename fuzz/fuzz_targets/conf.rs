@@ -52,17 +52,20 @@ fuzz_target!(|text: &str| {
         return;
     }
     let printed = without_defaults(&compiled.listing);
-    // pfctl prints a network of length zero behind `!`, the way back of `from any` with `binat-to`,
-    // half of one percent, the name of an anchor with a quote in it or a backslash at its end or before
-    // a blank, and an empty anchor without a name so, and reads them nowhere.
+    // pfctl prints so, and reads nowhere: a network of length zero behind `!`, the way back of
+    // `from any` with `binat-to`, half of one percent, limits above 2,147,483,647 (as negative ones),
+    // the name of an anchor with a quote in it or a backslash at its end or before a blank, and an
+    // empty anchor without a name.
     let is_lost = |line: &str| {
-        line.split_once("anchor ").is_some_and(|(_, rest)| {
-            if rest.starts_with('"') {
-                rest.matches('"').count() > 2 || rest.contains("\\\"") || rest.contains("\\ ")
-            } else {
-                !rest.ends_with('{')
-            }
-        })
+        let is_negative = line.starts_with("set limit") && line.contains(" -");
+        is_negative
+            || line.split_once("anchor ").is_some_and(|(_, rest)| {
+                if rest.starts_with('"') {
+                    rest.matches('"').count() > 2 || rest.contains("\\\"") || rest.contains("\\ ")
+                } else {
+                    !rest.ends_with('{')
+                }
+            })
     };
     let lost = ["! any", "rdr-to any", "end 0%)"];
     if lost.iter().any(|words| printed.contains(words)) || printed.lines().any(is_lost) {

@@ -96,9 +96,18 @@ const WORDS: [&str; 66] = [
 ];
 
 /// Words after which a listing cannot say the same as its file: settings for later rules, contents
-/// of anchors, rules with two translations, networks of length zero.
-const ONE_WAY: [&str; 7] =
-    ["state-policy", "state-defaults", "anchor", "include", "-to", "/0", "reassemble"];
+/// of anchors, rules with two translations, networks of length zero, limits that pfctl prints as
+/// negative numbers.
+const ONE_WAY: [&str; 8] = [
+    "state-policy",
+    "state-defaults",
+    "anchor",
+    "include",
+    "-to",
+    "/0",
+    "reassemble",
+    "4294967294",
+];
 
 /// Words of the FreeBSD dialect besides those of [`WORDS`].
 const FREEBSD_WORDS: [&str; 48] = [
