@@ -15,7 +15,7 @@ help:
 	@echo 'make conformance  pfctl against reference data beside the repository, case by case'
 	@echo 'make bench    the firewall against bare packet I/O (root; under four minutes)'
 	@echo 'make bench-reading  the language against bare parsing: time and memory (part of make bench)'
-	@echo 'make peers    connections through it against plain forwarding and SYNPROXY (root; 25 minutes)'
+	@echo 'make peers    connections through it against plain forwarding and SYNPROXY (root; half an hour)'
 	@echo 'make build    pfd and pfctl, in $(TARGET)/release'
 	@echo 'make install  to PREFIX ($(PREFIX)) below DESTDIR'
 	@echo 'make clean    removes what was built'

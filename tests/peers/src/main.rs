@@ -38,13 +38,13 @@ enum Part {
 /// A line for transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum LineKind {
-    /// 1 % lost
+    /// 1 % lost, 2 ms round trip
     Lost,
-    /// 2 % overtaken by later ones
+    /// 2 % overtaken by later ones, 2 ms round trip
     Late,
     /// 20 ms round trip; and how long a first reply takes
     Distant,
-    /// 1 % lost, 1 % overtaken, one connection whose sequence numbers wrap
+    /// 1 % lost, 1 % overtaken, 2 ms round trip, one connection whose sequence numbers wrap
     Wrap,
 }
 
@@ -52,7 +52,7 @@ enum LineKind {
 /// kernel and Linux SYNPROXY: options of TCP, requests during a flood, port scans, forged
 /// acknowledgements, large transfers over a bad line.
 ///
-/// Takes about 25 minutes; --short takes about five minutes and measures the same with
+/// Takes about half an hour; --short takes about five minutes and measures the same with
 /// fewer connections, ports and octets.
 #[derive(Debug, Parser)]
 #[command(name = "pf-peers", version)]
@@ -87,6 +87,9 @@ struct Arguments {
     /// Transfers over these lines only
     #[arg(long, value_enum, value_delimiter = ',')]
     line: Vec<LineKind>,
+    /// Round trip of these lines in milliseconds, in place of their own
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    round_trip: Option<u32>,
     /// Each transfer through a middle of its own, so that it meets a server that nobody knows
     #[arg(long)]
     unknown: bool,
@@ -203,7 +206,7 @@ fn measure_speed(arguments: &Arguments, report: &mut Report) {
 fn measure_scans(arguments: &Arguments, report: &mut Report) {
     report.title("Port scan by nmap: ports by state");
     if program("nmap").is_none() {
-        report.failed("port scan", "nmap is not there");
+        report.failed(None, "scan", "nmap is not there");
         return;
     }
     let last = if arguments.short { 4000 } else { u16::MAX };
@@ -241,16 +244,23 @@ fn measure_forgery(arguments: &Arguments, report: &mut Report) {
 
 fn measure_transfers(arguments: &Arguments, report: &mut Report) {
     let octets = arguments.megabytes.unwrap_or(if arguments.short { 50 } else { 1000 }) * 1_000_000;
-    let rounds = arguments.rounds.unwrap_or(if arguments.short { 1 } else { 6 });
-    let lost = Line { lost_per_mille: 10, ..Line::default() };
-    let reordered = Line { late_per_mille: 20, ..Line::default() };
-    let distant = Line { delay: Duration::from_millis(10), ..Line::default() };
+    let rounds = arguments.rounds.unwrap_or(if arguments.short { 1 } else { 12 });
+    // Without a delay the least round trip that a sender knows, which tells it how long to wait for
+    // what is overtaken (RFC 8985), is the time that sleeping threads take to wake.
+    let delayed = |usual: u32| Line {
+        delay: Duration::from_millis(arguments.round_trip.unwrap_or(usual).into()) / 2,
+        ..Line::default()
+    };
+    let near = delayed(2);
+    let lost = Line { lost_per_mille: 10, ..near };
+    let reordered = Line { late_per_mille: 20, ..near };
+    let distant = delayed(20);
     report
         .title(&format!("{} MB each way over bad lines, every octet compared", octets / 1_000_000));
     for (kind, name, line) in [
         (LineKind::Lost, "1 % lost", lost),
         (LineKind::Late, "2 % overtaken by later ones", reordered),
-        (LineKind::Distant, "20 ms round trip", distant),
+        (LineKind::Distant, "distant", distant),
     ] {
         if !arguments.has_line(kind) {
             continue;
@@ -274,7 +284,7 @@ fn measure_transfers(arguments: &Arguments, report: &mut Report) {
                 transfer(arguments, report, middle, &jobs, &mut seen);
             }
         }
-        report.transfers(name, seen);
+        report.transfers(&named(name, line), seen);
         if kind == LineKind::Distant {
             measure_first_replies(arguments, report, line.delay);
         }
@@ -297,7 +307,13 @@ fn measure_transfers(arguments: &Arguments, report: &mut Report) {
             transfer(arguments, report, middle, &jobs, &mut seen);
         }
     }
-    report.transfers("one connection, 1 % lost, 1 % overtaken, sequence numbers wrap", seen);
+    let name = named("one connection, 1 % lost, 1 % overtaken, sequence numbers wrap", line);
+    report.transfers(&name, seen);
+}
+
+/// Name of a line with its round trip.
+fn named(name: &str, line: Line) -> String {
+    format!("{name}, {} ms round trip", 2 * line.delay.as_micros() / 1000)
 }
 
 /// Every other round in reverse, as a machine is not as fast at the end of a round as at its
@@ -321,7 +337,7 @@ fn transfer(
     for jobs in jobs.chunks(at_once) {
         match transfer::measure(&setting, jobs) {
             Ok(transfers) => seen.extend(transfers),
-            Err(error) => report.failed(middle.name(), &error),
+            Err(error) => report.failed(Some(middle), "transfers", &error),
         }
     }
 }

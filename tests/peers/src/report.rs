@@ -9,6 +9,7 @@ use pf_peers::requests::Outcome;
 use pf_peers::scan::{Manner, Scan, differences};
 use pf_peers::speed::Speed;
 use pf_peers::transfer::{Transfer, Way, median_rate};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Everything measured so far.
@@ -17,7 +18,16 @@ pub struct Report {
     options: Vec<Cell>,
     scans: Vec<Scan>,
     json: BTreeMap<&'static str, Vec<Value>>,
-    failures: Vec<String>,
+    failures: Vec<Failure>,
+}
+
+/// What could not be measured.
+#[derive(Debug, Serialize)]
+struct Failure {
+    /// What stood in the middle.
+    middle: Option<Middle>,
+    what: String,
+    error: String,
 }
 
 impl Report {
@@ -41,13 +51,14 @@ impl Report {
         }
     }
 
-    /// Notes what could not be measured.
-    pub fn failed(&mut self, what: &str, error: &str) {
-        println!("{what}: not measured: {error}");
-        self.failures.push(format!("{what}: {error}"));
+    /// Notes what could not be measured, through what.
+    pub fn failed(&mut self, middle: Option<Middle>, what: &str, error: &str) {
+        let name = middle.map_or("", Middle::name);
+        println!("{name}{}{what}: not measured: {error}", if name.is_empty() { "" } else { ", " });
+        self.failures.push(Failure { middle, what: what.to_owned(), error: error.to_owned() });
     }
 
-    fn keep(&mut self, part: &'static str, value: impl serde::Serialize) {
+    fn keep(&mut self, part: &'static str, value: impl Serialize) {
         self.json.entry(part).or_default().push(serde_json::to_value(value).unwrap_or_default());
     }
 
@@ -62,7 +73,7 @@ impl Report {
                     self.options.push(cell);
                 }
             }
-            Err(error) => self.failed(middle.name(), &error),
+            Err(error) => self.failed(Some(middle), "options", &error),
         }
     }
 
@@ -136,7 +147,9 @@ impl Report {
     pub fn requests(&mut self, middle: Middle, flood: u64, outcome: Result<Outcome, String>) {
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(error) => return self.failed(&format!("{}, flood {flood}", middle.name()), &error),
+            Err(error) => {
+                return self.failed(Some(middle), &format!("requests, flood {flood}"), &error);
+            }
         };
         let [p50, p99, p999, max] = outcome.latency_ms;
         println!(
@@ -157,7 +170,7 @@ impl Report {
     pub fn speed(&mut self, middle: Middle, speed: Result<Speed, String>) {
         let speed = match speed {
             Ok(speed) => speed,
-            Err(error) => return self.failed(middle.name(), &error),
+            Err(error) => return self.failed(Some(middle), "speed", &error),
         };
         println!(
             "{:<12} one after the other {:.2} ms each; 64 at a time {:.0}/s; {:.0} cookies/s of {:.0} SYN/s",
@@ -174,7 +187,7 @@ impl Report {
     pub fn scan(&mut self, middle: Middle, manner: Manner, scan: Result<Scan, String>) {
         let scan = match scan {
             Ok(scan) => scan,
-            Err(error) => return self.failed(&format!("{manner:?}, {}", middle.name()), &error),
+            Err(error) => return self.failed(Some(middle), &format!("scan, {manner:?}"), &error),
         };
         let states: Vec<String> =
             scan.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
@@ -210,7 +223,7 @@ impl Report {
                 );
                 self.keep("guesses", guesses);
             }
-            Err(error) => self.failed(middle.name(), &error),
+            Err(error) => self.failed(Some(middle), "guesses", &error),
         }
     }
 
@@ -226,7 +239,7 @@ impl Report {
                 );
                 self.keep("replays", replays);
             }
-            Err(error) => self.failed(middle.name(), &error),
+            Err(error) => self.failed(Some(middle), "replays", &error),
         }
     }
 
@@ -245,7 +258,7 @@ impl Report {
                 );
                 self.keep("memory", memory);
             }
-            Err(error) => self.failed(middle.name(), &error),
+            Err(error) => self.failed(Some(middle), "memory", &error),
         }
     }
 
@@ -295,7 +308,7 @@ impl Report {
     pub fn first_replies(&mut self, middle: Middle, replies: Result<Vec<f64>, String>) {
         let mut replies = match replies {
             Ok(replies) => replies,
-            Err(error) => return self.failed(middle.name(), &error),
+            Err(error) => return self.failed(Some(middle), "first replies", &error),
         };
         let Some(&first) = replies.first() else { return };
         replies.sort_by(f64::total_cmp);
