@@ -74,7 +74,7 @@ fuzz_target!(|text: &str| {
     if lost.iter().any(|words| printed.contains(words)) || printed.lines().any(is_lost) {
         return;
     }
-    // A line of lists that multiply prints as megabytes; reading those is no measure of reading it.
+    // Lists that multiply print as megabytes, and reading those takes longer than a unit may.
     if printed.len() > REREAD_MAX {
         return;
     }

@@ -285,7 +285,7 @@ fn measure_transfers(arguments: &Arguments, report: &mut Report) {
                 transfer(arguments, report, middle, &jobs, &mut seen);
             }
         }
-        report.transfers(&named(name, line), seen);
+        report.transfers(&with_round_trip(name, line), seen);
         if kind == LineKind::Distant {
             measure_first_replies(arguments, report, line.delay);
         }
@@ -307,7 +307,8 @@ fn measure_transfers(arguments: &Arguments, report: &mut Report) {
             transfer(arguments, report, middle, &jobs, &mut seen);
         }
     }
-    let name = named("one connection, 1 % lost, 1 % overtaken, sequence numbers wrap", line);
+    let name =
+        with_round_trip("one connection, 1 % lost, 1 % overtaken, sequence numbers wrap", line);
     report.transfers(&name, seen);
 }
 
@@ -317,7 +318,7 @@ const fn is_judged(middle: Middle) -> bool {
 }
 
 /// Name of a line with its round trip.
-fn named(name: &str, line: Line) -> String {
+fn with_round_trip(name: &str, line: Line) -> String {
     format!("{name}, {} ms round trip", 2 * line.delay.as_micros() / 1000)
 }
 

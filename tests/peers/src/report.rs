@@ -53,8 +53,8 @@ impl Report {
 
     /// Notes what could not be measured, through what.
     pub fn failed(&mut self, middle: Option<Middle>, what: &str, error: &str) {
-        let name = middle.map_or("", Middle::name);
-        println!("{name}{}{what}: not measured: {error}", if name.is_empty() { "" } else { ", " });
+        let through = middle.map_or_else(String::new, |middle| format!("{}, ", middle.name()));
+        println!("{through}{what}: not measured: {error}");
         self.failures.push(Failure { middle, what: what.to_owned(), error: error.to_owned() });
     }
 
