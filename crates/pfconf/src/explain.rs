@@ -31,6 +31,9 @@ const STATEMENTS: &[&str] =
 /// Most words that a message lists as expected; longer lists help nobody.
 const EXPECTED_MAX: usize = 6;
 
+/// What is expected where a statement is whole.
+const LINE_END: &str = "the end of the line";
+
 /// Explains a statement that starts with no word that a statement starts with.
 pub(crate) fn unknown_statement(statement: &Statement, dialect: Dialect) -> Diagnostic {
     let text = statement.text.as_str();
@@ -75,7 +78,18 @@ pub(crate) fn misfit(
             .line_at(place.span.start)
             .help("put `}` behind the last item of the list");
     }
-    if let Some(brace) = unclosed(&text[..at])
+    let expected = match &error.variant {
+        ErrorVariant::ParsingError { positives, .. } => describe(positives),
+        ErrorVariant::CustomError { .. } => Vec::new(),
+    };
+    let brace = unclosed(&text[..at]);
+    if brace.is_some() && entry == Rule::anchor && expected == [LINE_END] {
+        return Diagnostic::error(Code::Syntax, "syntax error")
+            .title("the rules of an anchor begin in the next line")
+            .at(&place, "not expected behind `{` of an anchor")
+            .help("end the line behind `{`, and put the `}` of the anchor into a line of its own");
+    }
+    if let Some(brace) = brace
         && is_keyword(token, dialect)
     {
         return Diagnostic::error(Code::MissingBrace, "syntax error")
@@ -87,10 +101,6 @@ pub(crate) fn misfit(
     if entry == Rule::definition && !text[..at].contains('=') && at > 0 {
         return no_definition(statement, &place);
     }
-    let expected = match &error.variant {
-        ErrorVariant::ParsingError { positives, .. } => describe(positives),
-        ErrorVariant::CustomError { .. } => Vec::new(),
-    };
     let label = match expected.as_slice() {
         [one] => format!("expected {one}"),
         [init @ .., last] if expected.len() <= EXPECTED_MAX => {
@@ -194,6 +204,7 @@ fn explain(
         return diagnostic;
     }
     match token {
+        "}" => diagnostic.help("the `}` of an anchor stands in a line of its own"),
         "," => diagnostic.help("a list stands in braces: `{ one, two }`"),
         "port" => diagnostic
             .help("a port belongs to an end of the connection: `to any port 80` or `to port 80`"),
@@ -230,7 +241,7 @@ fn token(text: &str, at: usize) -> &str {
 
 fn shown(token: &str) -> String {
     match token {
-        "" => "the end of the line".to_owned(),
+        "" => LINE_END.to_owned(),
         token if token.len() > 40 => format!("`{}…`", &token[..token.floor_char_boundary(40)]),
         token => format!("`{token}`"),
     }
@@ -244,7 +255,7 @@ fn describe(rules: &[Rule]) -> Vec<String> {
         let word = match name.strip_prefix("kw_") {
             Some(keyword) => format!("`{}`", keyword.replace('_', "-")),
             None => match rule {
-                Rule::EOI => "the end of the line".to_owned(),
+                Rule::EOI => LINE_END.to_owned(),
                 Rule::close => "`}`".to_owned(),
                 Rule::comma => "`,`".to_owned(),
                 Rule::not => "`!`".to_owned(),
