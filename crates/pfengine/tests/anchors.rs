@@ -98,6 +98,16 @@ fn load_anchor_comes_in_one_step_with_the_main_rules() {
 }
 
 #[test]
+fn anchors_hold_those_that_they_lie_in() {
+    let rig = Rig::new(Options::default(), vec![anchor("b-c"), anchor("b/*"), anchor("x/y")]);
+    assert_eq!(rig.engine.anchors(), ["b", "b-c", "x", "x/y"]);
+    load(&rig, "b/one/two", draft(vec![block()])).unwrap();
+    assert_eq!(rig.engine.anchors(), ["b", "b/one", "b/one/two", "b-c", "x", "x/y"]);
+    load(&rig, "b/one/two", draft(vec![])).unwrap();
+    assert_eq!(rig.engine.anchors(), ["b", "b-c", "x", "x/y"]);
+}
+
+#[test]
 fn states_of_an_anchor_show_its_rule_while_it_is_in_force() {
     let mut rig = Rig::new(Options::default(), vec![anchor("foo")]);
     load(&rig, "foo", draft(vec![block(), Rule::new(Action::Pass)])).unwrap();

@@ -36,13 +36,9 @@ pub fn print(
         }
     };
     if is_icmp(state.proto) {
-        // The id of the wire key stands on both keys, so it alone makes no brackets.
+        // The type stands at the end that was asked; a type that af-to changed is not shown.
         let end = usize::from(state.direction == Direction::In);
-        if state.direction == Direction::Out {
-            far[end].1 = near[end].1;
-        } else {
-            near[end].1 = far[end].1;
-        }
+        far[end].1 = near[end].1;
     }
     write!(out, "{} ", printable(&state.interface))?;
     match protocol(state.proto) {
@@ -256,11 +252,6 @@ mod tests {
         assert_eq!(text(&six, 0), "tun0 tcp ::1[9] -> 2001:db8::1[80]       PROXY:SRC\n");
         six.src.level = 13;
         assert!(text(&six, 0).ends_with("       <BAD STATE LEVELS 13:0>\n"));
-        let ping = ["192.0.2.1:8", "192.0.2.2:77"];
-        assert_eq!(
-            text(&state(proto::ICMP, Direction::In, ping, [0, 0]), 0),
-            "all icmp 192.0.2.2:77 <- 192.0.2.1:8       0:0\n"
-        );
         let raw = ["192.0.2.1:0", "192.0.2.2:0"];
         assert_eq!(
             text(&state(proto::ICMPV6, Direction::Out, ["[::1]:0", "[::2]:0"], [0, 0]), 0),
@@ -277,10 +268,16 @@ mod tests {
     }
 
     #[test]
-    fn icmp_ids_make_no_brackets() {
+    fn pings_show_their_type_at_the_end_that_is_asked() {
+        let ping = state(proto::ICMP, Direction::In, ["10.1.0.5:20", "192.0.2.1:8"], [0, 0]);
+        assert_eq!(text(&ping, 0), "all icmp 192.0.2.1:8 <- 10.1.0.5:20       0:0\n");
         let mut ping = state(proto::ICMP, Direction::Out, ["192.0.2.1:8", "192.0.2.2:77"], [0, 0]);
-        ping.stack[0].1 = 99;
-        assert_eq!(text(&ping, 0), "all icmp 192.0.2.2:77 -> 192.0.2.1:8       0:0\n");
+        ping.stack[1] = end("10.1.0.5:20");
+        let shown = "all icmp 192.0.2.2:77 (10.1.0.5:20) -> 192.0.2.1:8       0:0\n";
+        assert_eq!(text(&ping, 0), shown);
+        // A type makes no brackets.
+        ping.stack[0].1 = 128;
+        assert_eq!(text(&ping, 0), shown);
     }
 
     #[test]

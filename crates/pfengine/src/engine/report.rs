@@ -87,11 +87,14 @@ impl Engine {
         self.snapshot.load().rules.rulesets.contains_key(path)
     }
 
-    /// Paths of all anchors, each behind those that it lies in.
+    /// Paths of all anchors, each with those that lie in it right behind it.
     #[must_use]
     pub fn anchors(&self) -> Vec<String> {
         let snapshot = self.snapshot.load();
-        snapshot.rules.rulesets.keys().filter(|path| !path.is_empty()).cloned().collect()
+        let paths = snapshot.rules.rulesets.keys();
+        let mut paths: Vec<String> = paths.filter(|path| !path.is_empty()).cloned().collect();
+        paths.sort_by(|one, other| one.split('/').cmp(other.split('/')));
+        paths
     }
 
     /// Names of the systems whose fingerprints are known, each as often as it has some.

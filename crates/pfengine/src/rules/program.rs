@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use pfapi::anchor::{Called, is_child, resolve};
+use pfapi::anchor::{Called, around, is_child, resolve};
 use pfapi::ruleset::{Endpoint, Rule, RuleKind};
 
 use super::classify::{Budget, RuleIndex};
@@ -19,23 +19,30 @@ use crate::table::Tables;
 /// Rulesets by path; the main ruleset has the empty path and comes first.
 pub type Rulesets = BTreeMap<String, Arc<Ruleset>>;
 
-/// Makes the anchors that rules call or that have tables, and drops those without rules that
-/// neither holds for. Source: OpenBSD sys/net/pf_ruleset.c `pf_anchor_setup`, `pf_remove_if_empty_ruleset`.
+/// Makes the anchors that rules call or that have tables, with those around them, and drops those
+/// without rules that nothing holds. Source: OpenBSD sys/net/pf_ruleset.c `pf_anchor_setup`,
+/// `pf_remove_if_empty_ruleset`.
 pub fn settle_anchors(rulesets: &mut Rulesets, tables: &Tables) {
-    // An anchor with tables exists, too.
-    let mut called: BTreeSet<String> =
-        tables.paths().filter(|path| !path.is_empty()).map(str::to_owned).collect();
-    for rule in rulesets.values().flat_map(|set| &set.rules) {
-        if let Some(anchor) = &rule.rule.anchor
-            && let Called::One(path) = resolve(&rule.path, &anchor.path)
-        {
-            called.insert(path);
+    let mut held: BTreeSet<String> = BTreeSet::new();
+    let mut hold = |path: &str| {
+        // An anchor holds those that it lies in.
+        for path in around(path).take_while(|path| !path.is_empty()) {
+            if !held.insert(path.to_owned()) {
+                break;
+            }
+        }
+    };
+    tables.paths().for_each(&mut hold);
+    for (path, set) in rulesets.iter().filter(|(_, set)| !set.rules.is_empty()) {
+        hold(path);
+        for anchor in set.rules.iter().filter_map(|rule| rule.rule.anchor.as_ref()) {
+            match resolve(path, &anchor.path) {
+                Called::One(path) | Called::Below(path) => hold(&path),
+            }
         }
     }
-    rulesets.retain(|path, set| {
-        path.is_empty() || !set.rules.is_empty() || called.contains(path.as_str())
-    });
-    for path in called {
+    rulesets.retain(|path, _| path.is_empty() || held.contains(path));
+    for path in held {
         rulesets.entry(path).or_insert_with_key(|path| {
             Arc::new(Ruleset::new(path, [], 0, Loader::default(), &Tags::default()))
         });

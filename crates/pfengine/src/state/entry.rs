@@ -532,9 +532,7 @@ impl State {
             Body::Icmp => (peer(0), peer(0)),
         };
         let (wire, stack) = (self.key(Side::Wire), self.key(Side::Stack));
-        let ends = |key: &Key| {
-            [0, 1].map(|side| (key.addr[side].to_ip(key.af), self.shown_port(key, side)))
-        };
+        let ends = |key: &Key| [0, 1].map(|end| (key.addr[end].to_ip(key.af), key.port[end]));
         let number =
             |rule: &Arc<LoadedRule>| rules.is_current(rule).then_some(rule.listed).flatten();
         StateReport {
@@ -561,18 +559,6 @@ impl State {
                 source_track: self.source().is_some(),
                 sticky_address: self.rare.as_ref().is_some_and(|rare| rare.shares.is_sticky()),
             },
-        }
-    }
-
-    /// Ports as pfctl shows them: an ICMP state shows its id on both sides.
-    fn shown_port(&self, key: &Key, side: usize) -> u16 {
-        match self.body {
-            Body::Icmp => {
-                // The id stands at the initiator's end.
-                let side = if key.af == self.key(Side::Wire).af { Side::Wire } else { Side::Stack };
-                key.port[usize::from(self.runs(side) == Direction::Out)]
-            }
-            _ => key.port[side],
         }
     }
 }

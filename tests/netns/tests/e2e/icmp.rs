@@ -21,6 +21,12 @@ fn every_ping_is_answered() {
             let text = ping(&lab, &["-c", "20", "-i", "0.02"], &host);
             assert!(text.contains("20 received, 0% packet loss"), "{text}");
         }
+        // A state shows the type at the end that is asked, and the id at the other one.
+        let states = lab.pfctl_ok(["-s", "states"]).unwrap();
+        let (v4, v6) = (SERVER.v4(), SERVER.v6());
+        for start in [format!("all icmp {v4}:8 <- "), format!("all ipv6-icmp {v6}[128] <- ")] {
+            assert!(states.contains(&start), "{states}");
+        }
     });
 }
 
