@@ -33,15 +33,13 @@ use flags::help;
 
 /// Runs pfctl with the arguments behind its name.
 ///
-/// A first argument that starts with a dash, and no argument at all, mean the classic face;
-/// anything else is a subcommand.
+/// A first argument that starts with a dash, and no argument at all, mean the classic face, but for
+/// a socket in front of a subcommand; anything else is a subcommand.
 #[must_use]
 pub fn run(args: &[OsString], console: &mut Console<'_>) -> Exit {
-    let exit = match args.first() {
-        Some(first) if !first.as_encoded_bytes().starts_with(b"-") => {
-            subcommands::run(args, console)
-        }
-        _ => classic(args, console),
+    let exit = match subcommands::named(args) {
+        Some(args) => subcommands::run(&args, console),
+        None => classic(args, console),
     };
     let flushed = console.out.flush().map(|()| exit);
     flushed.unwrap_or_else(|error| output_failure(&Error::Output(error), console))

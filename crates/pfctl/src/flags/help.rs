@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::defs::{FLAGS, Flag, Support};
+use crate::subcommands;
 
 /// Column after which the usage text goes on in a new line.
 const USAGE_WIDTH: usize = 72;
@@ -37,8 +38,10 @@ pub fn usage() -> String {
         column += piece.len();
         text.push_str(&piece);
     }
-    text.push_str("\n       pfctl completions shell\n");
-    text.push_str("       pfctl fmt [--check] [--dialect name] [-D macro=value] [file ...]\n");
+    text.push('\n');
+    for usage in subcommands::usages() {
+        let _ = writeln!(text, "       pfctl {usage}");
+    }
     text
 }
 
@@ -82,7 +85,8 @@ mod tests {
              \t[-t table -T command [address ...]] [--config file]\n\
              \t[--dialect name] [--env folder] [--errors form] [--explain code]\n\
              \t[--format form]\n       pfctl completions shell\n\
-             \x20      pfctl fmt [--check] [--dialect name] [-D macro=value] [file ...]\n"
+             \x20      pfctl fmt [--check] [--dialect name] [-D macro=value] [file ...]\n\
+             \x20      pfctl log [-p socket] [pflogN]\n"
         );
     }
 
