@@ -18,7 +18,7 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::facts::{self, DEFAULT_CONFIG};
-use crate::flags::classic::{Classic, Names, OutputForm};
+use crate::flags::classic::{Classic, ErrorForm, Names, OutputForm};
 use crate::load::{self, Setting, Style, Target};
 use crate::machine;
 use crate::report::Outcome;
@@ -136,6 +136,12 @@ fn tell(session: &mut Session<'_, '_>, compiled: &Compiled, input: &Input<'_>) {
         told = *before;
     }
     load::show_all(&compiled.diagnostics[told..], input, style(session), session.console);
+    let style = style(session);
+    // To the lines that pfctl(8) has for a check nothing is added.
+    let as_pf = session.flags.no_action && style.form == ErrorForm::Classic;
+    if session.flags.strict || !as_pf {
+        load::show_all(&compiled.remarks, input, style, session.console);
+    }
 }
 
 /// `-m`: a file of settings alone leaves rules and queues as they are. FreeBSD's pfctl would take

@@ -187,3 +187,22 @@ fn strict_refuses_words_of_ours() {
     assert_eq!(check("-N", text).code, 0);
     assert_eq!(check("--strict", &text.replace(", classic", "")).code, 0);
 }
+
+#[test]
+fn what_means_less_here_is_told() {
+    let text = "pass out dnpipe 1\n";
+    let check = |flags: &[&str]| {
+        let always = ["-p", "/nonexistent/pfd.sock", "-nf", "-"];
+        let outcome = pfctl(&[flags, &always[..]].concat(), text);
+        (outcome.code, outcome.err)
+    };
+    let told = "stdin:1: warning: dnpipe 1 is not used: the packets pass without its limit\n";
+    assert_eq!(check(&["--errors", "classic"]), (0, String::new()), "the lines of pfctl(8)");
+    assert_eq!(check(&["--errors", "classic", "--strict"]), (1, told.to_owned()));
+    let (code, pretty) = check(&["--errors", "pretty"]);
+    assert_eq!(code, 0);
+    assert!(pretty.contains("dnpipe 1 is not used"), "{pretty}");
+
+    let (outcome, _) = Daemon::start(good).run(&["--errors", "classic", "-qf", "-"], text);
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, told), "a load always tells");
+}
