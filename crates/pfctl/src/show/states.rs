@@ -28,11 +28,11 @@ pub fn print(
 ) -> io::Result<()> {
     // The key that the near side sees comes first, the other one in brackets.
     let (mut near, mut far) = (state.wire, state.stack);
-    let (left, right, arrow) = match state.direction {
-        Direction::Out => (&state.src, &state.dst, "->"),
+    let (left, right) = match state.direction {
+        Direction::Out => (&state.src, &state.dst),
         Direction::In => {
             (near, far) = (state.stack, state.wire);
-            (&state.dst, &state.src, "<-")
+            (&state.dst, &state.src)
         }
     };
     if is_icmp(state.proto) {
@@ -40,6 +40,12 @@ pub fn print(
         let end = usize::from(state.direction == Direction::In);
         far[end].1 = near[end].1;
     }
+    // Behind af-to the packets run the other way.
+    let turned = near[0].0.is_ipv4() != far[0].0.is_ipv4();
+    if turned {
+        far.swap(0, 1);
+    }
+    let arrow = if turned || state.direction == Direction::Out { "->" } else { "<-" };
     write!(out, "{} ", printable(&state.interface))?;
     match protocol(state.proto) {
         Some(name) => write!(out, "{name} ")?,
@@ -278,6 +284,18 @@ mod tests {
         // A type makes no brackets.
         ping.stack[0].1 = 128;
         assert_eq!(text(&ping, 0), shown);
+    }
+
+    #[test]
+    fn af_to_turns_the_key_in_brackets() {
+        let wire = ["[2001:db8::fe]:20", "[64:ff9b::cb00:71fe]:128"];
+        let mut ping = state(proto::ICMPV6, Direction::In, wire, [0, 0]);
+        ping.stack = ["203.0.113.254:8", "203.0.113.1:33"].map(end);
+        assert_eq!(
+            text(&ping, 0),
+            "all ipv6-icmp 203.0.113.1:33 (2001:db8::fe[20]) -> 203.0.113.254:8 \
+             (64:ff9b::cb00:71fe[33])       NO_TRAFFIC:NO_TRAFFIC\n"
+        );
     }
 
     #[test]
