@@ -64,7 +64,15 @@ impl Recovery {
             }
             (Some("include"), _) => self.blind = true,
             (Some("queue"), Some(name)) => drop(self.queues.insert(bare(name))),
-            (Some("anchor"), _) if text.trim_end().ends_with('{') => self.braces += 1,
+            (Some("anchor"), _) if text.matches('{').count() > text.matches('}').count() => {
+                self.braces += 1;
+            }
+            // The closing brace of an anchor, behind a rule.
+            (Some(first), _)
+                if first != "}" && text.matches('}').count() > text.matches('{').count() =>
+            {
+                self.braces = self.braces.saturating_sub(1);
+            }
             _ => {}
         }
     }

@@ -185,7 +185,7 @@ pub const FLAGS: &[Flag] = &[
     repeated(option('D', "macro=value", "Define a macro; it wins over the one in the file")),
     switch('d', "Disable the packet filter"),
     switch('e', "Enable the packet filter"),
-    option('F', "modifier", "Flush: rules, states, info, Tables, Reset or all"),
+    option('F', "modifier", "Flush: rules, states, Sources, info, Tables, osfp, Reset or all"),
     option('f', "file", "Load the rules of a file; - is standard input"),
     refused('g', None, "rules are found by an index, there are no skip steps to show"),
     switch('h', "Show the usage and fail"),
