@@ -1,7 +1,7 @@
 //! Changes of a packet in place, checksums by difference (RFC 1624, eqn. 3).
 
 use crate::fault::{self, Fault};
-use crate::packet::{Checksum, Packet};
+use crate::packet::Packet;
 use crate::packet_desc::{TcpDesc, u16_at, u32_at};
 use crate::state::tcp::Translation;
 use crate::wire::checksum::Delta;
@@ -21,7 +21,7 @@ pub fn translate(packet: &mut Packet, l4: usize, tcp: &TcpDesc, translation: Tra
     if translation == Translation::default() {
         return;
     }
-    let complete = packet.meta.offload.checksum == Checksum::Complete;
+    let complete = !packet.meta.offload.is_partial_at(l4);
     let header = &mut packet.data_mut()[l4..l4 + tcp.header];
     let mut delta = Delta::NONE;
     let mut shift = |header: &mut [u8], at: usize, by: u32| {

@@ -4,7 +4,7 @@
 
 use pfapi::reason::Reason;
 
-use crate::packet::{Checksum, Packet};
+use crate::packet::Packet;
 use crate::packet_desc::{TcpDesc, u16_at};
 use crate::wire::build::flags::{ACK, FIN, PSH, RST, SYN, URG};
 use crate::wire::checksum::Delta;
@@ -40,7 +40,7 @@ pub fn normalize(packet: &mut Packet, l4: usize, tcp: &mut TcpDesc) -> Result<()
     let old = u16::from_be_bytes([offset, tcp.flags]);
     let new = u16::from_be_bytes([offset & 0xf0, flags]);
     let mut delta = Delta::u16(old, new);
-    let complete = packet.meta.offload.checksum == Checksum::Complete;
+    let complete = !packet.meta.offload.is_partial_at(l4);
     let header = &mut packet.data_mut()[l4..];
     header[FLAGS_AT..FLAGS_AT + 2].copy_from_slice(&new.to_be_bytes());
     if clears_urgent {

@@ -14,7 +14,7 @@ use pfapi::addr::Af;
 use pfapi::reason::Reason;
 use pfapi::units::Uptime;
 
-use crate::packet::{Checksum, Packet};
+use crate::packet::Packet;
 use crate::packet_desc::{PacketDesc, TcpDesc, u16_at, u32_at};
 use crate::rng::Rng;
 use crate::seq::SeqNum;
@@ -325,7 +325,7 @@ fn shift(
     sender: Option<u32>,
     receiver: Option<u32>,
 ) -> Stamp {
-    let complete = packet.meta.offload.checksum == Checksum::Complete;
+    let complete = !packet.meta.offload.is_partial_at(l4);
     let header = &mut packet.data_mut()[l4..l4 + tcp.header];
     let mut delta = Delta::NONE;
     let mut write = |header: &mut [u8], at: usize, new: SeqNum| {
