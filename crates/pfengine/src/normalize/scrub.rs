@@ -4,7 +4,7 @@
 
 use pfapi::addr::Af;
 
-use crate::packet::{Checksum, Packet};
+use crate::packet::Packet;
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport, u16_at};
 use crate::rng::Rng;
 use crate::rules::Actions;
@@ -80,9 +80,9 @@ fn scrub_ipv4(data: &mut [u8], actions: &Actions, rng: &mut Rng) {
 fn scrub_ipv6(data: &mut [u8], actions: &Actions) {
     data[HOP_LIMIT_AT] = data[HOP_LIMIT_AT].max(actions.min_ttl);
     if let Some(tos) = actions.tos {
-        // The class lies across the first two octets; its last two bits stay.
+        // The class lies across the first two octets; its last two bits stay set.
         data[0] = data[0] & 0xf0 | tos >> 4;
-        data[1] = data[1] & 0x3f | (tos & 0x0c) << 4;
+        data[1] = data[1] & 0x3f | tos << 4;
     }
 }
 
@@ -91,7 +91,7 @@ fn clamp_mss(packet: &mut Packet, l4: usize, tcp: &TcpDesc, most: u16) {
     if tcp.header == TCP_HEADER {
         return;
     }
-    let complete = packet.meta.offload.checksum == Checksum::Complete;
+    let complete = !packet.meta.offload.is_partial_at(l4);
     let header = &mut packet.data_mut()[l4..l4 + tcp.header];
     let mut delta = Delta::NONE;
     let mut at = TCP_HEADER;

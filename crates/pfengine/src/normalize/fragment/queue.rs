@@ -170,9 +170,13 @@ impl Queue {
                 continue;
             }
             let cut = end - after.start;
-            self.per_part[after.start / PART_OCTETS] -= 1;
+            let (from, to) = (after.start / PART_OCTETS, end / PART_OCTETS);
+            if from != to && self.per_part[to] >= PART_PIECES_MAX {
+                return Added::Ruined;
+            }
+            self.per_part[from] -= 1;
             after.trim_front(cut);
-            self.per_part[after.start / PART_OCTETS] += 1;
+            self.per_part[to] += 1;
             self.covered -= cut;
             break;
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::packet::Checksum;
 use crate::rng::Rng;
 use crate::wire::checksum::{ipv4_header_is_intact, packet_is_intact};
 use crate::wire::tcp_options::options;

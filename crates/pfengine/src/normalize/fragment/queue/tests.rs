@@ -177,6 +177,24 @@ fn part_of_a_datagram_holds_64_fragments() {
     }
 }
 
+/// FreeBSD's tests/sys/netpfil/pf/frag-overlimit.py: a fragment that loses its front may come to
+/// lie in the next part, and must find room there.
+#[test]
+fn fragment_that_moves_into_a_full_part_ruins_the_datagram() {
+    let mut rig = Rig::v4();
+    for at in 0..64 {
+        assert_eq!(rig.add(4_096 + at * 16, 4_096 + at * 16 + 8, true, 1), Added::Kept);
+    }
+    assert_eq!(rig.add(4_080, 4_096, true, 1), Added::Kept);
+    assert_eq!(rig.add(4_000, 4_088, true, 2), Added::Kept);
+    let mut full = Rig::v4();
+    for at in 0..64 {
+        assert_eq!(full.add(4_104 + at * 16, 4_104 + at * 16 + 8, true, 1), Added::Kept);
+    }
+    assert_eq!(full.add(4_080, 4_104, true, 1), Added::Kept);
+    assert_eq!(full.add(4_000, 4_096, true, 2), Added::Ruined);
+}
+
 #[test]
 fn header_of_the_whole_is_that_of_the_first_fragment() {
     let mut rig = Rig::v4();
