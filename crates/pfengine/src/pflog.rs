@@ -7,7 +7,7 @@
 use pfapi::addr::Af;
 use pfapi::facts::Facts;
 use pfapi::reason::Reason;
-use pfapi::ruleset::Action;
+use pfapi::ruleset::{Action, RuleKind};
 use pfapi::units::Direction;
 
 use crate::nat::low32;
@@ -29,6 +29,9 @@ const AF_INET6: u8 = 24;
 /// Actions of rules. Source: OpenBSD sys/net/pfvar.h `PF_PASS` and its neighbours.
 const ACTION_PASS: u8 = 0;
 const ACTION_BLOCK: u8 = 1;
+const ACTION_NAT: u8 = 4;
+const ACTION_BINAT: u8 = 6;
+const ACTION_RDR: u8 = 8;
 const ACTION_MATCH: u8 = 12;
 /// Rule number of the default rule, and of "no rule inside an anchor".
 const NO_NUMBER: u32 = u32::MAX;
@@ -169,15 +172,18 @@ const fn number_of(af: Af) -> u8 {
     }
 }
 
-/// The rule's action; what the default rule drops without a rule's word counts as blocked.
+/// What became of the packet, as far as the record tells: any reason but `match` is that of a drop.
 fn action(cause: &Cause<'_>) -> u8 {
-    if cause.rule.number.is_none() && cause.reason != Reason::Match {
+    if cause.reason != Reason::Match {
         return ACTION_BLOCK;
     }
-    match cause.rule.rule.action {
-        Action::Pass => ACTION_PASS,
-        Action::Block(_) => ACTION_BLOCK,
-        Action::Match => ACTION_MATCH,
+    match (cause.rule.rule.kind, cause.rule.rule.action) {
+        (RuleKind::Nat, _) => ACTION_NAT,
+        (RuleKind::Binat, _) => ACTION_BINAT,
+        (RuleKind::Rdr, _) => ACTION_RDR,
+        (_, Action::Pass) => ACTION_PASS,
+        (_, Action::Block(_)) => ACTION_BLOCK,
+        (_, Action::Match) => ACTION_MATCH,
     }
 }
 

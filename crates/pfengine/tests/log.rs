@@ -4,12 +4,12 @@ mod common;
 
 use common::{Rig, Tcp, V4, V6, flags, ip, ipv4, proto, udp};
 use pfapi::reason::Reason;
-use pfapi::ruleset::{Action, BlockAnswer, Log, Options, Rule};
+use pfapi::ruleset::{Action, AddrMatch, BlockAnswer, Log, Options, Pool, Rule, RuleKind};
 use pfapi::units::Direction;
 use pfengine::PFLOG_HEADER;
 
 /// What a record says, as far as tests ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Record {
     interface: u8,
     rule: u32,
@@ -25,6 +25,7 @@ const fn record(rule: u32, action: u8, direction: u8) -> Record {
 
 const PASS: u8 = 0;
 const BLOCK: u8 = 1;
+const RDR: u8 = 8;
 const MATCH: u8 = 12;
 const IN: u8 = 1;
 const OUT: u8 = 2;
@@ -140,19 +141,48 @@ fn malformed_packets_and_options_are_logged_without_a_rule_that_says_so() {
     rig.send(Direction::In, &short);
     let default = Record { reason: Reason::Short as u8, ..record(u32::MAX, BLOCK, IN) };
     assert_eq!(drained(&mut rig), [default]);
-    // Refused by the rule that would pass it: pf's record has the reason of the evaluation.
+    // Refused by the rule that would pass it.
     let optional = ipv4(V4, proto::UDP, &[7, 7, 4, 0, 0, 0, 0, 0], &udp(V4, 4_000, 53, b"query"));
     rig.send(Direction::In, &optional);
-    assert_eq!(drained(&mut rig), [record(0, PASS, IN)]);
+    let refused = Record { reason: Reason::IpOption as u8, ..record(0, BLOCK, IN) };
+    assert_eq!(drained(&mut rig), [refused]);
     // Refused though a state knows it.
     rig.send(Direction::In, &query());
     rig.send(Direction::In, &optional);
-    let by_state = Record { reason: Reason::IpOption as u8, ..record(0, PASS, IN) };
-    assert_eq!(drained(&mut rig), [by_state]);
+    assert_eq!(drained(&mut rig), [refused]);
     // Flags that no honest stack sends are dropped without a record.
     let odd = Tcp { flags: flags::SYN | flags::RST, ..Tcp::default() };
     rig.send(Direction::In, &odd.packet(V4));
     assert_eq!(drained(&mut rig), []);
+}
+
+/// FreeBSD's tests/sys/netpfil/pf/pflog.sh: what is dropped is not logged as passing.
+#[test]
+fn records_of_passing_rules_tell_what_became_of_the_packet() {
+    let mut rule = logging(Action::Pass, Log::default());
+    rule.state_options.max = Some(1);
+    let mut rig = rig(vec![rule]);
+    let optional = ipv4(V4, proto::UDP, &[7, 7, 4, 0, 0, 0, 0, 0], &udp(V4, 4_000, 53, b"query"));
+    rig.send(Direction::In, &optional);
+    let dropped = |reason| Record { reason: reason as u8, ..record(0, BLOCK, IN) };
+    assert_eq!(drained(&mut rig), [dropped(Reason::IpOption)]);
+    rig.send(Direction::In, &query());
+    rig.send(Direction::In, &ip(V4, proto::UDP, &udp(V4, 4_001, 53, b"query")));
+    assert_eq!(drained(&mut rig), [record(0, PASS, IN), dropped(Reason::StateLimit)]);
+}
+
+#[test]
+fn rules_that_translate_log_beside_those_that_filter() {
+    let mut rdr = logging(Action::Pass, Log { interface: 1, ..Log::default() });
+    (rdr.kind, rdr.direction) = (RuleKind::Rdr, Some(Direction::In));
+    rdr.rdr = Some(Pool::new(AddrMatch::Net("192.0.2.77".parse().unwrap())).into());
+    let mut rig = rig(vec![rdr, logging(Action::Pass, Log::default())]);
+    rig.send(Direction::In, &query());
+    let rdr = Record { interface: 1, ..record(0, RDR, IN) };
+    assert_eq!(drained(&mut rig), [rdr, record(1, PASS, IN)]);
+    let rules = rig.engine.rules(0, 10);
+    assert_eq!((rules[0].packets, rules[0].states), ([1, 0], 1), "it counts beside the other");
+    assert_eq!((rules[1].packets, rules[1].states), ([1, 0], 1));
 }
 
 /// Nobody drains: the buffer keeps the first records and counts the rest.

@@ -62,9 +62,9 @@ impl Filter<'_> {
         let shares = translator.shares;
         let rule = found.rule;
         self.parts.stats.reason(Reason::Match);
-        self.log_decided(packet, &flow.desc, &found);
         match rule.rule.action {
             Action::Block(answer) => {
+                self.log_decided(packet, &flow.desc, &found, None);
                 self.parts.scratch.places = None;
                 Self::count_stateless(&found, place.direction, &flow.desc);
                 if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(8) {
@@ -76,17 +76,22 @@ impl Filter<'_> {
                 self.answer_block(packet, &flow.desc, answer)
             }
             Action::Pass | Action::Match => {
-                if flow.desc.has_options && !rule.rule.allow_opts {
+                let allowed = if flow.desc.has_options && !rule.rule.allow_opts {
+                    Err(Reason::IpOption)
+                } else {
+                    found.actions.check_size(flow.desc.total)
+                };
+                if let Err(reason) = allowed {
                     self.parts.scratch.places = None;
-                    self.log_options(packet, &found);
-                    return Err(Reason::IpOption);
+                    self.log_decided(packet, &flow.desc, &found, Some(reason));
+                    return Err(reason);
                 }
-                found.actions.check_size(flow.desc.total)?;
                 if let (true, Some(key)) =
                     (rule.rule.state != StatePolicy::None || found.translated, flow.key)
                 {
                     let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
                     let made = self.make_state(packet, flow, &found, (key, beyond), shares);
+                    self.log_decided(packet, &flow.desc, &found, made.as_ref().err().copied());
                     let Made { keys, route, modulation } = match made {
                         Ok(made) => made,
                         Err(reason) if self.snapshot.fail_returns => {
@@ -104,6 +109,7 @@ impl Filter<'_> {
                     return Ok(verdict);
                 }
                 self.parts.scratch.places = None;
+                self.log_decided(packet, &flow.desc, &found, None);
                 Self::count_stateless(&found, place.direction, &flow.desc);
                 let actions = found.stateless_actions();
                 carry_out(packet, &flow.desc, &actions, &mut self.parts.rng);
@@ -258,7 +264,8 @@ impl Filter<'_> {
         };
         let matches = &self.parts.scratch.matches;
         let decision = self.parts.decisions.get(&self.snapshot.rules, matches, found);
-        let if_bound = found.rule.rule.state_options.if_bound;
+        // What crosses families comes back on another interface in any case.
+        let if_bound = found.rule.rule.state_options.if_bound && keys.wire.af == keys.stack.af;
         let mut state = State::new(keys, packet.meta.direction, decision, body, self.now);
         state.interface = if_bound.then_some(packet.meta.interface);
         state.pair = packet.meta.link;

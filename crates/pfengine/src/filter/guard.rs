@@ -349,7 +349,7 @@ impl<'a> Filter<'a> {
         let Action::Block(answer) = found.rule.rule.action else { return None };
         self.parts.stats.reason(Reason::Match);
         (packet.meta.interface, packet.meta.direction) = (beyond, Direction::Out);
-        self.log_decided(packet, &there, &found);
+        self.log_decided(packet, &there, &found, None);
         (packet.meta.interface, packet.meta.direction) = (interface, Direction::In);
         Self::count_stateless(&found, Direction::Out, &there);
         Some(self.answer_block(packet, desc, answer))

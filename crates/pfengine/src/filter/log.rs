@@ -2,6 +2,8 @@
 //!
 //! Source: OpenBSD sys/net/pf.c `pf_test`, `pf_test_rule`, `pf_log_matches`; pf.conf(5) "log".
 
+use std::sync::Arc;
+
 use pfapi::reason::Reason;
 use pfapi::units::Direction;
 
@@ -30,14 +32,19 @@ impl Filter<'_> {
         self.parts.log.add(packet, &self.snapshot.facts, &cause);
     }
 
-    /// Logs a packet that rules have decided, as match rules and the deciding rule say.
+    /// Logs a packet that rules have decided, as match rules and the deciding rule say; `refused`
+    /// is why it is dropped though that rule lets it pass.
+    ///
+    /// Packets with IP options that the rule does not allow are logged whether it says so or not.
     pub(super) fn log_decided(
         &mut self,
         packet: &Packet,
         desc: &PacketDesc,
         found: &Evaluation<'_>,
+        refused: Option<Reason>,
     ) {
-        let decider = found.rule.rule.log;
+        let forced = (refused == Some(Reason::IpOption)).then_some(DEFAULT_LOG);
+        let decider = found.rule.rule.log.map(|log| log.interface).or(forced);
         if decider.is_none() && self.parts.scratch.logs.is_empty() {
             return;
         }
@@ -49,26 +56,13 @@ impl Filter<'_> {
             (call.interface, &**rules.rule(call.step), anchor)
         });
         let own =
-            decider.map(|log| (log.interface, &**found.rule, found.anchor.map(|rule| &**rule)));
+            decider.map(|interface| (interface, &**found.rule, found.anchor.map(|rule| &**rule)));
         for (interface, rule, anchor) in calls.chain(own) {
-            let reason = Reason::Match;
+            let dropped = refused.filter(|_| core::ptr::eq(rule, Arc::as_ptr(found.rule)));
+            let reason = dropped.unwrap_or(Reason::Match);
             let cause = Cause { interface, rule, anchor, reason, uid, rewritten };
             self.parts.log.add(packet, &self.snapshot.facts, &cause);
         }
-    }
-
-    /// Logs a packet whose IP options the deciding rule does not allow, whether or not it logs.
-    /// The record carries the reason of the evaluation, as in pf.
-    pub(super) fn log_options(&mut self, packet: &Packet, found: &Evaluation<'_>) {
-        let cause = Cause {
-            interface: found.rule.rule.log.map_or(DEFAULT_LOG, |log| log.interface),
-            rule: found.rule,
-            anchor: found.anchor.map(|rule| &**rule),
-            reason: Reason::Match,
-            uid: None,
-            rewritten: None,
-        };
-        self.parts.log.add(packet, &self.snapshot.facts, &cause);
     }
 
     /// Logs a packet of a state where its rules say `log (all)`, or when it is `forced`.

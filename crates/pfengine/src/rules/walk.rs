@@ -71,7 +71,8 @@ pub struct LogCall {
 /// Lists that an evaluation fills; reused, so that packets allocate nothing.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// Steps of the match rules that matched, in their order; see [`LoadedRules::rule`].
+    /// Steps of the match rules that matched, in their order, behind the rule of FreeBSD that
+    /// translated; see [`LoadedRules::rule`].
     pub matches: Vec<u32>,
     /// Records that rules asked for while they were walked, in their order. The record of the
     /// deciding rule is not among them: it depends on what becomes of the packet.
@@ -278,7 +279,17 @@ impl<'a, 'p> Walk<'a, 'p> {
         }
         let before = self.subject.working.addresses;
         self.subject.translate(rule, translate)?;
-        Ok((self.subject.working.addresses != before).then_some((step, anchor)))
+        if self.subject.working.addresses == before {
+            return Ok(None);
+        }
+        if !rule.rule.freebsd.translate_pass {
+            // Rules that filter decide; this one counts and logs beside them as a match rule does.
+            self.scratch.matches.push(step);
+            if let Some(log) = rule.rule.log {
+                self.scratch.logs.push(LogCall { step, anchor, interface: log.interface });
+            }
+        }
+        Ok(Some((step, anchor)))
     }
 
     fn matches(&mut self, step: &Step) -> bool {
