@@ -7,8 +7,11 @@
 use core::fmt;
 
 use super::CheckedRuleset;
-use crate::ruleset::{Action, AddrMatch, Common, Divert, FreeBsdWords, Pool, RareWords, Rule};
+use crate::ruleset::{
+    Action, AddrMatch, Common, Divert, FreeBsdWords, Pool, RareWords, Route, RouteKind, Rule,
+};
 use crate::timeout::Timeout;
+use crate::units::Direction;
 
 const SCTP: &str = "SCTP has the timeouts of other protocols here; set `other.first` and so on";
 
@@ -80,7 +83,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         kind: _,
         action,
         anchor: _,
-        direction: _,
+        direction,
         log: _,
         quick: _,
         interface: _,
@@ -94,7 +97,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         fragment: _,
         allow_opts,
         once: _,
-        af_to: _,
+        af_to,
         common,
     } = rule;
     let Common {
@@ -110,7 +113,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         tagged: _,
         nat: _,
         rdr: _,
-        route: _,
+        route,
     } = &**common;
     let RareWords {
         rdomain,
@@ -124,21 +127,7 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
         divert,
     } = &**rare;
     for addr in [&from.addr, &to.addr] {
-        match addr {
-            AddrMatch::Any
-            | AddrMatch::Net(_)
-            | AddrMatch::Range(..)
-            | AddrMatch::Table(_)
-            | AddrMatch::Dynamic(_)
-            | AddrMatch::NoRoute
-            | AddrMatch::UrpfFailed => {}
-            AddrMatch::RouteLabel(_) => {
-                report(
-                    "route \"label\"",
-                    Some("routes of this router have no labels; name their networks, in a table"),
-                );
-            }
-        }
+        address(addr, report);
     }
     for (timeout, _) in state_options.timeouts.iter().filter(|(timeout, _)| timeout.is_sctp()) {
         report(timeout.name(), Some(SCTP));
@@ -153,6 +142,11 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     if rtable.is_some_and(|table| table != 0) {
         let why = "this router has one routing table, number 0; route-to sends packets another way";
         report("rtable", Some(why));
+    }
+    if let (true, Some((word, why))) =
+        (af_to.is_some(), family_change(*direction, route.as_deref()))
+    {
+        report(word, Some(why));
     }
     divert_features(divert.as_ref(), report);
     let sctp_ports =
@@ -177,6 +171,37 @@ fn features(rule: &Rule, report: &mut impl FnMut(&str, Option<&'static str>)) {
     for pool in rule.pools() {
         freebsd_pool(pool, report);
     }
+}
+
+fn address(addr: &AddrMatch, report: &mut impl FnMut(&str, Option<&'static str>)) {
+    match addr {
+        AddrMatch::Any
+        | AddrMatch::Net(_)
+        | AddrMatch::Range(..)
+        | AddrMatch::Table(_)
+        | AddrMatch::Dynamic(_)
+        | AddrMatch::NoRoute
+        | AddrMatch::UrpfFailed => {}
+        AddrMatch::RouteLabel(_) => {
+            let why = "routes of this router have no labels; name their networks, in a table";
+            report("route \"label\"", Some(why));
+        }
+    }
+}
+
+/// Names what rules with `af-to` cannot have.
+fn family_change(
+    direction: Option<Direction>,
+    route: Option<&Route>,
+) -> Option<(&'static str, &'static str)> {
+    if direction != Some(Direction::In) {
+        let why = "packets change their family where they come in; write it on the rule for `in`";
+        return Some(("af-to", why));
+    }
+    let why = "packets of another family go where routes lead; add a route for their network";
+    route
+        .filter(|route| route.kind != RouteKind::ReplyTo)
+        .map(|_| ("af-to with route-to or dup-to", why))
 }
 
 /// Names what would take packets out of the router.
@@ -224,6 +249,27 @@ mod tests {
             ["rule 1: `rtable` cannot be used: this router has one routing table, number 0; \
               route-to sends packets another way"]
         );
+    }
+
+    #[test]
+    fn families_change_on_the_way_in_alone() {
+        use crate::addr::Af;
+        let pool = || Pool::new(AddrMatch::Net("192.0.2.1".parse().unwrap()));
+        let mut rule = Rule::new(Action::Pass);
+        rule.af_to = Some(Af::Inet);
+        let words = |rule: &Rule| {
+            let mut found = Vec::new();
+            features(rule, &mut |word, _| found.push(word.to_owned()));
+            found
+        };
+        rule.direction = Some(Direction::In);
+        assert!(words(&rule).is_empty());
+        for kind in [RouteKind::ReplyTo, RouteKind::RouteTo] {
+            rule.route = Some(Route { kind, pool: pool() }.into());
+            assert_eq!(words(&rule).is_empty(), kind == RouteKind::ReplyTo);
+        }
+        (rule.route, rule.direction) = (None, Some(Direction::Out));
+        assert_eq!(words(&rule), ["af-to"]);
     }
 
     #[test]

@@ -6,8 +6,10 @@
 use pfapi::addr::Af;
 use pfapi::reason::Reason;
 
+use super::embed::embed;
 use super::family::{Travel, header_len, other, protocol, write_header};
-use super::rewrite::{ChecksumField, FieldKind, Rewrite, put16, write_fields};
+use super::rewrite::{ChecksumField, FieldKind, Rewrite, low32, put16, write_fields};
+use crate::addr::Addr;
 use crate::packet::{Offload, Packet};
 use crate::packet_desc::{PacketDesc, Transport, u16_at, u32_at};
 use crate::quoted::{ICMP_HEADER, Quoted, QuotedTransport};
@@ -108,6 +110,17 @@ impl Head {
     }
 }
 
+/// From whom an error comes in the other family, in which the quoted destination is `asked`. Where
+/// that holds the IPv4 destination in its last 32 bits, routers on the way keep addresses of
+/// their own, so that traceroute shows them. Source: OpenBSD sys/net/pf.c `pf_test_state_icmp`.
+fn sender(desc: &PacketDesc, quoted: &Quoted, asked: Addr) -> Addr {
+    if desc.af == Af::Inet && low32(asked) == low32(quoted.dst) {
+        embed(asked, 96, desc.src)
+    } else {
+        asked
+    }
+}
+
 /// Turns an ICMP error into one of the other family: as if the host beyond the translation had
 /// caused it, with its packet quoted. `seq` is the sequence number that the quoted packet's
 /// sender knows, where that is TCP; `ids` are identifications of the outer and the quoted header
@@ -152,7 +165,7 @@ pub fn change_error_family(
         write_quote(&mut message[..most], packet.data(), desc, quoted, (&inner, seq), ids[1])?;
     message[..2].copy_from_slice(&[head.icmp_type, head.code]);
     message[4..8].copy_from_slice(&head.word.to_be_bytes());
-    let outer = Rewrite { src: inner.dst, dst: inner.src, ..inner };
+    let outer = Rewrite { src: sender(desc, quoted, inner.dst), dst: inner.src, ..inner };
     let number = protocol(desc.proto);
     let pseudo = match af {
         Af::Inet => Sum::ZERO,
