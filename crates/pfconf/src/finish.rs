@@ -140,8 +140,7 @@ fn options(spec: &mut RuleSpec, dialect: Dialect) -> Fallible<()> {
                 .at(spec.places.of("tag"), format!("{} octets", tag.len())),
         ));
     }
-    let mut labels = rule.label.as_deref().into_iter().chain(&rule.freebsd.more_labels);
-    if let Some(label) = labels.find(|label| label.len() > LABEL_MAX) {
+    if let Some(label) = rule.labels().find(|label| label.len() > LABEL_MAX) {
         return Err(Box::new(label_too_long(spec.places.of("label"), label.len())));
     }
     if spec.af_to && rule.direction != Some(Direction::In) && dialect == Dialect::OpenBsd {

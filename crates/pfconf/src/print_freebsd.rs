@@ -176,7 +176,7 @@ fn scrub(line: &mut String, rule: &Rule) {
 
 /// From the labels to `divert-to`.
 fn names(line: &mut String, rule: &Rule) {
-    for label in rule.label.as_deref().into_iter().chain(&rule.freebsd.more_labels) {
+    for label in rule.labels() {
         line.push_str(" label ");
         put_quoted(line, label);
     }

@@ -433,6 +433,11 @@ impl Rule {
         named.chain(self.state_options.overload.as_ref().map(|overload| overload.table.as_str()))
     }
 
+    /// Its labels in their order; rules of FreeBSD may have several.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.label.as_deref().into_iter().chain(&self.freebsd.more_labels).map(String::as_str)
+    }
+
     /// The pools of the rule.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
         let route = self.route.as_ref().map(|route| &route.pool);

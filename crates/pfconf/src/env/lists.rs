@@ -159,11 +159,15 @@ impl Protocols {
         Self(text.lines().filter_map(line).collect())
     }
 
-    /// Number of a name.
+    /// Number of a name. Systems write the other names of a protocol in small and capital letters
+    /// as they like, so that these do not count where the name as it stands is not known.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u8> {
-        let named = |names: &[String]| names.iter().any(|known| known == name);
-        self.0.iter().find(|(_, names)| named(names)).map(|&(number, _)| number)
+        let find = |same: fn(&str, &str) -> bool| {
+            self.0.iter().find(|(_, names)| names.iter().any(|known| same(known, name)))
+        };
+        let found = find(|known, name| known == name).or_else(|| find(str::eq_ignore_ascii_case));
+        found.map(|&(number, _)| number)
     }
 
     /// Name of a number.
@@ -256,6 +260,7 @@ mod tests {
         assert_eq!(services.name(514, "sctp"), None);
         let protocols = Protocols::parse("protocols", "tcp 6 TCP\nx 6\ndivert 258\n").unwrap();
         assert_eq!(protocols.number("TCP"), Some(6));
+        assert_eq!(protocols.number("tCp"), Some(6));
         assert_eq!(protocols.number("divert"), None);
         assert_eq!(protocols.name(6), Some("tcp"));
     }

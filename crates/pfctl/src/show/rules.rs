@@ -176,18 +176,22 @@ fn print_counters(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
     writeln!(out, "  [ Inserted: uid {uid} pid {pid} State Creations: {states_total:<6}]")
 }
 
-/// Prints the counters of a rule that has a label; others print nothing.
+/// Prints the labels of a rule and its counters; without a label nothing.
 ///
 /// # Errors
 /// Failures of `out`.
 pub fn print_label(out: &mut dyn Write, report: &RuleReport) -> io::Result<()> {
-    let Some(label) = &report.rule.label else { return Ok(()) };
+    if report.rule.label.is_none() {
+        return Ok(());
+    }
+    for label in report.rule.labels() {
+        write!(out, "{} ", printable(label))?;
+    }
     let RuleReport { evaluations, packets, bytes, states_total, .. } = report;
     let total = |both: &[u64; 2]| both.iter().sum::<u64>();
     writeln!(
         out,
-        "{} {evaluations} {} {} {} {} {} {} {states_total}",
-        printable(label),
+        "{evaluations} {} {} {} {} {} {} {states_total}",
         total(packets),
         total(bytes),
         packets[0],
@@ -307,5 +311,10 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "web 1042 88123 61230044 88000 61000000 123 230044 977\n"
         );
+        // FreeBSD's rules may have several.
+        let mut out = Vec::new();
+        report.rule.freebsd.more_labels = vec!["http".to_owned()];
+        print_label(&mut out, &report).unwrap();
+        assert!(out.starts_with(b"web http 1042 "));
     }
 }

@@ -148,7 +148,7 @@ impl Engine {
                                 || destinations.iter().any(|net| net.contains(destination)))
                     })
             }
-            KillFilter::Label { label } => state.rule().rule.label.as_deref() == Some(label),
+            KillFilter::Label { label } => state.rule().rule.labels().any(|known| known == label),
             KillFilter::Id { id, creator } => {
                 state.id == *id && creator.is_none_or(|creator| creator == self.hostid())
             }
