@@ -112,6 +112,17 @@ fn log_matches_names_every_later_rule() {
 }
 
 #[test]
+fn a_rule_has_one_record_in_a_log() {
+    let matches = || logging(Action::Match, Log { matches: true, ..Log::default() });
+    let mut rig = rig(vec![matches(), matches(), logging(Action::Pass, Log::default())]);
+    rig.send(Direction::In, &query());
+    assert_eq!(
+        drained(&mut rig),
+        [record(0, MATCH, IN), record(1, MATCH, IN), record(2, PASS, IN)]
+    );
+}
+
+#[test]
 fn every_blocked_packet_is_logged_as_it_came() {
     let mut rig = rig(vec![logging(Action::Block(BlockAnswer::Return), Log::default())]);
     for (ends, family) in [(V4, 2), (V6, 24)] {

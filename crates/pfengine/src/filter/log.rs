@@ -11,7 +11,7 @@ use super::Filter;
 use crate::packet::Packet;
 use crate::packet_desc::{PacketDesc, Transport};
 use crate::pflog::Cause;
-use crate::rules::{Addresses, Evaluation};
+use crate::rules::{Addresses, Evaluation, LogCall};
 use crate::state::entry::State;
 use crate::state::icmp::{self, IcmpClass};
 
@@ -55,8 +55,14 @@ impl Filter<'_> {
             let anchor = call.anchor.map(|step| &**rules.rule(step));
             (call.interface, &**rules.rule(call.step), anchor)
         });
-        let own =
-            decider.map(|interface| (interface, &**found.rule, found.anchor.map(|rule| &**rule)));
+        let asked = |&interface: &u8| {
+            found.steps.is_some_and(|(step, anchor)| {
+                self.parts.scratch.logs.contains(&LogCall { step, anchor, interface })
+            })
+        };
+        let own = decider
+            .filter(|interface| !asked(interface))
+            .map(|interface| (interface, &**found.rule, found.anchor.map(|rule| &**rule)));
         for (interface, rule, anchor) in calls.chain(own) {
             let dropped = refused.filter(|_| core::ptr::eq(rule, Arc::as_ptr(found.rule)));
             let reason = dropped.unwrap_or(Reason::Match);

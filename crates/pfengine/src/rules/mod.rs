@@ -31,4 +31,4 @@ pub use ruleset::Ruleset;
 pub use tag::{Tag, Tags};
 pub use threshold::Threshold;
 pub use translate::{Addresses, Translate};
-pub use walk::{Evaluation, Scratch};
+pub use walk::{Evaluation, LogCall, Scratch};

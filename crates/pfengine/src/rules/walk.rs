@@ -480,8 +480,12 @@ impl<'a, 'p> Walk<'a, 'p> {
         Ok(if rule.rule.quick { Next::Stop } else { Next::Rule })
     }
 
+    /// One record for each rule in each log, however many ask for it.
     fn log(&mut self, interface: u8) {
-        self.scratch.logs.push(LogCall { step: self.at, anchor: self.anchor, interface });
+        let call = LogCall { step: self.at, anchor: self.anchor, interface };
+        if !self.scratch.logs.contains(&call) {
+            self.scratch.logs.push(call);
+        }
     }
 
     /// Records this rule for the match rules before it that said `log (matches)`.
