@@ -109,7 +109,7 @@ impl Router {
             (None, Target::Martian) if is_link_local(dst) => Event::Noise,
             (None, Target::Martian) => Event::Martian,
             (None, Target::Multicast | Target::Broadcast) => Event::Noise,
-            (None, Target::Link(_) | Target::Local | Target::Unreachable) => return true,
+            (None, Target::Link(_) | Target::Local(_) | Target::Unreachable) => return true,
         };
         self.counters.count(event);
         false
@@ -136,7 +136,7 @@ impl Router {
         }
         match self.table.lookup(dst) {
             Target::Link(interface) => self.forward_to(now, packet, interface),
-            Target::Local => {
+            Target::Local(_) => {
                 self.counters.count(Event::Local);
                 self.answer_as_host(now, packet)
             }
@@ -345,11 +345,13 @@ fn all_routes(options: &RouterOptions<'_>) -> Vec<(Prefix, Target)> {
             routes.push((own.network(), Target::Link(IfIndex(index))));
         }
     }
-    for own in options.facts.interfaces.iter().flat_map(|interface| &interface.addresses) {
-        if let Some(broadcast) = config::broadcast(own.network()) {
-            routes.push((Prefix::host(broadcast), Target::Broadcast));
+    for (interface, index) in options.facts.interfaces.iter().zip(0_u16..) {
+        for own in &interface.addresses {
+            if let Some(broadcast) = config::broadcast(own.network()) {
+                routes.push((Prefix::host(broadcast), Target::Broadcast));
+            }
+            routes.push((Prefix::host(own.addr), Target::Local(IfIndex(index))));
         }
-        routes.push((Prefix::host(own.addr), Target::Local));
     }
     routes
 }
