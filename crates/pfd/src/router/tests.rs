@@ -1,8 +1,9 @@
 use core::net::IpAddr;
 
 use pfapi::units::{Direction, IfIndex, Uptime};
-use pfengine::wire::checksum::ipv4_header_is_intact;
-use pfengine::{Gso, NextHop, Offload, Packet};
+use pfengine::reply::complete_checksum;
+use pfengine::wire::checksum::{Sum, ipv4_header_is_intact};
+use pfengine::{Checksum, Gso, NextHop, Offload, Packet};
 
 use super::*;
 use crate::testing::{Collected, ip, mend, packet, router, udp};
@@ -220,6 +221,25 @@ fn quote_is_the_packet_as_it_came() {
     assert_eq!(data[8..40], [addr("fd77:1::1"), addr("fd77:1::2")].concat());
     assert_eq!(data[48..], octets[..1232], "hop limit and all");
     assert_eq!(big.meta.interface, IfIndex(0));
+}
+
+/// Rules that finish a checksum leave one for what they have made of the packet.
+#[test]
+fn quote_has_the_checksum_of_what_was_sent() {
+    let mut router = router();
+    let (src, dst) = ("fd77:1::2".parse().unwrap(), "fd77:2::2".parse().unwrap());
+    let mut octets = ip("fd77:1::2", "fd77:2::2", 17, &udp(1400));
+    let pseudo = Sum::pseudo(src, dst, 17, 1408);
+    octets[46..48].copy_from_slice(&pseudo.folded().to_be_bytes());
+    let right = pseudo.plus(Sum::of(&octets[40..46])).plus(Sum::of(&octets[48..])).checksum();
+    let mut big = packet(&octets);
+    big.meta.offload.checksum = Checksum::Partial { start: 40, offset: 6 };
+    let end = through(&mut router, &mut big, |packet| {
+        translate(packet, "fd77:2::1", 8);
+        assert!(complete_checksum(packet));
+    });
+    assert_eq!(end, Onward::Answer);
+    assert_eq!(big.data()[94..96], right.to_be_bytes());
 }
 
 #[test]
