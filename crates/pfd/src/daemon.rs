@@ -240,8 +240,10 @@ impl Daemon {
         };
         notify(STOPPING);
         self.tell_counters();
-        if let Err(error) = self.control.stop() {
-            log::warn(&format!("{error}; the next start takes it over"));
+        match self.control.stop() {
+            Err(error) if error.is_expected() => log::info(&error.to_string()),
+            Err(error) => log::warn(&error.to_string()),
+            Ok(()) => {}
         }
         self.recorder.stop();
         if let Some(metrics) = self.metrics {

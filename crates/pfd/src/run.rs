@@ -5,6 +5,8 @@
 //! Invariants: work per turn is bounded by the batch and [`OUTPUTS_PER_TURN`]; nothing is
 //! allocated per packet.
 
+mod outbound;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,12 +15,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pfapi::units::{Direction, Uptime};
 use pfengine::{Batch, Gso, Output, Packet, Verdict, Worker};
 
+use outbound::Outbound;
+
 use crate::io::IoLoop;
 use crate::log;
 use crate::outlet::{Outlet, Queued};
 use crate::pflog::PacketLog;
 use crate::ports::Ports;
-use crate::router::{Event, FragmentError, Router, fragment, refragment};
+use crate::router::{Before, Event, FragmentError, Onward, Original, Router, fragment, refragment};
 use crate::segment::Segmenter;
 
 /// Longest sleep of the engine thread: a load on another thread may have made something due.
@@ -50,6 +54,9 @@ impl Clock {
         Uptime::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 }
+/// Rounds of a turn through the outbound rules: packets, what answers those that go no way, and
+/// what answers an answer. An error about an error there is not.
+const ROUNDS_MAX: usize = 4;
 
 /// Moves packets until `stop` is set; whoever sets it wakes the loop afterwards.
 ///
@@ -94,7 +101,9 @@ struct Path {
     worker: Worker,
     router: Router,
     /// Packets on their way to the outbound rules.
-    outbound: Batch,
+    outbound: Outbound,
+    /// Those that are there; empty between two rounds.
+    leaving: Outbound,
     /// Errors on their way through the inbound rules.
     inbound: Batch,
     /// Whether the filter has more to send than one turn allowed.
@@ -106,8 +115,10 @@ impl Forwarder {
     #[must_use]
     pub fn new(worker: Worker, router: Router) -> Self {
         let outlet = Outlet::new(worker.engine().flow_key());
-        let (outbound, inbound) = (Batch::new(), Batch::new());
-        Self { path: Path { worker, router, outbound, inbound, backlog: false }, outlet }
+        let (outbound, leaving) = (Outbound::new(), Outbound::new());
+        let inbound = Batch::new();
+        let path = Path { worker, router, outbound, leaving, inbound, backlog: false };
+        Self { path, outlet }
     }
 
     /// How long nothing has to be done when no packet comes.
@@ -146,7 +157,6 @@ impl Path {
         for packet in batch.packets.drain(..) {
             self.after_inbound(now, packet, ports);
         }
-        self.take_back_in(now, ports);
         self.pass_out(now, ports);
         if self.worker.poll_timeout().is_some_and(|due| due <= now) {
             self.worker.handle_timeout(now);
@@ -159,13 +169,16 @@ impl Path {
         match packet.meta.verdict {
             Verdict::Pass => {
                 self.send_copy(&packet, ports);
-                if self.router.forward(now, &mut packet) {
-                    match packet.meta.direction {
-                        Direction::Out => self.outbound.packets.push(packet),
-                        Direction::In => self.inbound.packets.push(packet),
+                let arrival = packet.meta.interface;
+                if self.router.may_not_fit(&packet) {
+                    self.outbound.keep(&packet);
+                }
+                match self.router.forward(now, &mut packet) {
+                    Onward::Forwarded => self.outbound.push(packet, Some(arrival)),
+                    end => {
+                        self.outbound.forget();
+                        self.finish(end, packet, ports);
                     }
-                } else {
-                    ports.recycle(packet);
                 }
             }
             Verdict::Answer => self.send_unfiltered(packet, ports),
@@ -173,26 +186,43 @@ impl Path {
         }
     }
 
-    /// Takes everything in `outbound` through the outbound rules and sends what passes.
+    /// Sends what the router has made of a packet through the rules for it.
+    fn finish(&mut self, end: Onward, packet: Packet, ports: &mut impl Ports) {
+        match (end, packet.meta.direction) {
+            (Onward::Nothing, _) => ports.recycle(packet),
+            (_, Direction::Out) => self.outbound.push(packet, None),
+            (_, Direction::In) => self.inbound.packets.push(packet),
+        }
+    }
+
+    /// Takes everything in `outbound` through the outbound rules and sends what passes; then what
+    /// the router has answered on the way.
     fn pass_out(&mut self, now: Uptime, ports: &mut impl Ports) {
-        if self.outbound.packets.is_empty() {
-            return;
-        }
-        self.worker.process(now, &mut self.outbound);
-        let mut outbound = std::mem::take(&mut self.outbound.packets);
-        for packet in outbound.drain(..) {
-            match packet.meta.verdict {
-                Verdict::Pass => self.leave(now, packet, ports),
-                Verdict::Answer => self.send_unfiltered(packet, ports),
-                Verdict::Drop(_) | Verdict::Held => ports.recycle(packet),
+        for _ in 0..ROUNDS_MAX {
+            self.take_back_in(now, ports);
+            if self.outbound.is_empty() {
+                return;
             }
+            self.pass_out_once(now, ports);
         }
-        // The list goes back with its memory.
-        self.outbound.packets = outbound;
+        debug_assert!(self.outbound.is_empty() && self.inbound.packets.is_empty());
+    }
+
+    fn pass_out_once(&mut self, now: Uptime, ports: &mut impl Ports) {
+        std::mem::swap(&mut self.outbound, &mut self.leaving);
+        self.worker.process(now, &mut self.leaving.batch);
+        let mut leaving = std::mem::take(&mut self.leaving);
+        leaving.drain(|packet, before, original| match packet.meta.verdict {
+            Verdict::Pass => self.leave(now, packet, before, original, ports),
+            Verdict::Answer => self.send_unfiltered(packet, ports),
+            Verdict::Drop(_) | Verdict::Held => ports.recycle(packet),
+        });
+        // The lists go back with their memory.
+        self.leaving = leaving;
     }
 
     /// Takes errors about packets of another family back in, from where their states bring them
-    /// to the sender. An error causes none, so one round is enough.
+    /// to the sender. An error causes none, so nothing is left for another round.
     fn take_back_in(&mut self, now: Uptime, ports: &mut impl Ports) {
         if self.inbound.packets.is_empty() {
             return;
@@ -209,12 +239,18 @@ impl Path {
     }
 
     /// Sends a packet that passed the outbound rules.
-    fn leave(&mut self, now: Uptime, mut packet: Packet, ports: &mut impl Ports) {
+    fn leave(
+        &mut self,
+        now: Uptime,
+        mut packet: Packet,
+        before: Before,
+        original: Option<Original<'_>>,
+        ports: &mut impl Ports,
+    ) {
         self.send_copy(&packet, ports);
-        let other = packet.meta.next_hop.filter(|hop| !hop.copy);
-        match other {
-            Some(hop) if !self.router.divert(now, &mut packet, hop) => ports.recycle(packet),
-            _ => self.send(packet, ports),
+        match self.router.depart(now, &mut packet, before, original) {
+            Onward::Forwarded => self.send(packet, ports),
+            end => self.finish(end, packet, ports),
         }
     }
 
@@ -268,8 +304,8 @@ impl Path {
             };
             packet.meta.interface = interface;
             packet.meta.direction = Direction::Out;
-            self.outbound.packets.push(packet);
-            if self.outbound.packets.len() >= Batch::SIZE {
+            self.outbound.push(packet, None);
+            if self.outbound.batch.packets.len() >= Batch::SIZE {
                 self.pass_out(now, ports);
             }
         }

@@ -202,6 +202,31 @@ fn killed_daemon_leaves_nothing_that_hinders() {
     place.start().stop();
 }
 
+/// A folder that was there stays whose it was, so that the daemon's own user may not remove the
+/// sockets from it. That is told, without a complaint, and does not hinder the next start.
+#[test]
+fn sockets_in_a_folder_of_root_stay_behind() {
+    if !can_make_devices() {
+        return;
+    }
+    let place = Place::new("tpffolder", "");
+    fs::create_dir(place.file("run")).unwrap();
+    for _ in 0..2 {
+        let mut running = place.start();
+        running.signal(Signal::SIGTERM);
+        let left = format!(
+            "pfd: {}: the socket stays behind: the user that pfd has become may not remove it from {}; \
+             the next start takes it over",
+            place.file("run/pfd.sock").display(),
+            place.file("run").display()
+        );
+        running.wait_for(&left);
+        running.wait_for("stopped");
+        assert!(running.child.wait().unwrap().success());
+        assert!(place.file("run/pfd.sock").exists());
+    }
+}
+
 #[test]
 fn broken_ruleset_keeps_the_daemon_from_starting() {
     if !can_make_devices() {

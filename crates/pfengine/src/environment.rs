@@ -23,6 +23,13 @@ pub enum Way {
 pub trait Routes: Debug + Send + Sync {
     /// Where packets for `addr` go. Must not block.
     fn way_to(&self, addr: IpAddr) -> Way;
+
+    /// Where packets from `addr` have to cross this host, as `urpf-failed` asks. As
+    /// [`Self::way_to`], but an own address may be that of an interface: the route to it then
+    /// carries this interface, as in OpenBSD. Must not block.
+    fn way_back(&self, addr: IpAddr) -> Way {
+        self.way_to(addr)
+    }
 }
 
 /// Who owns a local socket, for `user` and `group`.

@@ -366,13 +366,14 @@ impl<'a> Play<'a> {
     /// One packet through the filter, and on its way.
     fn filter(&mut self, packet: Buffer) -> Result<(), String> {
         let (link, direction) = (packet.meta.interface, packet.meta.direction);
+        let planned = destination(packet.data());
         let mut batch = Batch::new();
         batch.packets.push(packet);
         self.worker.process(self.now, &mut batch);
         for packet in batch.packets {
             match (packet.meta.verdict, direction) {
                 (Verdict::Pass, Direction::In) => self.forward(packet)?,
-                (Verdict::Pass, Direction::Out) => self.leave(&packet, link)?,
+                (Verdict::Pass, Direction::Out) => self.leave(&packet, link, planned)?,
                 (Verdict::Answer, _) => self.depart(&packet)?,
                 (Verdict::Drop(reason), _) => {
                     let word = if direction == Direction::In { "in" } else { "out" };
@@ -400,8 +401,14 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// A packet that has passed all outbound rules: by its interface, or as they say.
-    fn leave(&mut self, packet: &Buffer, link: IfIndex) -> Result<(), String> {
+    /// A packet that has passed all outbound rules: by its interface, or as they say, or, when they
+    /// have changed its destination, by the way to the new one.
+    fn leave(
+        &mut self,
+        packet: &Buffer,
+        link: IfIndex,
+        planned: Option<IpAddr>,
+    ) -> Result<(), String> {
         match packet.meta.next_hop {
             Some(hop) if hop.copy => self.send_copy(packet, hop)?,
             Some(hop) => {
@@ -412,7 +419,18 @@ impl<'a> Play<'a> {
             }
             None => {}
         }
-        self.send_off(packet, link)
+        match destination(packet.data()).filter(|dst| planned != Some(*dst)) {
+            None => self.send_off(packet, link),
+            Some(dst) => match self.scenario.world.way(dst) {
+                Way::Interface(link) => self.send_off(packet, link),
+                Way::Here => {
+                    let octets = packet.data().to_vec();
+                    self.departures.push_back(Departure { link: None, octets });
+                    Ok(())
+                }
+                Way::None => Err(format!("there is no route to {dst}")),
+            },
+        }
     }
 
     /// A packet that has passed all rules; what came in IPv6 fragments leaves in fragments.

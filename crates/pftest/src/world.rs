@@ -99,4 +99,11 @@ impl Routes for World {
     fn way_to(&self, addr: IpAddr) -> Way {
         self.way(addr)
     }
+
+    fn way_back(&self, addr: IpAddr) -> Way {
+        let mut interfaces = (0..).zip(&self.facts.interfaces);
+        let own = interfaces
+            .find(|(_, interface)| interface.addresses.iter().any(|own| own.addr == addr));
+        own.map_or_else(|| self.way(addr), |(at, _)| Way::Interface(IfIndex(at)))
+    }
 }

@@ -34,6 +34,33 @@ pub enum SocketError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A socket is still there after the end. Nothing is wrong when its folder is another user's,
+    /// because the daemon has given up root's rights.
+    #[error("{}: the socket stays behind: {}; the next start takes it over", path.display(), cause(.path, .source))]
+    Left {
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl SocketError {
+    /// Whether the daemon's user may not do it, so that it was to be expected.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Self::Left { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+    }
+}
+
+/// Why a socket could not be removed.
+fn cause(path: &Path, error: &io::Error) -> String {
+    match (error.kind(), path.parent()) {
+        (ErrorKind::PermissionDenied, Some(folder)) => {
+            format!("the user that pfd has become may not remove it from {}", folder.display())
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn permission_hint(error: &io::Error) -> &'static str {
@@ -90,12 +117,13 @@ impl Sockets {
     /// Removes both from the file system.
     ///
     /// # Errors
-    /// The first that could not be removed: the folder is another user's, say.
+    /// [`SocketError::Left`] for the first that could not be removed: the folder is another user's,
+    /// say.
     pub fn remove(&self) -> Result<(), SocketError> {
         for path in &self.paths {
             match fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(step(path, "remove the socket")(error));
+                Err(source) if source.kind() != ErrorKind::NotFound => {
+                    return Err(SocketError::Left { path: path.clone(), source });
                 }
                 _ => {}
             }

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Something that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A packet went from one interface to another.
+    /// A packet was routed from one interface to another; the outbound rules come after that.
     Forwarded,
     /// A packet for the router itself.
     Local,

@@ -11,7 +11,7 @@ use pfapi::units::{Direction, IfIndex, Uptime};
 use pfengine::reply::{self, IcmpError};
 use pfengine::wire::build::TTL_DEFAULT;
 use pfengine::wire::ip::{Fragment, Layout};
-use pfengine::{NextHop, Packet, Refragment};
+use pfengine::{NextHop, Packet};
 
 use super::counters::{Counters, Event};
 use super::header;
@@ -39,10 +39,25 @@ pub struct RouterOptions<'a> {
 pub struct Router {
     table: Table,
     links: Vec<Link>,
+    /// What is not longer fits every link.
+    pub(super) smallest_mtu: usize,
     errors: ErrorBudget,
     counters: Arc<Counters>,
     /// Last identification given out by [`Router::next_id`].
     fragment_id: Cell<u32>,
+}
+
+/// What becomes of a packet after a pass of the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// It goes on by the interface that it now names: to the outbound rules, and after those to
+    /// the device.
+    Forwarded,
+    /// It has become an answer of this host, and has to go through the rules of its direction: the
+    /// outbound ones, or for errors about what `af-to` has made the inbound ones once more.
+    Answer,
+    /// Nothing is to be sent.
+    Nothing,
 }
 
 /// What the router knows of an interface.
@@ -70,17 +85,22 @@ impl Router {
             let mut own = facts.interfaces.iter().flat_map(|interface| &interface.addresses);
             own.find(|own| Af::of(own.addr) == af).map(|own| own.addr)
         };
-        let links = facts.interfaces.iter().map(|interface| {
-            let own = |af: Af| {
-                let first = interface.addresses.iter().find(|own| Af::of(own.addr) == af);
-                first.map(|own| own.addr).or_else(|| any(af))
-            };
-            let mtu = usize::try_from(interface.mtu).unwrap_or(usize::MAX);
-            Link { mtu, v4: own(Af::Inet), v6: own(Af::Inet6) }
-        });
+        let links: Vec<Link> = facts
+            .interfaces
+            .iter()
+            .map(|interface| {
+                let own = |af: Af| {
+                    let first = interface.addresses.iter().find(|own| Af::of(own.addr) == af);
+                    first.map(|own| own.addr).or_else(|| any(af))
+                };
+                let mtu = usize::try_from(interface.mtu).unwrap_or(usize::MAX);
+                Link { mtu, v4: own(Af::Inet), v6: own(Af::Inet6) }
+            })
+            .collect();
         Self {
             table: Table::new(all_routes(options)),
-            links: links.collect(),
+            smallest_mtu: links.iter().map(|link| link.mtu).min().unwrap_or(usize::MAX),
+            links,
             errors: ErrorBudget::default(),
             counters: Arc::default(),
             fragment_id: Cell::new(0),
@@ -109,45 +129,80 @@ impl Router {
             (None, Target::Martian) if is_link_local(dst) => Event::Noise,
             (None, Target::Martian) => Event::Martian,
             (None, Target::Multicast | Target::Broadcast) => Event::Noise,
-            (None, Target::Link(_) | Target::Local | Target::Unreachable) => return true,
+            (None, Target::Link(_) | Target::Local(_) | Target::Unreachable) => return true,
         };
         self.counters.count(event);
         false
     }
 
     /// Finds the way out of a packet that passed the inbound rules, or turns it into the answer
-    /// that its sender gets.
-    ///
-    /// True when `packet`, which now is at its outbound interface, has to go through the outbound
-    /// rules, or through the inbound ones once more: that is where its direction then points, and
-    /// happens to errors about what `af-to` has made. False when nothing is to be sent.
+    /// that its sender gets. Whether it fits there is known after the outbound rules only, see
+    /// [`Self::depart`].
     #[must_use]
-    pub fn forward(&mut self, now: Uptime, packet: &mut Packet) -> bool {
+    pub fn forward(&mut self, now: Uptime, packet: &mut Packet) -> Onward {
         let Some((_, dst)) = header::addresses(packet.data()) else {
             self.counters.count(Event::Malformed);
-            return false;
+            return Onward::Nothing;
         };
-        if let Some(hop) = packet.meta.next_hop.filter(|hop| !hop.copy) {
-            if let Some(interface) = self.route_of(hop) {
-                return self.forward_to(now, packet, interface);
-            }
-            self.counters.count(Event::NoRoute);
-            return self.error(now, packet, IcmpError::HostUnreachable);
+        let way = match packet.meta.next_hop.filter(|hop| !hop.copy) {
+            Some(hop) => self.by_hop(now, packet, hop),
+            None => self.by_destination(now, packet, dst),
+        };
+        let interface = match way {
+            Ok(interface) => interface,
+            Err(end) => return end,
+        };
+        if header::time_to_live(packet.data()) <= 1 {
+            self.counters.count(Event::Expired);
+            return self.error(now, packet, IcmpError::TimeExceeded);
         }
+        header::count_down(packet.data_mut());
+        packet.meta.interface = interface;
+        packet.meta.direction = Direction::Out;
+        self.counters.count(Event::Forwarded);
+        Onward::Forwarded
+    }
+
+    /// Interface of the way that rules have chosen.
+    ///
+    /// # Errors
+    /// What becomes of the packet when there is no such way.
+    pub(super) fn by_hop(
+        &mut self,
+        now: Uptime,
+        packet: &mut Packet,
+        hop: NextHop,
+    ) -> Result<IfIndex, Onward> {
+        self.route_of(hop).ok_or_else(|| {
+            self.counters.count(Event::NoRoute);
+            self.error(now, packet, IcmpError::HostUnreachable)
+        })
+    }
+
+    /// Interface behind which the destination of a packet lies.
+    ///
+    /// # Errors
+    /// What becomes of the packet when it is for this host, or has no way.
+    pub(super) fn by_destination(
+        &mut self,
+        now: Uptime,
+        packet: &mut Packet,
+        dst: IpAddr,
+    ) -> Result<IfIndex, Onward> {
         match self.table.lookup(dst) {
-            Target::Link(interface) => self.forward_to(now, packet, interface),
-            Target::Local => {
+            Target::Link(interface) => Ok(interface),
+            Target::Local(_) => {
                 self.counters.count(Event::Local);
-                self.answer_as_host(now, packet)
+                Err(self.answer_as_host(now, packet))
             }
             Target::Unreachable => {
                 self.counters.count(Event::NoRoute);
-                self.error(now, packet, IcmpError::NetUnreachable)
+                Err(self.error(now, packet, IcmpError::NetUnreachable))
             }
             // The filter may have translated to such an address.
             Target::Broadcast | Target::Multicast | Target::Martian => {
                 self.counters.count(Event::Martian);
-                false
+                Err(Onward::Nothing)
             }
         }
     }
@@ -183,51 +238,8 @@ impl Router {
         (packet.len() > mtu && header::wire_len(packet) > mtu).then_some(mtu)
     }
 
-    fn mtu(&self, interface: IfIndex) -> usize {
+    pub(super) fn mtu(&self, interface: IfIndex) -> usize {
         self.links.get(usize::from(interface.0)).map_or(usize::MAX, |link| link.mtu)
-    }
-
-    fn forward_to(&mut self, now: Uptime, packet: &mut Packet, interface: IfIndex) -> bool {
-        if header::time_to_live(packet.data()) <= 1 {
-            self.counters.count(Event::Expired);
-            return self.error(now, packet, IcmpError::TimeExceeded);
-        }
-        // Most packets are shorter than any link; only the others are looked at closely.
-        let mtu = self.mtu(interface);
-        if (packet.len() > mtu || packet.meta.refragment.is_some())
-            && header::must_not_fragment(packet.data())
-            && header::wire_len(packet) > mtu
-        {
-            self.counters.count(Event::TooBig);
-            let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
-            return self.error(now, packet, IcmpError::TooBig { mtu });
-        }
-        header::count_down(packet.data_mut());
-        packet.meta.interface = interface;
-        packet.meta.direction = Direction::Out;
-        self.counters.count(Event::Forwarded);
-        true
-    }
-
-    /// Sends a packet that passed the outbound rules another way than that of its destination;
-    /// false when there is none. Source: OpenBSD sys/net/pf.c `pf_route`.
-    #[must_use]
-    pub fn divert(&mut self, now: Uptime, packet: &mut Packet, hop: NextHop) -> bool {
-        let Some(interface) = self.route_of(hop) else {
-            self.counters.count(Event::NoRoute);
-            return self.error(now, packet, IcmpError::HostUnreachable);
-        };
-        let mtu = self.mtu(interface);
-        if header::must_not_fragment(packet.data())
-            && packet.meta.refragment.is_none()
-            && header::wire_len(packet) > mtu
-        {
-            self.counters.count(Event::TooBig);
-            let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
-            return self.error(now, packet, IcmpError::TooBig { mtu });
-        }
-        packet.meta.interface = interface;
-        true
     }
 
     /// Interface of a next hop; `None` when there is no way.
@@ -241,10 +253,10 @@ impl Router {
     }
 
     /// A host without listeners: answers echo requests, refuses TCP and UDP.
-    fn answer_as_host(&mut self, now: Uptime, packet: &mut Packet) -> bool {
-        let Some(layout) = Layout::of(packet.data()) else { return false };
+    fn answer_as_host(&mut self, now: Uptime, packet: &mut Packet) -> Onward {
+        let Some(layout) = Layout::of(packet.data()) else { return Onward::Nothing };
         if layout.fragment != Fragment::Whole {
-            return false;
+            return Onward::Nothing;
         }
         let icmp_type = packet.data().get(layout.transport).copied();
         let answered = match (layout.protocol, layout.dst, icmp_type) {
@@ -254,52 +266,48 @@ impl Router {
             (proto::UDP, ..) => return self.error(now, packet, IcmpError::PortUnreachable),
             _ => false,
         };
-        answered && self.leave(packet)
+        if answered { self.leave(packet) } else { Onward::Nothing }
     }
 
     /// Turns a packet into the error that its sender gets.
-    fn error(&mut self, now: Uptime, packet: &mut Packet, kind: IcmpError) -> bool {
+    pub(super) fn error(&mut self, now: Uptime, packet: &mut Packet, kind: IcmpError) -> Onward {
         let is_v4 = packet.data().first().is_some_and(|first| first >> 4 == 4);
         let link = self.links.get(usize::from(packet.meta.interface.0));
         let Some(source) = link.and_then(|link| if is_v4 { link.v4 } else { link.v6 }) else {
-            return false;
+            return Onward::Nothing;
         };
         if !self.errors.has_room(now) {
             self.counters.count(Event::ErrorLimited);
-            return false;
+            return Onward::Nothing;
         }
         if !reply::icmp_error(packet, kind, source) {
-            return false;
+            return Onward::Nothing;
         }
         self.errors.used += 1;
         if packet.meta.changed_family() {
             // Its receiver is an address of the translation. What comes in for that finds the
             // state and with it the way back.
             packet.meta.direction = Direction::In;
-            return true;
+            return Onward::Answer;
         }
         self.leave(packet)
     }
 
     /// Sends an answer of this host on its way.
-    fn leave(&self, packet: &mut Packet) -> bool {
-        let Some(interface) = self.route(packet) else { return false };
+    fn leave(&self, packet: &mut Packet) -> Onward {
+        let Some(interface) = self.route(packet) else { return Onward::Nothing };
         packet.meta.interface = interface;
         packet.meta.direction = Direction::Out;
-        let id = packet.meta.refragment.map(|refragment| refragment.id());
         // A new packet: no state has let it in, and nobody but its sender cuts it.
+        let id = packet.meta.refragment.map(|refragment| refragment.id());
         packet.meta.start();
-        let mtu = self.mtu(interface);
-        if packet.len() > mtu && packet.data()[0] >> 4 == 6 {
-            let id = id.unwrap_or_else(|| self.next_id());
-            packet.meta.refragment = Refragment::for_link(mtu, id);
-        }
-        true
+        self.cut_for_link(packet, id);
+        Onward::Answer
     }
 
     /// An identification for the fragments of a packet of this host that was not itself put
     /// together from fragments (those have a random one).
-    fn next_id(&self) -> u32 {
+    pub(super) fn next_id(&self) -> u32 {
         let id = self.fragment_id.get().wrapping_add(1);
         self.fragment_id.set(id);
         id
@@ -345,11 +353,13 @@ fn all_routes(options: &RouterOptions<'_>) -> Vec<(Prefix, Target)> {
             routes.push((own.network(), Target::Link(IfIndex(index))));
         }
     }
-    for own in options.facts.interfaces.iter().flat_map(|interface| &interface.addresses) {
-        if let Some(broadcast) = config::broadcast(own.network()) {
-            routes.push((Prefix::host(broadcast), Target::Broadcast));
+    for (interface, index) in options.facts.interfaces.iter().zip(0_u16..) {
+        for own in &interface.addresses {
+            if let Some(broadcast) = config::broadcast(own.network()) {
+                routes.push((Prefix::host(broadcast), Target::Broadcast));
+            }
+            routes.push((Prefix::host(own.addr), Target::Local(IfIndex(index))));
         }
-        routes.push((Prefix::host(own.addr), Target::Local));
     }
     routes
 }

@@ -67,7 +67,8 @@ pub(super) fn count_down(data: &mut [u8]) {
 
 /// Whether an IPv4 packet must not be cut; IPv6 packets never are.
 pub(super) fn must_not_fragment(data: &[u8]) -> bool {
-    data[0] >> 4 == 6 || data[6] & 0x40 != 0
+    let octet = |at: usize| data.get(at).copied().unwrap_or(0);
+    octet(0) >> 4 == 6 || octet(6) & 0x40 != 0
 }
 
 /// Octets of the largest packet that goes onto the wire: of a super-packet one segment, of a

@@ -15,8 +15,8 @@ use pfengine::Way;
 pub enum Target {
     /// Out by this interface.
     Link(IfIndex),
-    /// To this router itself.
-    Local,
+    /// To this router itself: an address of this interface.
+    Local(IfIndex),
     /// To all hosts of a network; never forwarded (RFC 2644).
     Broadcast,
     /// To a multicast group; never forwarded, this is no multicast router.
@@ -65,10 +65,20 @@ impl pfengine::Routes for Table {
     fn way_to(&self, addr: IpAddr) -> Way {
         match self.lookup(addr) {
             Target::Link(interface) => Way::Interface(interface),
-            Target::Local => Way::Here,
+            Target::Local(_) => Way::Here,
             Target::Broadcast | Target::Multicast | Target::Martian | Target::Unreachable => {
                 Way::None
             }
+        }
+    }
+
+    /// As in OpenBSD the route to an own address carries the address's interface, so that
+    /// `urpf-failed` lets the router's own answers out there. Source: OpenBSD sys/net/pf.c
+    /// `pf_routable`, sys/net/route.c `rt_ifa_addlocal`.
+    fn way_back(&self, addr: IpAddr) -> Way {
+        match self.lookup(addr) {
+            Target::Local(interface) => Way::Interface(interface),
+            _ => self.way_to(addr),
         }
     }
 }
@@ -202,13 +212,13 @@ mod tests {
             ("10.0.0.0/8".parse().unwrap(), link(1)),
             ("0.0.0.0/0".parse().unwrap(), link(0)),
             ("10.1.0.0/16".parse().unwrap(), link(2)),
-            ("10.1.2.3".parse().unwrap(), Target::Local),
+            ("10.1.2.3".parse().unwrap(), Target::Local(IfIndex(3))),
         ]);
         for (addr, want) in [
             ("192.0.2.1", link(0)),
             ("10.0.0.0", link(1)),
             ("10.1.2.2", link(2)),
-            ("10.1.2.3", Target::Local),
+            ("10.1.2.3", Target::Local(IfIndex(3))),
             ("10.1.2.4", link(2)),
             ("10.2.0.0", link(1)),
             ("255.255.255.255", link(0)),

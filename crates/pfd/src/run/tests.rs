@@ -1,11 +1,14 @@
 use pfapi::check::check;
-use pfapi::ruleset::{Draft, QueueDef, ServiceCurve};
+use pfapi::ruleset::{
+    Action, AddrMatch, BlockAnswer, Draft, Endpoint, InterfaceMatch, Pool, QueueDef, Route,
+    RouteKind, Rule, ServiceCurve, StatePolicy,
+};
 use pfapi::units::{IfIndex, Uptime};
 use pfengine::{Checksum, Engine, EngineConfig, Loader, Offload};
 
 use super::*;
 use crate::router::RouterOptions;
-use crate::testing::{self, Collected, ip, packet, udp};
+use crate::testing::{self, Collected, ip, mend, packet, udp};
 
 fn forwarder() -> Forwarder {
     forwarder_with(None)
@@ -13,10 +16,6 @@ fn forwarder() -> Forwarder {
 
 /// With one root queue of this bandwidth on the second interface.
 fn forwarder_with(bandwidth: Option<u64>) -> Forwarder {
-    let config = testing::config();
-    let facts = config.facts();
-    let router = Router::new(&RouterOptions { facts: &facts, routes: &config.routes });
-    let engine = Engine::new(EngineConfig { facts, seed: [7; 32], hostid: 1 }, Uptime::ZERO);
     let queue = |rate| QueueDef {
         name: "root".to_owned(),
         interface: Some("tun1".to_owned()),
@@ -24,10 +23,57 @@ fn forwarder_with(bandwidth: Option<u64>) -> Forwarder {
         default: true,
         ..QueueDef::default()
     };
-    let queues = bandwidth.map(queue).into_iter().collect();
-    let ruleset = check(Draft::<()> { queues, ..Draft::default() }).unwrap();
-    engine.load(&ruleset, Loader::default(), Uptime::ZERO).unwrap();
-    Forwarder::new(engine.worker(), router)
+    loaded(Draft { queues: bandwidth.map(queue).into_iter().collect(), ..Draft::default() }).0
+}
+
+fn loaded(draft: Draft<()>) -> (Forwarder, Arc<Engine>) {
+    let config = testing::config();
+    let facts = config.facts();
+    let router = Router::new(&RouterOptions { facts: &facts, routes: &config.routes });
+    let engine = Engine::new(EngineConfig { facts, seed: [7; 32], hostid: 1 }, Uptime::ZERO);
+    engine.use_routes(Box::new(router.routes()));
+    engine.load(&check(draft).unwrap(), Loader::default(), Uptime::ZERO).unwrap();
+    (Forwarder::new(engine.worker(), router), engine)
+}
+
+/// A filter with these rules behind `pass`.
+fn filtering(rules: impl IntoIterator<Item = Rule>) -> (Forwarder, Arc<Engine>) {
+    let rules = [Rule::new(Action::Pass)].into_iter().chain(rules).collect();
+    let (forwarder, engine) = loaded(Draft { rules, ..Draft::default() });
+    let _ = engine.set_enabled(true, Uptime::ZERO);
+    (forwarder, engine)
+}
+
+fn out_on(interface: &str, action: Action) -> Rule {
+    let interface = InterfaceMatch { negated: false, name: interface.to_owned() };
+    Rule { direction: Some(Direction::Out), interface: Some(interface.into()), ..Rule::new(action) }
+}
+
+fn pool(addr: &str) -> Pool {
+    Pool::new(AddrMatch::Net(addr.parse().unwrap()))
+}
+
+/// What leaves because of one packet.
+fn turn(forwarder: &mut Forwarder, octets: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut ports = Collected::new();
+    let mut batch = Batch::new();
+    batch.packets.push(packet(octets));
+    forwarder.turn(Uptime::from_secs(1), &mut batch, &mut ports);
+    assert_eq!(ports.sent.len() + ports.recycled, 1 + (1000 - ports.buffers), "buffers");
+    ports.sent.iter().map(|(to, packet)| (to.0, packet.data().to_vec())).collect()
+}
+
+/// A datagram of 1428 octets, too long for the second interface, that must not be cut.
+fn whole_or_nothing(dst: &str) -> Vec<u8> {
+    let mut octets = ip("10.77.1.2", dst, 17, &udp(1400));
+    octets[6] = 0x40;
+    mend(&mut octets);
+    octets
+}
+
+fn states(engine: &Engine) -> Vec<String> {
+    let states = engine.states(&mut 0, 100, Uptime::from_secs(1));
+    states.iter().map(|state| format!("{:?}", state.direction)).collect()
 }
 
 #[test]
@@ -55,6 +101,91 @@ fn long_packet_leaves_in_fragments() {
     forwarder.turn(Uptime::from_secs(1), &mut batch, &mut ports);
     assert_eq!(ports.sent.len(), 2);
     assert_eq!(ports.recycled, 1);
+}
+
+/// The outbound rules come before the length: what they block is not told of it.
+#[test]
+fn blocked_packet_that_does_not_fit_vanishes() {
+    let (mut forwarder, engine) = filtering([out_on("tun1", Action::Block(BlockAnswer::Drop))]);
+    assert_eq!(turn(&mut forwarder, &whole_or_nothing("198.51.100.7")), []);
+    assert_eq!(forwarder.path.router.counters().get(Event::TooBig), 0);
+    assert_eq!(states(&engine).len(), 1, "the outbound rules made none");
+    let v6 = ip("fd77:1::2", "fd77:2::2", 17, &udp(1400));
+    assert_eq!(turn(&mut forwarder, &v6), []);
+    assert_eq!(forwarder.path.router.counters().get(Event::TooBig), 0);
+}
+
+#[test]
+fn translated_packet_that_does_not_fit_is_told_to_its_sender() {
+    let mut nat = out_on("tun1", Action::Pass);
+    nat.af = Some(pfapi::addr::Af::Inet);
+    nat.nat = Some(pool("10.77.2.1").into());
+    let (mut forwarder, engine) = filtering([nat]);
+    let octets = whole_or_nothing("198.51.100.7");
+    let sent = turn(&mut forwarder, &octets);
+    let [(0, error)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((error[20], error[21], &error[24..28]), (3, 4, &[0, 0, 5, 0][..]));
+    assert_eq!(error[12..20], [10, 77, 1, 1, 10, 77, 1, 2]);
+    assert_eq!(error[28..56], octets[..28]);
+    assert_eq!(states(&engine).len(), 2, "as in pf the packet has made both");
+}
+
+/// In by the wide interface, and out by it but for `route-to`.
+#[test]
+fn narrow_interface_that_a_rule_chooses_is_told_to_the_sender() {
+    let mut away = out_on("tun0", Action::Pass);
+    away.af = Some(pfapi::addr::Af::Inet);
+    away.nat = Some(pool("10.77.2.1").into());
+    away.route = Some(Route { kind: RouteKind::RouteTo, pool: pool("10.77.2.9") }.into());
+    let (mut forwarder, _) = filtering([away]);
+    let octets = whole_or_nothing("10.77.1.9");
+    let sent = turn(&mut forwarder, &octets);
+    let [(0, error)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((error[20], error[21]), (3, 4));
+    assert_eq!(error[12..20], [10, 77, 1, 1, 10, 77, 1, 2]);
+    assert_eq!(error[28..56], octets[..28]);
+    // What may be cut is cut there.
+    let sent = turn(&mut forwarder, &ip("10.77.1.2", "10.77.1.9", 17, &udp(1400)));
+    assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(sent[0].1[12..16], [10, 77, 2, 1]);
+}
+
+#[test]
+fn changed_destination_leaves_by_its_own_interface() {
+    let mut away = out_on("tun1", Action::Pass);
+    away.af = Some(pfapi::addr::Af::Inet);
+    away.rdr = Some(pool("10.77.1.9").into());
+    // No rule is asked again: this one would block.
+    let (mut forwarder, _) = filtering([out_on("tun0", Action::Block(BlockAnswer::Drop)), away]);
+    let sent = turn(&mut forwarder, &ip("10.77.1.2", "198.51.100.7", 17, &udp(10)));
+    let [(0, moved)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((&moved[12..20], moved[8]), (&[10, 77, 1, 2, 10, 77, 1, 9][..], 63));
+    // The wide interface is the one that counts.
+    let sent = turn(&mut forwarder, &whole_or_nothing("198.51.100.7"));
+    assert_eq!(
+        sent.iter().map(|(to, octets)| (*to, octets.len())).collect::<Vec<_>>(),
+        [(0, 1428)]
+    );
+}
+
+#[test]
+fn answers_of_the_router_do_not_fail_urpf() {
+    // With states the answers would pass by those of the questions.
+    let stateless = Rule { state: StatePolicy::None, ..Rule::new(Action::Pass) };
+    let from = Endpoint { addr: AddrMatch::UrpfFailed, ..Endpoint::default() };
+    let block = out_on("tun0", Action::Block(BlockAnswer::Drop));
+    let (mut forwarder, _) = filtering([stateless, Rule { from, ..block }]);
+    let echo = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    let sent = turn(&mut forwarder, &ip("10.77.1.2", "10.77.1.1", 1, &echo));
+    assert_eq!(sent.len(), 1);
+    for (src, dst, ttl) in [("10.77.1.2", "198.51.100.7", 8), ("fd77:1::2", "fd77:2::2", 7)] {
+        let mut octets = ip(src, dst, 17, &udp(10));
+        octets[ttl] = 1;
+        if ttl == 8 {
+            mend(&mut octets);
+        }
+        assert_eq!(turn(&mut forwarder, &octets).len(), 1, "{src}");
+    }
 }
 
 #[test]

@@ -155,6 +155,11 @@ impl<'p> Subject<'p> {
         let routes = self.surroundings.routes?;
         Some(routes.way_to(addr.to_ip(self.working.addresses.af)))
     }
+
+    fn way_back(&self, addr: Addr) -> Option<Way> {
+        let routes = self.surroundings.routes?;
+        Some(routes.way_back(addr.to_ip(self.working.addresses.af)))
+    }
 }
 
 impl CompiledRule {
@@ -289,7 +294,7 @@ impl CompiledEndpoint {
             CompiledAddr::NoRoute => subject.way_to(addr) == Some(Way::None),
             CompiledAddr::UrpfFailed => {
                 let back = Way::Interface(subject.packet.interface);
-                subject.way_to(addr).is_some_and(|way| way != back)
+                subject.way_back(addr).is_some_and(|way| way != back)
             }
         };
         inside != self.negated

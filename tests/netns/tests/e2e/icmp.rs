@@ -73,6 +73,22 @@ fn last_hop_is_told_to_the_sender() {
     });
 }
 
+#[test]
+fn answers_of_the_router_do_not_fail_urpf() {
+    in_lab(test_path!(), &["ping"], || {
+        // With states the answers would pass by those of the questions.
+        let lab = lab("block quick from urpf-failed\npass no state\n");
+        for router in [CLIENT.router_v4(), CLIENT.router_v6()] {
+            let text = ping(&lab, &["-c", "3", "-i", "0.1"], &router);
+            assert!(text.contains("3 received, 0% packet loss"), "{text}");
+        }
+        for (host, said) in [(SERVER.v4(), "Time to live exceeded"), (SERVER.v6(), "Hop limit")] {
+            let text = ping(&lab, &["-c", "1", "-t", "1"], &host);
+            assert!(text.contains(said), "{text}");
+        }
+    });
+}
+
 /// The daemon's MTU towards the server is smaller than what the ends believe, so that only its
 /// own messages can tell them.
 fn narrow_lab() -> Lab {

@@ -1,11 +1,12 @@
 //! Translation between the kernel's TCP on both sides: addresses, families, routes.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
 use pf_load::lab::{CLIENT, Lab, Place, SERVER, Setup, checked};
-use pf_netns::{at, finished, in_lab, output_of, test_path};
+use pf_netns::{at, finished, in_lab, output_of, test_path, wait_until};
 
 use crate::world::{Nginx, fetch, lab, lab_with};
 
@@ -134,6 +135,63 @@ fn path_mtu_is_told_through_nat() {
             assert!(text.to_lowercase().replace(' ', "").contains("mtu=1300"), "{host}: {text}");
             assert!(text.contains(&format!("From {router}")), "{host}: {text}");
         }
+    });
+}
+
+/// The route leads over a wide link, the rules over a narrow one, and only after a translation. The
+/// kernel takes the error for its own when the quote is the packet that it has sent.
+#[test]
+fn mtu_of_a_chosen_interface_is_told_through_nat() {
+    const RULES: &str = "
+pass
+pass out on tun1 inet from 10.77.1.0/24 nat-to 10.77.2.1 route-to 10.77.3.2
+pass out on tun1 inet6 from fd77:1::/64 nat-to fd77:2::1 route-to fd77:3::2
+";
+    in_lab(test_path!(), &["ping"], || {
+        let lab = lab_with(&Setup { rules: RULES, mtu: [1500, 1500, 1280], ..Setup::default() });
+        for (any, [host, other], router) in [
+            ("0.0.0.0:0", ["203.0.113.8", "203.0.113.9"], CLIENT.router_v4()),
+            ("[::]:0", ["2001:db8::8", "2001:db8::9"], CLIENT.router_v6()),
+        ] {
+            let learned = || {
+                let mut route = lab.command(CLIENT, "ip");
+                output_of(route.args(["route", "get", host]), 10).contains("mtu 1280")
+            };
+            assert!(!learned(), "{host}: nothing is known yet");
+            at(CLIENT, || {
+                let socket = UdpSocket::bind(any).unwrap();
+                socket.connect((host, 9)).unwrap();
+                socket.send(&[0; 1400]).unwrap();
+                wait_until("the MTU is known", Duration::from_secs(5), learned);
+            });
+            let mut ping = lab.command(CLIENT, "ping");
+            ping.args(["-n", "-c", "2", "-i", "0.3", "-W", "1", "-M", "do", "-s", "1400", other]);
+            let text = String::from_utf8_lossy(&finished(&mut ping, 20).stdout).into_owned();
+            assert!(text.to_lowercase().replace(' ', "").contains("mtu=1280"), "{other}: {text}");
+            assert!(text.contains(&format!("From {router} ")), "{other}: {text}");
+        }
+    });
+}
+
+/// One address is in the attacker's network but stands for the server, which is behind another
+/// interface; the other translates the client on its way in to an address of that network.
+#[test]
+fn destinations_that_outbound_rules_change_are_routed_again() {
+    const RULES: &str = "
+pass
+pass out on tun1 inet proto tcp to 10.77.2.9 port 80 rdr-to 10.77.3.2
+pass out on tun1 inet6 proto tcp to fd77:2::9 port 80 rdr-to fd77:3::2
+pass in on tun0 inet proto tcp to 10.77.3.2 port 80 nat-to 10.77.2.77
+pass in on tun0 inet6 proto tcp to fd77:3::2 port 80 nat-to fd77:2::77
+";
+    in_lab(test_path!(), &["nginx", "curl"], || {
+        let lab = lab(RULES);
+        let nginx = Nginx::start(&lab, 10);
+        for host in ["10.77.2.9", "[fd77:2::9]", "10.77.3.2", "[fd77:3::2]"] {
+            assert_eq!(fetch(&lab, host, ""), nginx.sha256, "{host}");
+        }
+        let states = states(&lab);
+        assert!(states.contains("10.77.2.77:"), "a source was translated:\n{states}");
     });
 }
 
