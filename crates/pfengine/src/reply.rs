@@ -14,6 +14,7 @@ use pfapi::ruleset::proto;
 
 use crate::packet::{Checksum, Gso, Offload, Packet};
 use crate::packet_desc::{PacketDesc, TcpDesc};
+use crate::siphash::sip13;
 use crate::wire::build::{
     Ipv4Fields, TCP_HEADER, TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment, flags, ipv4_header,
     ipv6_header, is_one_host,
@@ -27,6 +28,8 @@ use crate::wire::tcp_options::SynOptions;
 const ICMP_HEADER: usize = 8;
 /// Octets behind the IPv4 header that an ICMP error quotes. RFC 792.
 const ICMP_QUOTE: usize = 8;
+/// Octets of a packet that tell it from others, whole words of eight: its headers.
+const IDENTIFYING: usize = 64;
 /// Octets of an ICMPv6 error at most: the minimum MTU of IPv6. RFC 4443 section 2.4 (c).
 const ICMPV6_ERROR_MAX: usize = 1280;
 /// Time to live of ICMP answers over IPv4. Source: OpenBSD `icmp_reflect` (MAXTTL).
@@ -446,12 +449,23 @@ pub(crate) fn place_segment(packet: &mut Packet, answer: &TcpSegment) -> bool {
 
 /// An IPv4 identification for the answer to `packet`.
 ///
-/// pf takes a random one. Answers are never fragmented, so the field has no use (RFC 6864);
-/// mixing the packet's own words keeps the answer a function of its input.
+/// pf takes a random one. Mixing the packet's own words keeps the answer a function of its input,
+/// and two requests are hardly ever alike: their identifications, numbers and checksums differ.
+/// A sum would not do, as checksums make sums constant.
 fn identification(packet: &Packet) -> u16 {
     let head = packet.data();
-    let words = Sum::of(head.get(..head.len().min(IPV6_HEADER)).unwrap_or_default());
-    words.folded().wrapping_mul(0x9e37)
+    let head = &head[..head.len().min(IDENTIFYING)];
+    let (words, rest) = head.as_chunks::<8>();
+    let mut filled = [0; IDENTIFYING / 8];
+    for (place, word) in filled.iter_mut().zip(words) {
+        *place = u64::from_le_bytes(*word);
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let filled = &filled[..words.len()];
+    let mixed = sip13(&[0; 16], filled, u64::from_le_bytes(last), head.len());
+    let [low, high, ..] = mixed.to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
 /// A length below 64 KiB, as the pseudo-header wants it.

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Rig, Tcp, V4, V6, flags, ip, ipv4, proto, udp};
+use pfapi::addr::Af;
 use pfapi::reason::Reason;
 use pfapi::ruleset::{Action, AddrMatch, BlockAnswer, Log, Options, Pool, Rule, RuleKind};
 use pfapi::units::Direction;
@@ -109,6 +110,23 @@ fn log_matches_names_every_later_rule() {
     rig.send(Direction::In, &query());
     let to_2 = |rule, action| Record { interface: 2, ..record(rule, action, IN) };
     assert_eq!(drained(&mut rig), [to_2(0, MATCH), to_2(1, MATCH), to_2(2, PASS)]);
+}
+
+#[test]
+fn addresses_of_the_other_family_are_told() {
+    let mut rule = logging(Action::Pass, Log::default());
+    (rule.direction, rule.af, rule.af_to) = (Some(Direction::In), Some(Af::Inet6), Some(Af::Inet));
+    let pool = |addr: &str| Pool::new(AddrMatch::Net(addr.parse().unwrap())).into();
+    (rule.nat, rule.rdr) = (Some(pool("198.51.100.254")), Some(pool("198.51.100.9")));
+    let mut rig = rig(vec![rule]);
+    rig.send(Direction::In, &ip(V6, proto::UDP, &udp(V6, 4_000, 53, b"query")));
+    let mut seen = Vec::new();
+    rig.worker.drain_log(|record| seen = record.octets.to_vec());
+    // Families of OpenBSD's numbering, then the new source and destination.
+    assert_eq!((seen[1], seen[60], seen[61], seen[62]), (24, IN, 1, 2));
+    assert_eq!(seen[64..68], [198, 51, 100, 254]);
+    assert_eq!(seen[80..84], [198, 51, 100, 9]);
+    assert_eq!(seen[98..100], [0, 53]);
 }
 
 #[test]

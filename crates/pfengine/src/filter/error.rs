@@ -94,6 +94,7 @@ impl Filter<'_> {
         self.log_known(packet, desc, &state, None);
         state.count(forward, desc.total);
         carry_out(packet, desc, state.actions(), &mut self.parts.rng);
+        packet.meta.next_hop = state.next_hop(forward);
         let keys = state.keys();
         if keys.changes_family() {
             let ids = [self.parts.rng.next_u16(), self.parts.rng.next_u16()];

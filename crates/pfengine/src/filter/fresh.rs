@@ -64,7 +64,7 @@ impl Filter<'_> {
         self.parts.stats.reason(Reason::Match);
         match rule.rule.action {
             Action::Block(answer) => {
-                self.log_decided(packet, &flow.desc, &found, None);
+                self.log_decided(packet, &flow.desc, &found, beyond, None);
                 self.parts.scratch.places = None;
                 Self::count_stateless(&found, place.direction, &flow.desc);
                 if fault::is(Fault::BlockLeaks) && self.parts.rng.next_u16().is_multiple_of(8) {
@@ -83,15 +83,16 @@ impl Filter<'_> {
                 };
                 if let Err(reason) = allowed {
                     self.parts.scratch.places = None;
-                    self.log_decided(packet, &flow.desc, &found, Some(reason));
+                    self.log_decided(packet, &flow.desc, &found, beyond, Some(reason));
                     return Err(reason);
                 }
                 if let (true, Some(key)) =
                     (rule.rule.state != StatePolicy::None || found.translated, flow.key)
                 {
-                    let beyond = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
-                    let made = self.make_state(packet, flow, &found, (key, beyond), shares);
-                    self.log_decided(packet, &flow.desc, &found, made.as_ref().err().copied());
+                    let far = beyond.map_or(key, |key| (key, self.engine.store.hash(&key)));
+                    let made = self.make_state(packet, flow, &found, (key, far), shares);
+                    let refused = made.as_ref().err().copied();
+                    self.log_decided(packet, &flow.desc, &found, beyond, refused);
                     let Made { keys, route, modulation } = match made {
                         Ok(made) => made,
                         Err(reason) if self.snapshot.fail_returns => {
@@ -109,7 +110,7 @@ impl Filter<'_> {
                     return Ok(verdict);
                 }
                 self.parts.scratch.places = None;
-                self.log_decided(packet, &flow.desc, &found, None);
+                self.log_decided(packet, &flow.desc, &found, beyond, None);
                 Self::count_stateless(&found, place.direction, &flow.desc);
                 let actions = found.stateless_actions();
                 carry_out(packet, &flow.desc, &actions, &mut self.parts.rng);

@@ -344,12 +344,13 @@ impl<'a> Filter<'a> {
         let mut translator = Translator::new(&self.view, sources, Direction::Out, &there);
         let scratch = &mut self.parts.scratch;
         let found = snapshot.rules.evaluate(&view, surroundings, scratch, &mut translator).ok()?;
+        let beyond_key = translator.key(&found.addresses);
         // No state comes of it here, so none has a place in a limiter.
         self.parts.scratch.places = None;
         let Action::Block(answer) = found.rule.rule.action else { return None };
         self.parts.stats.reason(Reason::Match);
         (packet.meta.interface, packet.meta.direction) = (beyond, Direction::Out);
-        self.log_decided(packet, &there, &found, None);
+        self.log_decided(packet, &there, &found, beyond_key, None);
         (packet.meta.interface, packet.meta.direction) = (interface, Direction::In);
         Self::count_stateless(&found, Direction::Out, &there);
         Some(self.answer_block(packet, desc, answer))

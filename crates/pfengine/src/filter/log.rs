@@ -14,6 +14,7 @@ use crate::pflog::Cause;
 use crate::rules::{Addresses, Evaluation, LogCall};
 use crate::state::entry::State;
 use crate::state::icmp::{self, IcmpClass};
+use crate::state::key::Key;
 
 /// N of the `pflogN` of packets that are logged though no rule says so.
 const DEFAULT_LOG: u8 = 0;
@@ -32,8 +33,9 @@ impl Filter<'_> {
         self.parts.log.add(packet, &self.snapshot.facts, &cause);
     }
 
-    /// Logs a packet that rules have decided, as match rules and the deciding rule say; `refused`
-    /// is why it is dropped though that rule lets it pass.
+    /// Logs a packet that rules have decided, as match rules and the deciding rule say; `beyond` is
+    /// the key of its state beyond the translation, `refused` why it is dropped though that rule
+    /// lets it pass.
     ///
     /// Packets with IP options that the rule does not allow are logged whether it says so or not.
     pub(super) fn log_decided(
@@ -41,6 +43,7 @@ impl Filter<'_> {
         packet: &Packet,
         desc: &PacketDesc,
         found: &Evaluation<'_>,
+        beyond: Option<Key>,
         refused: Option<Reason>,
     ) {
         let forced = (refused == Some(Reason::IpOption)).then_some(DEFAULT_LOG);
@@ -49,7 +52,13 @@ impl Filter<'_> {
             return;
         }
         let uid = if found.actions.log_user { self.owner(packet, desc) } else { None };
-        let rewritten = Some(found.addresses).filter(|new| *new != Addresses::of(desc));
+        let direction = packet.meta.direction;
+        let rewritten = beyond.and_then(|key| {
+            let crosses = key.af != desc.af;
+            let new =
+                Addresses::of_key(&key, if crosses { direction.reversed() } else { direction });
+            (crosses || found.addresses != Addresses::of(desc)).then_some(new)
+        });
         let rules = &self.snapshot.rules;
         let calls = self.parts.scratch.logs.iter().map(|call| {
             let anchor = call.anchor.map(|step| &**rules.rule(step));
@@ -88,14 +97,7 @@ impl Filter<'_> {
         let rewritten = (has_key && state.is_translated()).then(|| {
             let keys = state.keys();
             let (key, direction) = keys.beyond(packet.meta.direction, desc.af);
-            let (from, to) = if direction == Direction::Out { (1, 0) } else { (0, 1) };
-            Addresses {
-                af: key.af,
-                src: key.addr[from],
-                dst: key.addr[to],
-                sport: key.port[from],
-                dport: key.port[to],
-            }
+            Addresses::of_key(key, direction)
         });
         let uid = if state.actions().log_user { self.owner(packet, desc) } else { None };
         let decision = &state.decision;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use pfapi::addr::Af;
 use pfapi::reason::Reason;
+use pfapi::units::Direction;
 
 use super::rule::LoadedRule;
 use crate::addr::Addr;
 use crate::packet_desc::PacketDesc;
 use crate::rng::Rng;
+use crate::state::key::Key;
 
 /// Addresses and ports of a packet as the rules walked so far have left them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,21 @@ impl Addresses {
     pub const fn of(desc: &PacketDesc) -> Self {
         let (sport, dport) = desc.ports();
         Self { af: desc.af, src: desc.src, dst: desc.dst, sport, dport }
+    }
+
+    /// Those of a packet that crosses in `direction` and builds this key.
+    pub const fn of_key(key: &Key, direction: Direction) -> Self {
+        let (from, to) = match direction {
+            Direction::In => (0, 1),
+            Direction::Out => (1, 0),
+        };
+        Self {
+            af: key.af,
+            src: key.addr[from],
+            dst: key.addr[to],
+            sport: key.port[from],
+            dport: key.port[to],
+        }
     }
 }
 
