@@ -222,7 +222,11 @@ fn rules_of(session: &mut Session<'_, '_>, path: &str) -> Result<Listed, Error> 
     Ok(all)
 }
 
-fn anchor_paths(session: &mut Session<'_, '_>) -> Result<Vec<String>, Error> {
+/// Paths of all anchors, each with those that lie in it right behind it.
+///
+/// # Errors
+/// The connection's and the daemon's refusals.
+pub fn anchor_paths(session: &mut Session<'_, '_>) -> Result<Vec<String>, Error> {
     match session.call(&Request::Anchors)? {
         Response::Anchors { paths } => Ok(paths),
         other => Err(Error::from_answer(other, "anchors")),

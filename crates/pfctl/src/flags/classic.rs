@@ -205,6 +205,11 @@ impl Classic {
     pub fn anchor_path(&self) -> &str {
         self.anchor.as_deref().unwrap_or_default().trim_matches('/')
     }
+
+    /// The anchor of `-a 'x/*'`, which means those below it, too; empty for the main ruleset.
+    pub fn anchor_and_below(&self) -> Option<&str> {
+        Some(self.anchor_path().strip_suffix('*')?.trim_end_matches('/'))
+    }
 }
 
 fn refuse_missing(matches: &ArgMatches, letters: Letters) -> Result<(), FlagError> {
@@ -318,9 +323,10 @@ fn check_dry_run(classic: &Classic) -> Result<(), FlagError> {
                 "anchor names beginning with '_' cannot be modified from the command line",
             );
         }
-        let changes = classic.file.is_some() || classic.clear.is_some() || classic.table.is_some();
-        if anchor.ends_with('*') && changes {
-            return plain("anchor names ending in '*' are for showing rules and tables");
+        if anchor.ends_with('*') && (classic.file.is_some() || classic.table.is_some()) {
+            return plain(
+                "anchor names ending in '*' are for showing and flushing rules and tables",
+            );
         }
     }
     if classic.env.is_some() && !classic.no_action {
@@ -503,6 +509,10 @@ mod tests {
             (
                 "-a x/_1 -F rules",
                 "anchor names beginning with '_' cannot be modified from the command line",
+            ),
+            (
+                "-a a/* -f x",
+                "anchor names ending in '*' are for showing and flushing rules and tables",
             ),
             ("-n -a= -f x", "anchor name must not be empty"),
             ("--env x -f y", "--env needs -n: rules for another machine are not loaded"),

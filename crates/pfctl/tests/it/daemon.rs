@@ -331,6 +331,41 @@ fn anchors_are_shown_loaded_and_flushed() {
 }
 
 #[test]
+fn anchors_are_flushed_from_the_inside_out() {
+    let paths = ["a", "a/b", "a/b/_1", "a/c", "ab"];
+    let answer = move |request: &Request| match request {
+        Request::Anchors => {
+            Reply::Frames(vec![Response::Anchors { paths: paths.map(str::to_owned).to_vec() }])
+        }
+        Request::Flush { what: Flush::Rules { anchor } } if anchor == "a/c" => {
+            failed(FailureKind::NotFound, "Anchor does not exist")
+        }
+        other => good(other),
+    };
+    let flushed = |args: &[&str]| {
+        let (outcome, requests) = Daemon::start(answer).run(args, "");
+        let flushed = requests.into_iter().filter_map(|request| match request {
+            Request::Flush { what: Flush::Rules { anchor } } => Some(format!("rules {anchor}")),
+            Request::Flush { what: Flush::Tables { anchor } } => Some(format!("tables {anchor}")),
+            _ => None,
+        });
+        (outcome, flushed.collect::<Vec<_>>().join(", "))
+    };
+    // What is wrong with one keeps no other from it.
+    let (outcome, list) = flushed(&["-a", "a/*", "-Fr"]);
+    assert_eq!((outcome.code, outcome.out.as_str()), (1, "Removing:\n  a/c\n  a/b\n  a\n"));
+    assert_eq!(list, "rules a/c, rules a/b, rules a");
+    let (outcome, list) = flushed(&["-a", "a/b/*", "-Fa"]);
+    assert_eq!((outcome.code, outcome.out.as_str()), (0, "Removing:\n  a/b\n"));
+    assert_eq!(list, "tables a/b, rules a/b");
+    let (outcome, list) = flushed(&["-a", "*", "-FT"]);
+    assert_eq!((outcome.code, list.split(", ").count()), (0, 5));
+    assert!(outcome.out.ends_with("\n  /\n"), "{}", outcome.out);
+    let (outcome, _) = flushed(&["-a", "none/*", "-Fr"]);
+    assert_eq!((outcome.code, outcome.err.as_str()), (1, "pfctl: Anchor does not exist\n"));
+}
+
+#[test]
 fn the_lists_of_freebsd_are_flushed_one_by_one() {
     for (word, part, told) in [
         ("nat", Part::Translation, "nat cleared\n"),
