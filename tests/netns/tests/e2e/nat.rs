@@ -330,3 +330,67 @@ fn answers_leave_by_the_uplink_of_the_connection() {
         assert!(!finished(&mut curl, 10).status.success(), "there is no other way back");
     });
 }
+
+/// What the router itself says of such a connection leaves by its uplink, too: a hop is shown, and a
+/// narrow link on either side is known to the sender.
+#[test]
+fn errors_leave_by_the_uplink_of_the_connection() {
+    const RULES: &str = "
+pass
+pass in on tun0 inet reply-to 10.77.1.2
+pass in on tun0 inet6 reply-to fd77:1::2
+";
+    in_lab(test_path!(), &["nginx", "curl", "ping", "traceroute"], || {
+        let setup = Setup { rules: RULES, mtu: [1400, 1500, 1300], ..Setup::default() };
+        let lab = lab_with(&setup);
+        for host in [CLIENT, SERVER] {
+            ip(&["-n", host.namespace, "link", "set", host.interface, "mtu", "1500"]);
+        }
+        let nginx = Nginx::start(&lab, 5);
+        for (source, router, server, shown) in [
+            ("198.18.9.9", CLIENT.router_v4(), SERVER.v4(), SERVER.v4()),
+            ("2001:db8:9::9", CLIENT.router_v6(), SERVER.v6(), format!("[{}]", SERVER.v6())),
+        ] {
+            ip(&["-n", CLIENT.namespace, "address", "add", source, "dev", "lo"]);
+            let mut trace = lab.command(CLIENT, "traceroute");
+            trace.args(["-n", "-q", "1", "-w", "2", "-m", "3", "-s", source, &server]);
+            let text = output_of(&mut trace, 20);
+            let hops = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1));
+            assert_eq!(hops.collect::<Vec<_>>(), [&router, &server], "{text}");
+            let mut ping = lab.command(CLIENT, "ping");
+            ping.args(["-n", "-c", "2", "-i", "0.3", "-W", "1", "-M", "do", "-s", "1340"]);
+            let output = finished(ping.args(["-I", source, &server]), 20);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(text.to_lowercase().replace(' ', "").contains("mtu=1300"), "{text}");
+            assert!(text.contains(&format!("From {router} ")), "{text}");
+            let options = format!("--interface {source}");
+            assert_eq!(fetch(&lab, &shown, &options), nginx.sha256, "{server}");
+        }
+    });
+}
+
+/// The fragments came over a wide link, and the route leads over one, but the rules choose a narrow
+/// one: what the sender is told lets the next datagram through.
+#[test]
+fn fragments_fit_the_interface_that_rules_choose() {
+    const RULES: &str = "
+pass
+pass out on tun1 inet to 203.0.113.0/24 route-to 10.77.3.2
+pass out on tun1 inet6 to 2001:db8::/64 route-to fd77:3::2
+";
+    in_lab(test_path!(), &["ping"], || {
+        let lab = lab_with(&Setup { rules: RULES, mtu: [1500, 1500, 1300], ..Setup::default() });
+        for (address, host) in
+            [("203.0.113.8/32", "203.0.113.8"), ("2001:db8::8/128", "2001:db8::8")]
+        {
+            ip(&["-n", SERVER.namespace, "address", "add", address, "dev", "lo"]);
+            let mut ping = lab.command(CLIENT, "ping");
+            ping.args(["-n", "-c", "4", "-i", "0.3", "-W", "1", "-s", "5000", host]);
+            let text = String::from_utf8_lossy(&finished(&mut ping, 20).stdout).into_owned();
+            let received =
+                text.split(" received").next().and_then(|text| text.split(' ').next_back());
+            let received: u32 = received.unwrap().parse().unwrap();
+            assert!(received >= 3, "the first may be lost: {text}");
+        }
+    });
+}
