@@ -1,7 +1,9 @@
 //! One packet between the inbound and the outbound pass.
 
 use core::cell::Cell;
+use core::hash::BuildHasher as _;
 use core::net::IpAddr;
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use pfapi::addr::{Af, Prefix};
@@ -103,7 +105,7 @@ impl Router {
             links,
             errors: ErrorBudget::default(),
             counters: Arc::default(),
-            fragment_id: Cell::new(0),
+            fragment_id: Cell::new(first_id()),
         }
     }
 
@@ -317,6 +319,12 @@ impl Router {
     pub(crate) fn count(&self, event: Event) {
         self.counters.count(event);
     }
+}
+
+/// The identification before the first one; not to be known outside (RFC 7739 section 5).
+fn first_id() -> u32 {
+    let [_, _, _, _, octets @ ..] = RandomState::new().hash_one(()).to_ne_bytes();
+    u32::from_ne_bytes(octets)
 }
 
 impl ErrorBudget {
