@@ -76,6 +76,9 @@ impl Quoted {
             Af::Inet => Self::parse_ipv4(data, at)?,
             Af::Inet6 => Self::parse_ipv6(data, at)?,
         };
+        if quoted.l4 > desc.total.min(data.len()) {
+            return Err(Reason::Short);
+        }
         quoted.transport = quoted.read_transport(data, desc.af)?;
         Ok(quoted)
     }

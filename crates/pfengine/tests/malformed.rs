@@ -626,6 +626,16 @@ fn quotes_of_icmp_errors() {
     }
     quote[0] = 0x4f;
     filters.expect("quoted header beyond the quote", &error(V4, &quote), SHORT);
+    // Of other protocols nothing behind the headers is looked at; all of these are there.
+    let mut quote = ip(V4.turned(), 47, &[0; 8]);
+    for (ihl, expected) in [(5, Pass), (7, Pass), (8, SHORT), (15, SHORT)] {
+        quote[0] = 0x40 | ihl;
+        filters.expect("quoted header without ports", &error(V4, &quote), expected);
+    }
+    for (units, expected) in [(0, Pass), (1, SHORT), (255, SHORT)] {
+        let quote = ip(V6.turned(), proto::DESTINATION, &[47, units, 1, 4, 0, 0, 0, 0]);
+        filters.expect("quoted options without ports", &error(V6, &quote), expected);
+    }
     for (word, expected) in [(0x2000, Pass), (1, FRAGMENT), (0x3fff, FRAGMENT)] {
         let quote = fragment(Tcp::default().packet(V4.turned()), word);
         filters.expect("quoted fragment", &error(V4, &quote), expected);

@@ -8,7 +8,8 @@ use core::net::IpAddr;
 
 use pfapi::units::{IfIndex, Uptime};
 use pfengine::reply::IcmpError;
-use pfengine::{Packet, PacketMeta, Refragment};
+use pfengine::wire::ip::{Fragment, Layout};
+use pfengine::{Gso, Packet, PacketMeta, Refragment};
 
 use super::counters::Event;
 use super::forward::{Onward, Router};
@@ -84,26 +85,43 @@ impl Router {
             Some(original) if is_too_long(packet, self.mtu(packet.meta.interface)) => {
                 self.refuse(now, packet, original)
             }
-            None if before.arrival.is_none() && packet.meta.interface != planned => {
-                let id = packet.meta.refragment.map(|refragment| refragment.id());
-                self.cut_for_link(packet, id);
+            Some(_) => Onward::Forwarded,
+            None if before.arrival.is_none() => {
+                if packet.meta.interface != planned {
+                    let id = packet.meta.refragment.map(|refragment| refragment.id());
+                    self.cut_for_link(packet, id);
+                }
                 Onward::Forwarded
             }
-            _ => Onward::Forwarded,
+            // Only these rules have put it together, from fragments that are too long for the link.
+            // Their sender alone may cut them otherwise, but has not sent this datagram.
+            None if is_v6(packet)
+                && packet.meta.refragment.is_some()
+                && is_too_long(packet, self.mtu(packet.meta.interface)) =>
+            {
+                self.count(Event::TooBig);
+                Onward::Nothing
+            }
+            None => Onward::Forwarded,
         }
     }
 
     /// Turns a packet that does not fit its link into the error about its original.
     fn refuse(&mut self, now: Uptime, packet: &mut Packet, original: Original<'_>) -> Onward {
         self.count(Event::TooBig);
-        let mtu = u32::try_from(self.mtu(packet.meta.interface)).unwrap_or(u32::MAX);
-        // Rules change addresses, ports and numbers, never a length; a fragment may have become
-        // the datagram that it ended, and then nobody has sent what we have.
-        if packet.len() != original.len {
-            return Onward::Nothing;
-        }
+        let mtu = self.mtu(packet.meta.interface);
+        // The filter may have added timestamps, for which the sender has to leave room; whether in
+        // front or behind, what the segment carries lies at the end.
+        let Some(added) = packet.len().checked_sub(original.len) else { return Onward::Nothing };
+        packet.set_span(packet.headroom() + added, original.len);
         packet.data_mut()[..original.head.len()].copy_from_slice(original.head);
         packet.meta = *original.meta;
+        // A fragment has become the datagram that it ended: nobody has sent what we have.
+        let whole = || Layout::of(packet.data()).is_some_and(|is| is.fragment == Fragment::Whole);
+        if added > 0 && !whole() {
+            return Onward::Nothing;
+        }
+        let mtu = u32::try_from(mtu.saturating_sub(added)).unwrap_or(u32::MAX);
         self.error(now, packet, IcmpError::TooBig { mtu })
     }
 
@@ -111,11 +129,16 @@ impl Router {
     /// this identification or a new one.
     pub(super) fn cut_for_link(&self, packet: &mut Packet, id: Option<u32>) {
         let mtu = self.mtu(packet.meta.interface);
-        if packet.len() > mtu && packet.data()[0] >> 4 == 6 {
+        // Segments that are still in one piece are cut as segments.
+        if packet.len() > mtu && is_v6(packet) && packet.meta.offload.gso == Gso::None {
             let id = id.unwrap_or_else(|| self.next_id());
             packet.meta.refragment = Refragment::for_link(mtu, id);
         }
     }
+}
+
+fn is_v6(packet: &Packet) -> bool {
+    packet.data().first().is_some_and(|first| first >> 4 == 6)
 }
 
 /// Whether a packet is longer than a link's MTU and must not be cut.

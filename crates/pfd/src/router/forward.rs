@@ -285,14 +285,19 @@ impl Router {
         if !reply::icmp_error(packet, kind, source) {
             return Onward::Nothing;
         }
-        self.errors.used += 1;
-        if packet.meta.changed_family() {
+        let onward = if packet.meta.changed_family() {
             // Its receiver is an address of the translation. What comes in for that finds the
             // state and with it the way back.
             packet.meta.direction = Direction::In;
-            return Onward::Answer;
+            Onward::Answer
+        } else {
+            self.leave(packet)
+        };
+        // One that nobody gets keeps no other from being sent.
+        if onward == Onward::Answer {
+            self.errors.used += 1;
         }
-        self.leave(packet)
+        onward
     }
 
     /// Sends an answer of this host on its way.

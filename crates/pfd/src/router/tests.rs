@@ -3,7 +3,7 @@ use core::net::IpAddr;
 use pfapi::units::{Direction, IfIndex, Uptime};
 use pfengine::reply::complete_checksum;
 use pfengine::wire::checksum::{Sum, ipv4_header_is_intact};
-use pfengine::{Checksum, Gso, NextHop, Offload, Packet};
+use pfengine::{Checksum, Gso, NextHop, Offload, Packet, Refragment};
 
 use super::*;
 use crate::testing::{Collected, ip, mend, packet, router, udp};
@@ -245,9 +245,61 @@ fn quote_has_the_checksum_of_what_was_sent() {
 #[test]
 fn no_error_about_what_nobody_has_sent() {
     let mut router = router();
-    let mut big = packet(&ip("fd77:1::2", "fd77:2::2", 17, &udp(1400)));
+    let mut last = vec![17, 0, 0x05, 0x78, 0, 0, 0, 1];
+    last.extend(udp(1400));
+    let mut big = packet(&ip("fd77:1::2", "fd77:2::2", 44, &last));
     let end = through(&mut router, &mut big, |packet| assert!(packet.resize(3000)));
-    assert_eq!(end, Onward::Nothing);
+    assert_eq!(end, Onward::Nothing, "a datagram out of fragments");
+    assert_eq!(router.counters().get(Event::TooBig), 1);
+    // Its fragments are cut as they came, which this link does not take.
+    let mut last = packet(&ip("fd77:1::2", "fd77:2::2", 17, &udp(1000)));
+    let end = through(&mut router, &mut last, |packet| {
+        assert!(packet.resize(3000));
+        packet.meta.refragment = Refragment::for_link(1400, 1);
+    });
+    assert_eq!(end, Onward::Nothing, "a datagram out of fragments that are too long");
+    assert_eq!(router.counters().get(Event::TooBig), 2);
+}
+
+/// The filter adds timestamps to segments of a server that has none: in front of the packet, or
+/// behind it where there is no room. The error is about what the server has sent.
+#[test]
+fn sender_leaves_room_for_what_the_filter_adds() {
+    for in_front in [true, false] {
+        let mut router = router();
+        let octets = ip("fd77:1::2", "fd77:2::2", 6, &[7; 1300]);
+        let mut big = packet(&octets);
+        let end = through(&mut router, &mut big, |packet| {
+            if in_front {
+                assert!(packet.grow_front(12));
+                packet.data_mut().copy_within(12..12 + 60, 0);
+            } else {
+                let len = packet.len();
+                assert!(packet.resize(len + 12));
+                packet.data_mut().copy_within(60..len, 60 + 12);
+            }
+            packet.data_mut()[60..72].fill(0xee);
+        });
+        assert_eq!(end, Onward::Answer);
+        let data = big.data();
+        assert_eq!((data[40], data[41], &data[44..48]), (2, 0, &(1280_u32 - 12).to_be_bytes()[..]));
+        let quote = &data[48..];
+        assert_eq!(quote[..7], octets[..7]);
+        assert_eq!(quote[8..], octets[8..quote.len()]);
+    }
+}
+
+#[test]
+fn segments_in_one_piece_are_not_cut_as_a_datagram() {
+    let router = router();
+    let mut early = packet(&ip("fd77:1::2", "fd77:2::2", 6, &[0; 3000]));
+    early.meta.interface = IfIndex(1);
+    early.meta.offload.gso = Gso::Tcp { ecn: false };
+    router.cut_for_link(&mut early, None);
+    assert_eq!(early.meta.refragment, None);
+    early.meta.offload.gso = Gso::None;
+    router.cut_for_link(&mut early, None);
+    assert!(early.meta.refragment.is_some());
 }
 
 #[test]

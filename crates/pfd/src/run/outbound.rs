@@ -1,9 +1,9 @@
 //! Packets on their way to the outbound rules, and what they were before.
 //!
 //! Rules may translate a packet. Afterwards the router has to know whether its destination is
-//! another one, and what its sender would recognise in an error about it. A packet keeps its length
-//! in the outbound pass, so that its head is all that has to be kept, and only of packets that may
-//! not fit their link. Source: OpenBSD sys/netinet/ip_input.c `ip_forward`, which keeps 68 octets.
+//! another one, and what its sender would recognise in an error about it. The pass changes headers
+//! alone, so that its head is all that has to be kept, and only of packets that may not fit their
+//! link. Source: OpenBSD sys/netinet/ip_input.c `ip_forward`, which keeps 68 octets.
 
 use pfapi::units::IfIndex;
 use pfengine::{Batch, Packet, PacketMeta};

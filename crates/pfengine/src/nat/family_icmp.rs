@@ -212,7 +212,7 @@ fn write_quote(
     let number = protocol(quoted.proto);
     write_header(&mut message[ICMP_HEADER..], af, travel, (new, number), payload, id);
     let start = ICMP_HEADER + header_len(af);
-    let rest = &data[quoted.l4..desc.total];
+    let rest = data.get(quoted.l4..desc.total).ok_or(Reason::Short)?;
     let len = (start + rest.len()).min(message.len());
     let transport = &mut message[start..len];
     transport.copy_from_slice(&rest[..len - start]);

@@ -483,7 +483,9 @@ impl<'a, 'p> Walk<'a, 'p> {
     /// One record for each rule in each log, however many ask for it.
     fn log(&mut self, interface: u8) {
         let call = LogCall { step: self.at, anchor: self.anchor, interface };
-        if !self.scratch.logs.contains(&call) {
+        // Only the last ones can be of this step.
+        let mut last = self.scratch.logs.iter().rev().take_while(|earlier| earlier.step == self.at);
+        if !last.any(|earlier| *earlier == call) {
             self.scratch.logs.push(call);
         }
     }
