@@ -216,14 +216,19 @@ impl PacketDesc {
         }
         let alert = desc.walk_extension_headers(data)?;
         if desc.transport == Transport::Fragment {
+            desc.has_options |= alert;
             return Ok(desc);
         }
         desc.transport = desc.parse_transport(&data[..total])?;
+        let mut is_mld = false;
         if let Transport::Icmp { icmp_type, .. } = desc.transport
             && desc.proto == proto::ICMPV6
         {
-            desc.check_icmpv6(data, header[7], icmp_type, alert)?;
+            is_mld = matches!(icmp_type, 130..=132 | 143);
+            desc.check_icmpv6(data, header[7], icmp_type)?;
         }
+        // It is what MLD is meant to carry (RFC 2710), so that this needs no allow-opts.
+        desc.has_options |= alert && !is_mld;
         Ok(desc)
     }
 
@@ -311,13 +316,7 @@ impl PacketDesc {
     }
 
     /// Hop limits and sources that RFC 4861 and RFC 2710 demand.
-    fn check_icmpv6(
-        &mut self,
-        data: &[u8],
-        hop_limit: u8,
-        icmp_type: u8,
-        router_alert: bool,
-    ) -> Result<(), Reason> {
+    fn check_icmpv6(&self, data: &[u8], hop_limit: u8, icmp_type: u8) -> Result<(), Reason> {
         let needed = match icmp_type {
             130..=132 | 135 | 136 => 24,
             _ => 8,
@@ -326,14 +325,14 @@ impl PacketDesc {
             return Err(Reason::Short);
         }
         match icmp_type {
-            130 | 131 | 132 | 143 => {
+            130..=132 | 143 => {
                 let link_local = data[8] == 0xfe && data[9] & 0xc0 == 0x80;
                 if hop_limit != 1 || !link_local {
                     return Err(Reason::IpOption);
                 }
             }
             133..=137 if hop_limit != 255 => return Err(Reason::Normalize),
-            _ => self.has_options |= router_alert,
+            _ => {}
         }
         Ok(())
     }

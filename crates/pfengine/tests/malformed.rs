@@ -531,7 +531,7 @@ fn ipv6_extension_headers() {
         ("option far beyond the header", hop([7, 255, 0, 0, 0, 0]), IP_OPTION),
         ("jumbo with a payload length", hop([0xc2, 4, 0, 1, 0, 0]), IP_OPTION),
         ("padding alone", hop([0; 6]), Expect::Options),
-        ("router alert on tcp", hop([5, 2, 0, 0, 1, 0]), Pass),
+        ("router alert on tcp", hop([5, 2, 0, 0, 1, 0]), Expect::Options),
         ("header beyond the packet", too_long(proto::HOP_BY_HOP), SHORT),
         ("header beyond the packet", too_long(proto::DESTINATION), SHORT),
         ("header beyond the packet", too_long(proto::ROUTING), SHORT),

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use pfapi::addr::Prefix;
 use pfapi::control::{Flush, KillFilter};
 use pfapi::limit::{Limit, Limits};
-use pfapi::ruleset::{Options, SyncookieMode, Syncookies as SyncookieSetting, Watermarks};
+use pfapi::ruleset::{
+    Options, Reassemble, SyncookieMode, Syncookies as SyncookieSetting, Watermarks,
+};
 use pfapi::timeout::Timeouts;
 use pfapi::units::Uptime;
 
@@ -99,16 +101,19 @@ impl Engine {
                 control.options = Options::default();
                 let limits = Limits::default();
                 self.store.set_limit(limits.get(Limit::States));
+                self.set_other_limits(&limits);
                 self.change(&control, |old| {
                     let rules = old.rules.with_skip(skipped(&[], &old.facts));
                     let queues = adapt(&old.queues, &rules, &limits);
                     let timeouts = Timeouts::default();
                     let log_interface = None;
                     let server = None;
+                    let reassemble = Reassemble::Yes;
                     Snapshot {
                         rules,
                         timeouts,
                         limits,
+                        reassemble,
                         server,
                         log_interface,
                         queues,

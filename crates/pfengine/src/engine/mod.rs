@@ -648,8 +648,7 @@ impl Engine {
             let _ = self.end_states(|_| true);
         }
         self.store.set_limit(requested);
-        self.sources.set_limit(options.limits.get(Limit::SrcNodes));
-        self.fragments.with(|cache| cache.set_limit(options.limits.get(Limit::Frags)));
+        self.set_other_limits(&options.limits);
         self.change(&control, |old| Snapshot {
             rules,
             timeouts: options.timeouts,
@@ -720,6 +719,12 @@ impl Engine {
         } else {
             Err(PlanError::TooManyNames.into())
         }
+    }
+
+    /// Limits of what is not in the store of states.
+    fn set_other_limits(&self, limits: &Limits) {
+        self.sources.set_limit(limits.get(Limit::SrcNodes));
+        self.fragments.with(|cache| cache.set_limit(limits.get(Limit::Frags)));
     }
 
     fn configure_syncookies(&self, setting: SyncookieSetting, now: Uptime) {

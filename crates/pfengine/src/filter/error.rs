@@ -55,6 +55,8 @@ impl Filter<'_> {
             return Ok(None);
         };
         let forward = state.is_forward(direction, desc.af);
+        self.check_rate(&state, forward)?;
+        let is_sloppy = state.decision.sloppy;
         let (mut seq, mut unanswered) = (None, false);
         if let (Body::Tcp(tcp), QuotedTransport::Tcp { seq: quoted, .. }) =
             (&mut state.body, quoted.transport)
@@ -68,7 +70,8 @@ impl Filter<'_> {
             let known = SeqNum(quoted).retreat(sender.seqdiff);
             let oldest = sender.seqlo.retreat(receiver.max_win << shift);
             let newest = sender.seqhi.unwrap_or(sender.seqlo);
-            if !newest.is_at_or_after(known) || !known.is_at_or_after(oldest) {
+            let fits = newest.is_at_or_after(known) && known.is_at_or_after(oldest);
+            if !fits && !is_sloppy {
                 return Err(Reason::StateMismatch);
             }
             seq = Some(known.0);
@@ -81,7 +84,7 @@ impl Filter<'_> {
         if ends_the_wait(desc, &state) {
             return self.refuse(packet, state).map(Some);
         }
-        if desc.has_options {
+        if desc.has_options && !state.decision.allow_opts {
             self.log_known(packet, desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
         }

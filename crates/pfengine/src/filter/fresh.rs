@@ -11,6 +11,7 @@ use pfapi::timeout::Timeout;
 use pfapi::units::{Direction, IfIndex};
 
 use super::{Filter, Flow, carry_out, tcp_options_of};
+use crate::environment::Way;
 use crate::fault::{self, Fault};
 use crate::nat::{Asked, PoolOf, Shares, Translator};
 use crate::normalize::timestamps::{Connection, End, Timestamps};
@@ -381,7 +382,8 @@ impl Filter<'_> {
     }
 
     /// Source of an ICMP error: the packet's destination when it is an own address, else an
-    /// address of the interface that the packet crosses, else any own address.
+    /// address of the interface behind which its sender lies, else of the one that the packet
+    /// crosses, else any own address. Source: OpenBSD sys/netinet/ip_icmp.c `icmp_reflect`.
     pub(super) fn answer_source(&self, interface: IfIndex, desc: &PacketDesc) -> Option<IpAddr> {
         let facts = &self.snapshot.facts;
         let own = || facts.interfaces.iter().flat_map(|interface| &interface.addresses);
@@ -389,9 +391,14 @@ impl Filter<'_> {
         if own().any(|address| address.addr == dst) {
             return Some(dst);
         }
-        let near = facts.interfaces.get(usize::from(interface.0));
-        near.into_iter()
-            .flat_map(|interface| &interface.addresses)
+        let of = |interface: IfIndex| facts.interfaces.get(usize::from(interface.0));
+        let way = self.engine.routes.get().map(|routes| routes.way_to(desc.src.to_ip(desc.af)));
+        let way_back = match way {
+            Some(Way::Interface(interface)) => of(interface),
+            Some(Way::Here | Way::None) | None => None,
+        };
+        let near = [way_back, of(interface)].into_iter().flatten();
+        near.flat_map(|interface| &interface.addresses)
             .chain(own())
             .find(|address| Af::of(address.addr) == desc.af)
             .map(|address| address.addr)

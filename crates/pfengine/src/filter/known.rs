@@ -30,6 +30,7 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
+        self.check_rate(&state, forward)?;
         let timeout = match &mut state.body {
             Body::Datagram(datagram) => datagram.track(forward),
             Body::Icmp => {
@@ -55,6 +56,7 @@ impl<'a> Filter<'a> {
         mut state: Held<'a>,
     ) -> Result<Verdict, Reason> {
         let forward = state.is_forward(packet.meta.direction, flow.desc.af);
+        self.check_rate(&state, forward)?;
         let is_stamped = state.rare.as_ref().is_some_and(|rare| rare.timestamps.is_some());
         let Decision { sloppy, modulated, .. } = *state.decision;
         let Body::Tcp(body) = &state.body else { return Err(Reason::StateMismatch) };
@@ -149,6 +151,21 @@ impl<'a> Filter<'a> {
         }
     }
 
+    /// Counts a packet for the `max-pkt-rate` of its state's rule, which is for packets of the
+    /// initiator; the state does not move for one too many. Source: OpenBSD sys/net/pf.c
+    /// `pf_find_state`.
+    ///
+    /// # Errors
+    /// The reason that pf gives: none that counts.
+    pub(super) fn check_rate(&self, state: &Held<'_>, forward: bool) -> Result<(), Reason> {
+        match state.decision.max_pkt_rate {
+            Some(most) if forward && state.rule().rate.exceeded_by_one_more(most, self.now) => {
+                Err(Reason::Match)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks and shifts the timestamps of a segment that fits its state; what the segment did to
     /// the state is undone when it is dropped.
     fn normalize_timestamps(
@@ -202,13 +219,6 @@ impl<'a> Filter<'a> {
         if flow.desc.has_options && !state.decision.allow_opts {
             self.log_known(packet, &flow.desc, &state, Some(Reason::IpOption));
             return Err(Reason::IpOption);
-        }
-        if forward
-            && let Some(most) = state.decision.max_pkt_rate
-            && state.rule().rate.exceeded_by_one_more(most, self.now)
-        {
-            // pf drops such packets without counting a reason.
-            return Err(Reason::Match);
         }
         state.decision.actions.check_size(flow.desc.total)?;
         state.count(forward, flow.desc.total);

@@ -32,7 +32,7 @@ use crate::state::icmp::{self, IcmpClass};
 use crate::state::key::{Hashed, Key};
 use crate::state::store::{Held, View};
 use crate::syncookie::Baking;
-use crate::wire::build::flags::{ACK, FIN, RST, SYN};
+use crate::wire::build::flags::{ACK, SYN};
 use crate::wire::build::{TCP_HEADER, TcpSegment};
 use crate::wire::tcp_options::{self, SynOptions};
 use crate::worker::{Parsed, Parts};
@@ -342,7 +342,7 @@ pub(super) fn carry_out(
     packet.meta.tag = actions.tag.or(packet.meta.tag);
     if actions.prio.is_some() || actions.queue.is_some() {
         let is_ack = matches!(desc.transport, Transport::Tcp(tcp) if tcp.payload == 0
-            && tcp.flags & (SYN | FIN | RST | ACK) == ACK);
+            && tcp.has(ACK));
         let is_fast = is_ack || desc.tos & LOW_DELAY != 0;
         if let Some((prio, fast)) = actions.prio {
             packet.meta.prio = if is_fast { fast } else { prio };
