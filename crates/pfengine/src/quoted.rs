@@ -122,6 +122,15 @@ impl Quoted {
         }
     }
 
+    /// Whether it is an answer to an ICMP query; `None` when it is neither.
+    pub fn is_reply(&self, af: Af) -> Option<bool> {
+        let QuotedTransport::Icmp { icmp_type, .. } = self.transport else { return None };
+        match icmp::classify(af, icmp_type) {
+            IcmpClass::Query { reply, .. } => Some(reply),
+            IcmpClass::Error => None,
+        }
+    }
+
     fn parse_ipv4(data: &[u8], at: usize) -> Result<Self, Reason> {
         let header: &[u8; IPV4_HEADER] =
             data.get(at..).and_then(<[u8]>::first_chunk).ok_or(Reason::Short)?;

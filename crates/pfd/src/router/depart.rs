@@ -85,24 +85,22 @@ impl Router {
             Some(original) if is_too_long(packet, self.mtu(packet.meta.interface)) => {
                 self.refuse(now, packet, original)
             }
-            Some(_) => Onward::Forwarded,
-            None if before.arrival.is_none() => {
-                if packet.meta.interface != planned {
-                    let id = packet.meta.refragment.map(|refragment| refragment.id());
-                    self.cut_for_link(packet, id);
-                }
+            None if before.arrival.is_none() && packet.meta.interface != planned => {
+                let id = packet.meta.refragment.map(|refragment| refragment.id());
+                self.cut_for_link(packet, id);
                 Onward::Forwarded
             }
             // Only these rules have put it together, from fragments that are too long for the link.
             // Their sender alone may cut them otherwise, but has not sent this datagram.
-            None if is_v6(packet)
+            None if before.arrival.is_some()
+                && is_v6(packet)
                 && packet.meta.refragment.is_some()
                 && is_too_long(packet, self.mtu(packet.meta.interface)) =>
             {
                 self.count(Event::TooBig);
                 Onward::Nothing
             }
-            None => Onward::Forwarded,
+            _ => Onward::Forwarded,
         }
     }
 

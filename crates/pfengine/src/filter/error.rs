@@ -57,6 +57,10 @@ impl Filter<'_> {
         let forward = state.is_forward(direction, desc.af);
         self.check_rate(&state, forward)?;
         let is_sloppy = state.decision.sloppy;
+        // The quoted query or answer flowed the other way.
+        if quoted.is_reply(desc.af) == Some(!forward) && !is_sloppy {
+            return Err(Reason::Match);
+        }
         let (mut seq, mut unanswered) = (None, false);
         if let (Body::Tcp(tcp), QuotedTransport::Tcp { seq: quoted, .. }) =
             (&mut state.body, quoted.transport)
