@@ -44,16 +44,15 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::ReturnCookie),
         2 => any::<bool>().prop_map(|refuse| Op::Accept { refuse }),
         2 => Just(Op::Forward),
+        2 => (any::<u8>(), any::<bool>(), prop::collection::vec(edit(), 0..3))
+            .prop_map(|(kind, outbound, edits)| Op::Error { kind, outbound, edits }),
         1 => any::<u16>().prop_map(|milliseconds| Op::Wait { milliseconds }),
     ]
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
-    (any::<[u8; 4]>(), any::<u8>(), 1..=64_usize).prop_map(|(rules, syncookies, batch)| Setup {
-        rules,
-        syncookies,
-        batch,
-    })
+    (any::<[u8; 4]>(), any::<[u8; 4]>(), any::<u8>(), 1..=64_usize)
+        .prop_map(|(rules, actions, syncookies, batch)| Setup { rules, actions, syncookies, batch })
 }
 
 proptest! {

@@ -6,10 +6,13 @@
 use core::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
+use pfapi::addr::Af;
+use pfapi::check::check;
 use pfapi::limit::Limit;
 use pfapi::port::PortMatch;
 use pfapi::ruleset::{
-    Action, BlockAnswer, Options, Rule, ServerOptions, StatePolicy, SyncookieMode, Syncookies,
+    Action, AddrMatch, BlockAnswer, Draft, Log, Options, Pool, PoolKind, PoolPorts, Rate, Route,
+    RouteKind, Rule, Scrub, ServerOptions, SourceTrack, StatePolicy, SyncookieMode, Syncookies,
     TcpFlagsMatch, Watermarks,
 };
 use pfapi::units::{Direction, Uptime};
@@ -29,6 +32,8 @@ const STATES: u32 = 24;
 pub struct Setup {
     /// Rules: each octet is one.
     pub rules: [u8; 4],
+    /// What each of them does besides passing or blocking; zero is nothing.
+    pub actions: [u8; 4],
     /// Syncookies.
     pub syncookies: u8,
     /// Packets per batch.
@@ -48,6 +53,8 @@ pub enum Op {
     Accept { refuse: bool },
     /// The last packet that came in goes out by the other interface.
     Forward,
+    /// An ICMP error about the last packet that passed, whose quote is changed.
+    Error { kind: u8, outbound: bool, edits: Vec<Edit> },
     /// Time passes.
     Wait { milliseconds: u16 },
 }
@@ -233,7 +240,91 @@ fn rule(octet: u8) -> Rule {
     rule
 }
 
+/// A rule that does more: translates, chooses a way, cleans, counts or logs. What no ruleset may say
+/// stays undone.
+fn with_action(rule: Rule, octet: u8) -> Rule {
+    let pool = |v4: &str, v6: &str, af: Af| {
+        let text = if af == Af::Inet { v4 } else { v6 };
+        Pool::new(AddrMatch::Net(text.parse().expect("a network")))
+    };
+    let af = if octet & 0x10 == 0 { Af::Inet } else { Af::Inet6 };
+    let other = if octet & 0x10 == 0 { Af::Inet6 } else { Af::Inet };
+    let more = octet & 0x20 != 0;
+    let mut changed = rule.clone();
+    match octet & 15 {
+        0 => {}
+        1 => {
+            changed.direction = Some(Direction::Out);
+            changed.af = Some(af);
+            let mut nat = pool("203.0.113.1", "2001:db8:3::1", af);
+            nat.ports =
+                Some(if more { PoolPorts::Static } else { PoolPorts::Range(50_001, 50_004) });
+            changed.nat = Some(nat.into());
+        }
+        2 => {
+            changed.direction = Some(Direction::In);
+            changed.af = Some(af);
+            let mut rdr = pool("192.0.2.64/30", "2001:db8:2::40/126", af);
+            rdr.kind = if more { PoolKind::RoundRobin } else { PoolKind::Random };
+            rdr.sticky = more;
+            changed.rdr = Some(rdr.into());
+        }
+        3 | 4 => {
+            changed.direction = Some(Direction::In);
+            changed.af = Some(af);
+            changed.af_to = Some(other);
+            changed.state = StatePolicy::Keep;
+            changed.nat = Some(pool("203.0.113.1", "2001:db8:3::1", other).into());
+            changed.rdr = more.then(|| pool("192.0.2.9", "2001:db8:2::9", other).into());
+        }
+        5 => changed.state = StatePolicy::Modulate,
+        6 => changed.state = StatePolicy::Synproxy,
+        7 => changed.state_options.sloppy = true,
+        8 | 9 => {
+            changed.direction = Some(if more { Direction::In } else { Direction::Out });
+            changed.af = Some(af);
+            let kind = match octet & 0xc1 {
+                0 | 1 => RouteKind::RouteTo,
+                0x40 | 0x41 => RouteKind::ReplyTo,
+                _ => RouteKind::DupTo,
+            };
+            let route = Route { kind, pool: pool("192.0.2.200", "2001:db8:2::200", af) };
+            changed.route = Some(route.into());
+        }
+        10 => {
+            changed.scrub = Scrub {
+                no_df: true,
+                random_id: more,
+                min_ttl: 100,
+                reassemble_tcp: octet & 0x40 != 0,
+                max_mss: 1_000,
+                ..Scrub::default()
+            };
+        }
+        11 => changed.rare.max_pkt_rate = Some(Rate { limit: 3, seconds: 1 }),
+        12 => {
+            changed.state_options.source_track =
+                Some(if more { SourceTrack::Global } else { SourceTrack::Rule });
+            changed.state_options.max_src_states = Some(2);
+        }
+        13 => changed.log = Some(Log { all: more, matches: octet & 0x40 != 0, ..Log::default() }),
+        14 => changed.allow_opts = true,
+        _ => {
+            changed.set.prio = Some((1, 6));
+            changed.set.tos = more.then_some(0x10);
+            changed.state_options.if_bound = octet & 0x40 != 0;
+        }
+    }
+    let draft = Draft::<()> { rules: vec![changed.clone()], ..Draft::default() };
+    if check(draft).is_ok() { changed } else { rule }
+}
+
 impl Setup {
+    fn rules(&self) -> Vec<Rule> {
+        let octets = self.rules.into_iter().zip(self.actions);
+        octets.map(|(octet, action)| with_action(rule(octet), action)).collect()
+    }
+
     fn options(&self) -> Options {
         let mode = match self.syncookies % 3 {
             0 => SyncookieMode::Never,
@@ -271,6 +362,7 @@ pub struct Session {
     size: usize,
     batch: Batch,
     sent: Vec<Vec<u8>>,
+    passed: Option<Vec<u8>>,
     cookie: Option<Vec<u8>>,
     connect: Option<Vec<u8>>,
     /// Verdicts and octets in their order, and what the worker wanted to be done.
@@ -281,7 +373,7 @@ pub struct Session {
 
 /// Runs a session; gives its record.
 pub fn run(setup: Setup, ops: &[Op]) -> Session {
-    let engine = super::engine(setup.options(), setup.rules.map(rule).to_vec(), 3);
+    let engine = super::engine(setup.options(), setup.rules(), 3);
     let mut session = Session {
         worker: engine.worker(),
         engine,
@@ -289,6 +381,7 @@ pub fn run(setup: Setup, ops: &[Op]) -> Session {
         size: setup.batch.clamp(1, Batch::SIZE),
         batch: Batch::new(),
         sent: Vec::new(),
+        passed: None,
         cookie: None,
         connect: None,
         record: Vec::new(),
@@ -342,6 +435,13 @@ impl Session {
                     self.process();
                 }
             }
+            Op::Error { kind, outbound, edits } => {
+                self.flush();
+                let error = self.passed.clone().and_then(|octets| error(*kind, octets, edits));
+                if let Some(error) = error {
+                    self.push(*outbound, &error, Offload::default());
+                }
+            }
             Op::Wait { milliseconds } => {
                 self.flush();
                 self.now = self.now.plus_nanos(u64::from(*milliseconds) * 1_000_000);
@@ -380,6 +480,9 @@ impl Session {
             judge(before, packet);
             let octets = packet.data();
             self.record.push((packet.meta.verdict, octets.to_vec()));
+            if packet.meta.verdict == Verdict::Pass {
+                self.passed = Some(octets.to_vec());
+            }
             match (packet.meta.verdict, tcp_flags(octets)) {
                 (Verdict::Answer, Some(0x12)) => self.cookie = Some(octets.to_vec()),
                 (Verdict::Pass, Some(0x02)) => self.connect = Some(octets.to_vec()),
@@ -403,6 +506,25 @@ impl Session {
         self.engine.check_invariants().expect("the gauges agree");
         assert!(self.engine.info(self.now).states <= u64::from(STATES));
     }
+}
+
+/// An error about a packet, from a router on its way.
+fn error(kind: u8, mut quote: Vec<u8>, edits: &[Edit]) -> Option<Vec<u8>> {
+    let (src, sender) = match quote.first()? >> 4 {
+        4 if quote.len() >= 20 => ("192.0.2.77", ends_of(&quote).src),
+        6 if quote.len() >= 40 => ("2001:db8:2::77", ends_of(&quote).src),
+        _ => return None,
+    };
+    let ends = Ends { src: src.parse().expect("an address"), dst: sender };
+    let types = if sender.is_ipv4() { [3, 11, 12, 3] } else { [1, 3, 4, 2] };
+    for edit in edits {
+        edit.apply(&mut quote);
+    }
+    quote.truncate(1_200);
+    let number = if sender.is_ipv4() { proto::ICMP } else { proto::ICMPV6 };
+    let word = [0, 0, 5, kind];
+    let icmp_type = types[usize::from(kind & 3)];
+    Some(ip(ends, number, &icmp(ends, icmp_type, kind >> 2 & 15, word, &quote)))
 }
 
 fn offload_of(octet: u8) -> Offload {
@@ -497,7 +619,10 @@ fn judge(before: &[u8], packet: &Packet) {
         Verdict::Pass if is_fragment(before) => assert_whole(octets),
         Verdict::Pass => {
             assert_whole(octets);
-            assert!(octets.len() <= before.len() + 20, "only options are ever added");
+            // Options are added, and in the other family headers are longer, also quoted ones.
+            let other = before.first().map(|first| first >> 4) != Some(octets[0] >> 4);
+            let most = before.len() + if other { 60 } else { 20 };
+            assert!(octets.len() <= most, "{before:02x?} became {octets:02x?}");
             if packet.meta.offload == Offload::default() && packet_is_intact(before) {
                 assert!(packet_is_intact(octets), "{before:02x?} became {octets:02x?}");
             }
@@ -553,8 +678,16 @@ fn assert_sendable(octets: &[u8], offload: Offload) {
 /// Decodes a session from the fuzzer's octets.
 pub fn decode(input: &[u8]) -> Option<(Setup, Vec<Op>)> {
     let (head, mut rest) = input.split_first_chunk::<6>()?;
+    // Inputs of the first fuzzers have no actions and no errors.
+    let wide = head[5] & 0x80 != 0;
+    let mut actions = [0; 4];
+    if wide {
+        let (octets, behind) = rest.split_first_chunk::<4>()?;
+        (actions, rest) = (*octets, behind);
+    }
     let setup = Setup {
         rules: [head[0], head[1], head[2], head[3]],
+        actions,
         syncookies: head[4],
         batch: usize::from(head[5] % 64) + 1,
     };
@@ -566,12 +699,7 @@ pub fn decode(input: &[u8]) -> Option<(Setup, Vec<Op>)> {
             0..=2 => {
                 let Some((&[template, offload], behind)) = rest.split_first_chunk() else { break };
                 rest = behind;
-                let mut edits = Vec::new();
-                for _ in 0..kind >> 3 & 7 {
-                    let Some((edit, behind)) = rest.split_first_chunk::<4>() else { break };
-                    rest = behind;
-                    edits.push(decode_edit(*edit));
-                }
+                let edits = decode_edits(kind >> 3 & 7, &mut rest);
                 Op::Send { template, outbound, edits, repair: kind & 0x40 != 0, offload }
             }
             3 => {
@@ -582,6 +710,12 @@ pub fn decode(input: &[u8]) -> Option<(Setup, Vec<Op>)> {
             }
             4 => Op::ReturnCookie,
             5 => Op::Accept { refuse: outbound },
+            6 if wide && kind & 0x40 != 0 => {
+                let Some((&what, behind)) = rest.split_first() else { break };
+                rest = behind;
+                let edits = decode_edits(kind >> 3 & 7, &mut rest);
+                Op::Error { kind: what, outbound, edits }
+            }
             6 => Op::Forward,
             _ => {
                 let Some((time, behind)) = rest.split_first_chunk() else { break };
@@ -591,6 +725,16 @@ pub fn decode(input: &[u8]) -> Option<(Setup, Vec<Op>)> {
         });
     }
     Some((setup, ops))
+}
+
+fn decode_edits(count: u8, rest: &mut &[u8]) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for _ in 0..count {
+        let Some((edit, behind)) = rest.split_first_chunk::<4>() else { break };
+        *rest = behind;
+        edits.push(decode_edit(*edit));
+    }
+    edits
 }
 
 const fn decode_edit([kind, high, low, value]: [u8; 4]) -> Edit {
