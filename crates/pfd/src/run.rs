@@ -274,8 +274,10 @@ impl Path {
     fn drain_outputs(&mut self, now: Uptime, ports: &mut impl Ports) {
         self.backlog = false;
         for _ in 0..OUTPUTS_PER_TURN {
-            let (small, filtered, next_hop) = match self.worker.poll_output() {
-                Some(Output::Send { packet, filtered, next_hop }) => (packet, filtered, next_hop),
+            let (small, filtered, next_hop, marks) = match self.worker.poll_output() {
+                Some(Output::Send { packet, filtered, next_hop, marks }) => {
+                    (packet, filtered, next_hop, marks)
+                }
                 Some(Output::Event(event)) => {
                     log::warn(&event.to_string());
                     continue;
@@ -293,6 +295,7 @@ impl Path {
             packet.meta.offload = small.offload();
             packet.meta.start();
             packet.meta.next_hop = next_hop;
+            packet.meta.put_marks(marks);
             if !filtered {
                 self.send_unfiltered(packet, ports);
                 continue;

@@ -42,7 +42,9 @@ pub use environment::{Owner, Routes, Sockets, Way};
 pub use limiter::LimiterError;
 pub use normalize::fragment::cut::Refragment;
 pub use output::{Event, Octets, Output, SmallPacket};
-pub use packet::{Batch, Checksum, Gso, NextHop, Offload, Packet, PacketMeta, StateRef, Verdict};
+pub use packet::{
+    Batch, Checksum, Gso, Marks, NextHop, Offload, Packet, PacketMeta, StateRef, Verdict,
+};
 pub use pflog::{LogRecord, PFLOG_HEADER};
 pub use syncookie::Master as CookieSecret;
 pub use worker::Worker;

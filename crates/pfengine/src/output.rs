@@ -3,7 +3,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use crate::packet::{NextHop, Offload, Packet};
+use crate::packet::{Marks, NextHop, Offload, Packet};
 use crate::wire::build::TcpSegment;
 
 /// Something the caller must do, drained by [`crate::Worker::poll_output`].
@@ -17,6 +17,9 @@ pub enum Output {
         filtered: bool,
         /// Another way than that of its destination, as rules have said for its connection.
         next_hop: Option<NextHop>,
+        /// What the inbound rules have written onto the packets of its connection, for
+        /// [`crate::PacketMeta::put_marks`].
+        marks: Marks,
     },
     /// Tell the operator.
     Event(Event),

@@ -60,6 +60,21 @@ pub struct PacketMeta {
     pub mark: u32,
 }
 
+/// What rules have written onto a packet and the outbound ones read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    pub(crate) tag: Option<Tag>,
+    pub(crate) prio: u8,
+    pub(crate) queue: Option<QueueId>,
+    pub(crate) delay_ms: u16,
+}
+
+impl Marks {
+    /// Of a packet that no rule has seen.
+    pub const NONE: Self =
+        Self { tag: None, prio: PacketMeta::PRIO_DEFAULT, queue: None, delay_ms: 0 };
+}
+
 impl PacketMeta {
     /// Priority of packets that nobody gave one. Source: OpenBSD sys/net/if_var.h `IFQ_DEFPRIO`.
     pub const PRIO_DEFAULT: u8 = 3;
@@ -78,6 +93,19 @@ impl PacketMeta {
         self.unfiltered = false;
         self.probe = false;
         self.next_hop = None;
+    }
+
+    /// What rules have written onto the packet.
+    pub(crate) const fn marks(&self) -> Marks {
+        Marks { tag: self.tag, prio: self.prio, queue: self.queue, delay_ms: self.delay_ms }
+    }
+
+    /// Writes onto a packet what belongs to it.
+    pub const fn put_marks(&mut self, marks: Marks) {
+        self.tag = marks.tag;
+        self.prio = marks.prio;
+        self.queue = marks.queue;
+        self.delay_ms = marks.delay_ms;
     }
 
     /// Priority, 0 to 7, as rules have left it.

@@ -96,6 +96,7 @@ fn finish(state: &State, parts: &mut Parts) {
             packet,
             filtered: false,
             next_hop: state.next_hop(false),
+            marks: state.marks(true),
         });
     }
 }

@@ -26,7 +26,7 @@ use pfapi::units::{Direction, Uptime};
 
 use crate::engine::Engine;
 use crate::output::{Output, SmallPacket};
-use crate::packet::{NextHop, StateRef};
+use crate::packet::StateRef;
 use crate::state::entry::{Body, State};
 use crate::state::key::Side;
 use crate::state::proxy::Numbers;
@@ -106,7 +106,7 @@ pub fn run(engine: &Engine, parts: &mut Parts, now: Uptime) {
         }
         if wait + 1 == WAITS_S.len() {
             if let Some(segment) = refusal(&state, parts.rng.next_u16()) {
-                send(parts, &segment, (false, state.next_hop(false)));
+                send(parts, &segment, &state, false);
             }
             if let Body::Tcp(body) = &mut state.body {
                 body.close();
@@ -121,17 +121,20 @@ pub fn run(engine: &Engine, parts: &mut Parts, now: Uptime) {
         }
         let known = server_of(&state).and_then(|(addr, port)| engine.servers.get(addr, port, now));
         if let Some(segment) = syn(&state, known.as_ref(), parts.rng.next_u16()) {
-            send(parts, &segment, (!state.changes_family(), state.next_hop(true)));
+            send(parts, &segment, &state, true);
         }
         drop(state);
         parts.relays.push(wait + 1, reference, now);
     }
 }
 
-fn send(parts: &mut Parts, segment: &TcpSegment, (filtered, next_hop): (bool, Option<NextHop>)) {
+/// Sends a segment in the name of the client, or of the server to it.
+fn send(parts: &mut Parts, segment: &TcpSegment, state: &State, forward: bool) {
     if segment.is_between_hosts() {
         let packet = SmallPacket::of_segment(segment).into();
-        parts.outputs.push_back(Output::Send { packet, filtered, next_hop });
+        let filtered = forward && !state.changes_family();
+        let (next_hop, marks) = (state.next_hop(forward), state.marks(!forward));
+        parts.outputs.push_back(Output::Send { packet, filtered, next_hop, marks });
     }
 }
 

@@ -558,10 +558,11 @@ impl<'a> Play<'a> {
             let mut filtered = Vec::new();
             while let Some(output) = self.worker.poll_output() {
                 match output {
-                    Output::Send { packet, filtered: is_filtered, next_hop } => {
+                    Output::Send { packet, filtered: is_filtered, next_hop, marks } => {
                         let mut copy = buffer(packet.data());
                         copy.meta.offload = packet.offload();
                         copy.meta.next_hop = next_hop;
+                        copy.meta.put_marks(marks);
                         if is_filtered {
                             filtered.push(copy);
                         } else {

@@ -315,10 +315,12 @@ impl Router {
         let mut filtered = Vec::new();
         while let Some(output) = self.worker.poll_output() {
             match output {
-                Output::Send { packet, filtered: true, .. } => {
+                Output::Send { packet, filtered: true, marks, .. } => {
                     let mut buffer = self.buffer();
                     buffer.fill(packet.data());
                     buffer.meta.offload = packet.offload();
+                    buffer.meta.start();
+                    buffer.meta.put_marks(marks);
                     filtered.push(buffer);
                 }
                 Output::Send { packet, filtered: false, .. } => {

@@ -13,7 +13,7 @@ use pfapi::units::{Direction, IfIndex};
 use super::{Filter, Flow, carry_out, tcp_options_of};
 use crate::environment::Way;
 use crate::fault::{self, Fault};
-use crate::nat::{Asked, PoolOf, Shares, Translator};
+use crate::nat::{self, Asked, PoolOf, Shares, Translator};
 use crate::normalize::timestamps::{Connection, End, Timestamps};
 use crate::packet::{Packet, Verdict};
 use crate::packet_desc::{PacketDesc, Transport};
@@ -79,6 +79,9 @@ impl Filter<'_> {
             Action::Pass | Action::Match => {
                 let allowed = if flow.desc.has_options && !rule.rule.allow_opts {
                     Err(Reason::IpOption)
+                } else if beyond.is_some_and(|key| key.af != flow.desc.af) {
+                    nat::check_family(&flow.desc)
+                        .and_then(|()| found.actions.check_size(flow.desc.total))
                 } else {
                     found.actions.check_size(flow.desc.total)
                 };

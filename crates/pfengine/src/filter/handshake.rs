@@ -12,7 +12,7 @@ use super::guard::{Onwards, is_over};
 use super::splice::early_window;
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
 use crate::output::{Output, SmallPacket};
-use crate::packet::{Packet, StateRef, Verdict};
+use crate::packet::{Marks, Packet, StateRef, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
 use crate::reply::{self, SynAck};
 use crate::seq::SeqNum;
@@ -217,7 +217,8 @@ impl<'a> Filter<'a> {
             Ok(Verdict::Answer) => {
                 if let Some(packet) = SmallPacket::new(syn.data()) {
                     let packet = packet.into();
-                    let own = Output::Send { packet, filtered: false, next_hop: None };
+                    let (next_hop, marks) = (None, Marks::NONE);
+                    let own = Output::Send { packet, filtered: false, next_hop, marks };
                     self.parts.outputs.push_back(own);
                 }
                 Recreated::Blocked
@@ -263,6 +264,7 @@ impl<'a> Filter<'a> {
         }
         let (link, keys) = (state.reference(), state.keys());
         let (as_client, as_server) = (state.next_hop(true), state.next_hop(false));
+        let (marks, marks_of_ack) = (state.marks(false), state.marks(true));
         drop(state);
         let back = self.answer_to(flow, tcp);
         let onward = across(turned(back), &keys, packet.meta.direction, flow.desc.af);
@@ -286,12 +288,14 @@ impl<'a> Filter<'a> {
                 packet.meta.link = Some(link);
                 packet.meta.unfiltered = keys.changes_family();
                 packet.meta.next_hop = as_client;
+                packet.meta.put_marks(marks);
                 Ok(Verdict::Pass)
             }
             ProxyStep::Join { to_server, to_client } => {
                 self.parts.stats.reason(ProxyStep::REASON);
                 let filtered = !keys.changes_family();
-                self.send_own(&numbered(back, to_server, ACK), filtered, as_client);
+                let way = (as_client, marks_of_ack);
+                self.send_own(&numbered(back, to_server, ACK), filtered, way);
                 packet.meta.next_hop = as_server;
                 replace(packet, &numbered(onward, to_client, ACK))?;
                 Ok(Verdict::Answer)

@@ -339,20 +339,13 @@ pub(super) fn carry_out(
 ) {
     /// Type of service that asks for low delay (RFC 1349).
     const LOW_DELAY: u8 = 0x10;
-    packet.meta.tag = actions.tag.or(packet.meta.tag);
-    if actions.prio.is_some() || actions.queue.is_some() {
+    let mut marks = packet.meta.marks();
+    actions.mark(&mut marks, || {
         let is_ack = matches!(desc.transport, Transport::Tcp(tcp) if tcp.payload == 0
             && tcp.has(ACK));
-        let is_fast = is_ack || desc.tos & LOW_DELAY != 0;
-        if let Some((prio, fast)) = actions.prio {
-            packet.meta.prio = if is_fast { fast } else { prio };
-        }
-        if let Some((queue, fast)) = actions.queue {
-            packet.meta.queue = Some(if is_fast { fast } else { queue });
-        }
-    }
-    // Unlike the queue: what the last rules say counts, also when they say nothing.
-    packet.meta.delay_ms = actions.delay_ms.unwrap_or(0);
+        is_ack || desc.tos & LOW_DELAY != 0
+    });
+    packet.meta.put_marks(marks);
     scrub::apply(packet, desc, actions, rng);
 }
 

@@ -18,7 +18,7 @@ use crate::environment::Way;
 use crate::harmonize::{self, Edits, Stamps};
 use crate::normalize::timestamps::Timestamps;
 use crate::output::{Octets, Output, SmallPacket};
-use crate::packet::{NextHop, Packet, Verdict};
+use crate::packet::{Marks, NextHop, Packet, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc, Transport};
 use crate::relay;
 use crate::reply::{self, SynAck};
@@ -242,6 +242,7 @@ impl<'a> Filter<'a> {
         }
         // What the filter sends in the name of one end takes the way of its packets.
         let (as_client, as_server) = (state.next_hop(true), state.next_hop(false));
+        let marks = state.marks(true);
         packet.meta.next_hop = as_server;
         match step {
             Step::Drop | Step::Keep => return Err(REASON),
@@ -257,12 +258,12 @@ impl<'a> Filter<'a> {
                     ..numbered(base, numbers, ACK)
                 };
                 if awaits_word {
-                    self.send_own(&segment(onward, meeting.question()), false, as_server);
+                    self.send_own(&segment(onward, meeting.question()), false, (as_server, marks));
                     replace(packet, &segment(onward, meeting.to_client))?;
                     return Ok(Verdict::Answer);
                 }
                 let filtered = !state.changes_family();
-                self.send_own(&segment(back, meeting.to_server), filtered, as_client);
+                self.send_own(&segment(back, meeting.to_server), filtered, (as_client, marks));
                 replace(packet, &segment(onward, meeting.to_client))?;
                 // The state must be free: its packets are on their way to it.
                 drop(state);
@@ -288,6 +289,7 @@ impl<'a> Filter<'a> {
         packet.meta.link = Some(state.reference());
         packet.meta.unfiltered = state.changes_family();
         packet.meta.next_hop = state.next_hop(true);
+        packet.meta.put_marks(state.marks(false));
         Ok(Verdict::Pass)
     }
 
@@ -296,10 +298,10 @@ impl<'a> Filter<'a> {
         &mut self,
         segment: &TcpSegment,
         filtered: bool,
-        next_hop: Option<NextHop>,
+        (next_hop, marks): (Option<NextHop>, Marks),
     ) {
         let packet = SmallPacket::of_segment(segment).into();
-        self.parts.outputs.push_back(Output::Send { packet, filtered, next_hop });
+        self.parts.outputs.push_back(Output::Send { packet, filtered, next_hop, marks });
     }
 
     /// A segment of a client on whose word the server waits: data before it is kept. `None` when the
@@ -337,7 +339,8 @@ impl<'a> Filter<'a> {
             if early.is_empty()
                 && let Some(segment) = relay::ack(&state, self.parts.rng.next_u16())
             {
-                self.send_own(&segment, !state.changes_family(), state.next_hop(true));
+                let way = (state.next_hop(true), state.marks(true));
+                self.send_own(&segment, !state.changes_family(), way);
             }
             // As above: early data is on its way to the state.
             drop(state);
@@ -360,9 +363,9 @@ impl<'a> Filter<'a> {
         let Arrival::Parsed(mut flow) = self.receive(&mut packet) else { return };
         if let Ok(Verdict::Pass) = self.decide_flow(&mut packet, &mut flow, Origin::Real) {
             let filtered = !packet.meta.unfiltered;
-            let next_hop = packet.meta.next_hop;
+            let (next_hop, marks) = (packet.meta.next_hop, packet.meta.marks());
             let packet = Octets::of(&packet);
-            self.parts.outputs.push_back(Output::Send { packet, filtered, next_hop });
+            self.parts.outputs.push_back(Output::Send { packet, filtered, next_hop, marks });
         }
     }
 

@@ -17,6 +17,7 @@ use crate::packet_desc::{PacketDesc, Transport, u16_at};
 use crate::reply;
 use crate::wire::build::{Ipv4Fields, ipv4_header, ipv6_header};
 use crate::wire::checksum::{Delta, Sum};
+use crate::wire::ip::next_header::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
 use crate::wire::ip::{IPV4_HEADER, IPV6_HEADER};
 
 /// Octets of a packet that every link of IPv6 carries: into such pieces go IPv4 packets that may be
@@ -108,23 +109,39 @@ pub fn write_header(
     }
 }
 
+/// Whether a packet, which is no ICMP error, can be turned into one of the other family.
+///
+/// # Errors
+/// [`Reason::Translate`] for ICMP messages that the other family has not, for what does not fit into
+/// one of its packets, and for protocols that would be headers of IPv6 itself there;
+/// [`Reason::Fragment`] for fragments.
+pub fn check_family(desc: &PacketDesc) -> Result<(), Reason> {
+    match desc.transport {
+        Transport::Fragment => return Err(Reason::Fragment),
+        Transport::Icmp { icmp_type, .. } if family_icmp::query(desc.af, icmp_type).is_none() => {
+            return Err(Reason::Translate);
+        }
+        _ => {}
+    }
+    let is_header = matches!(desc.proto, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS);
+    let is_long = desc.total - desc.l4 + IPV4_HEADER > usize::from(u16::MAX);
+    if is_header || is_long { Err(Reason::Translate) } else { Ok(()) }
+}
+
 /// Turns a whole packet, which is no ICMP error, into one of the other family that looks like
 /// `new`. `id` is the identification of an IPv4 packet.
 ///
 /// # Errors
-/// [`Reason::Translate`] for ICMP messages that the other family has not, [`Reason::Memory`]
-/// when the buffer has no room.
+/// Those of [`check_family`], and [`Reason::Memory`] when the buffer has no room.
 pub fn change_family(
     packet: &mut Packet,
     desc: &PacketDesc,
     new: &Rewrite,
     id: u16,
 ) -> Result<(), Reason> {
+    check_family(desc)?;
     let icmp = match desc.transport {
-        Transport::Icmp { icmp_type, .. } => {
-            Some(family_icmp::query(desc.af, icmp_type).ok_or(Reason::Translate)?)
-        }
-        Transport::Fragment => return Err(Reason::Fragment),
+        Transport::Icmp { icmp_type, .. } => family_icmp::query(desc.af, icmp_type),
         _ => None,
     };
     // Nobody leaves the sum of a ping to a device, so that way is the rare one.
@@ -134,9 +151,6 @@ pub fn change_family(
     let (af, number) = (other(desc.af), protocol(desc.proto));
     let mut travel = Travel::of(packet.data(), desc.af);
     let segment = desc.total - desc.l4;
-    if segment + IPV4_HEADER > usize::from(u16::MAX) {
-        return Err(Reason::Translate);
-    }
     // What came in pieces, or may be cut by routers, may go on in pieces.
     let cut = packet.meta.refragment.take();
     match af {

@@ -15,7 +15,7 @@ mod quote;
 mod rewrite;
 mod translate;
 
-pub use family::change_family;
+pub use family::{change_family, check_family};
 pub use family_icmp::change_error_family;
 pub use foresee::Foresight;
 pub use mapping::Mappings;

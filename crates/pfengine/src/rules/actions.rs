@@ -8,6 +8,7 @@ use pfapi::reason::Reason;
 use pfapi::ruleset::Rule;
 
 use super::tag::{Tag, Tags};
+use crate::packet::Marks;
 use crate::queue::QueueId;
 
 /// What rules ask to be done to packets that pass.
@@ -45,6 +46,23 @@ pub struct Actions {
 }
 
 impl Actions {
+    /// Writes onto a packet what rules ask for; `is_fast` says whether the second priority and queue
+    /// are for it.
+    pub fn mark(&self, marks: &mut Marks, is_fast: impl FnOnce() -> bool) {
+        marks.tag = self.tag.or(marks.tag);
+        if self.prio.is_some() || self.queue.is_some() {
+            let is_fast = is_fast();
+            if let Some((prio, fast)) = self.prio {
+                marks.prio = if is_fast { fast } else { prio };
+            }
+            if let Some((queue, fast)) = self.queue {
+                marks.queue = Some(if is_fast { fast } else { queue });
+            }
+        }
+        // Unlike the queue: what the last rules say counts, also when they say nothing.
+        marks.delay_ms = self.delay_ms.unwrap_or(0);
+    }
+
     /// What one rule asks for, its tag excepted: tags stick by rules of their own.
     pub fn of(rule: &Rule, names: &Tags) -> Self {
         let log = rule.log.unwrap_or_default();

@@ -19,7 +19,7 @@ use crate::fault::{self, Fault};
 use crate::limiter::Places;
 use crate::nat::Shares;
 use crate::normalize::timestamps::{End, Timestamps};
-use crate::packet::{NextHop, StateRef};
+use crate::packet::{Marks, NextHop, StateRef};
 use crate::rules::{Actions, Decision, Live, LoadedRule, LoadedRules};
 use crate::source::SourceHold;
 use crate::syncookie::{Backlog, Destination, PROBE_LIFE_S};
@@ -269,6 +269,14 @@ impl State {
     /// What the state does to its packets besides passing them.
     pub fn actions(&self) -> &Actions {
         &self.decision.actions
+    }
+
+    /// What its rules write onto a packet without data, for what the filter sends in the name of
+    /// one of its ends.
+    pub fn marks(&self, is_ack: bool) -> Marks {
+        let mut marks = Marks::NONE;
+        self.actions().mark(&mut marks, || is_ack);
+        marks
     }
 
     /// Another way for the packets of the state.

@@ -18,7 +18,7 @@ pub const FRAGMENT_HEADER: usize = 8;
 const EXTENSIONS_MAX: usize = 20;
 
 /// Next-header numbers of extension headers; IPv4 has authentication headers alone.
-mod next_header {
+pub(crate) mod next_header {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
