@@ -189,7 +189,11 @@ pub const FLAGS: &[Flag] = &[
     option('f', "file", "Load the rules of a file; - is standard input"),
     refused('g', None, "rules are found by an index, there are no skip steps to show"),
     switch('h', "Show the usage and fail"),
-    option('i', "interface", "Only this interface: its states, queues, counters (-F info), itself (-s Interfaces)"),
+    option(
+        'i',
+        "interface",
+        "Only this interface: its states, queues, counters (-F info), itself (-s Interfaces)",
+    ),
     repeated(option('K', "key", "Remove source nodes by host")),
     repeated(option('k', "key", "Kill states by host, two hosts, label, id or key")),
     refused('L', Some("statefile"), "there are no state files"),
