@@ -508,6 +508,22 @@ fn rules_count_the_packets_of_their_states_in_both_directions() {
 }
 
 #[test]
+fn match_rules_count_packets_of_states_by_the_direction_of_the_packet() {
+    let mut rule = Rule::new(Action::Match);
+    rule.direction = Some(Direction::In);
+    let rules = [vec![rule], web(BlockAnswer::Drop)].concat();
+    let mut router = Router::new(Options::default(), rules);
+    router.send(&TALK.up(SYN, 100, 0));
+    let packets = |router: &Router| router.engine.rules(0, 9)[0].packets;
+    assert_eq!(packets(&router), [1, 0]);
+    // The answer leaves through the state that the rule took part in.
+    router.send(&TALK.down(SYN | ACK, 900, 101));
+    assert_eq!(packets(&router), [1, 1]);
+    router.send(&TALK.up(ACK, 101, 901));
+    assert_eq!(packets(&router), [2, 1]);
+}
+
+#[test]
 fn kill_and_flush_end_what_they_name() {
     let mut router = Router::new(Options::default(), web(BlockAnswer::Drop));
     TALK.connect(&mut router);

@@ -181,7 +181,7 @@ const fn hidden(flag: Flag) -> Flag {
 /// Every flag, in the order of usage text and manual.
 pub const FLAGS: &[Flag] = &[
     switch('A', "Load only the queues of the file"),
-    option('a', "anchor", "With -n: read the rules as those of an anchor"),
+    option('a', "anchor", "Load, show or flush the rules and tables of this anchor"),
     repeated(option('D', "macro=value", "Define a macro; it wins over the one in the file")),
     switch('d', "Disable the packet filter"),
     switch('e', "Enable the packet filter"),
@@ -189,7 +189,11 @@ pub const FLAGS: &[Flag] = &[
     option('f', "file", "Load the rules of a file; - is standard input"),
     refused('g', None, "rules are found by an index, there are no skip steps to show"),
     switch('h', "Show the usage and fail"),
-    option('i', "interface", "Show, flush or kill only the states bound to an interface"),
+    option(
+        'i',
+        "interface",
+        "Only this interface: its states, queues, counters (-F info), itself (-s Interfaces)",
+    ),
     repeated(option('K', "key", "Remove source nodes by host")),
     repeated(option('k', "key", "Kill states by host, two hosts, label, id or key")),
     refused('L', Some("statefile"), "there are no state files"),
@@ -207,9 +211,14 @@ pub const FLAGS: &[Flag] = &[
     option(
         's',
         "modifier",
-        "Show: rules, nat, states, info, labels, timeouts, memory, Tables or all",
+        "Show: nat, queue, rules, Anchors, Sources, LimiterStates, LimiterSrcs, states, info, \
+         Interfaces, labels, timeouts, memory, Tables, osfp or all",
     ),
-    option('T', "command", "Table command: show, add, delete, test, replace, flush or load"),
+    option(
+        'T',
+        "command",
+        "Table command: show, add, delete, test, replace, flush, kill, zero, expire or load",
+    ),
     option('t', "table", "Table for -T"),
     refused('V', Some("rdomain"), "there are no routing domains"),
     switch('v', "Show more; twice, even more"),
