@@ -16,7 +16,7 @@ bench) wanted="$base nft:nftables iperf3:iperf3 taskset:util-linux" ;;
 peers) wanted="$base nft:nftables nmap:nmap" ;;
 test)
     wanted="$base bash:bash curl:curl nginx:nginx-light iperf3:iperf3 ping:iputils-ping
-        traceroute:traceroute nft:nftables nmap:nmap setpriv:util-linux
+        traceroute:traceroute tcpdump:tcpdump nft:nftables nmap:nmap setpriv:util-linux
         mandoc:mandoc shellcheck:shellcheck"
     ;;
 *)
