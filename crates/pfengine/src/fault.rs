@@ -48,11 +48,13 @@ pub enum Fault {
     EndsSwapped,
     /// Windows are not scaled.
     ScaleIgnored,
+    /// Cookies that come back are not counted for their destination.
+    ReturnedUncounted,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::WindowHasNoEnd,
         Self::WindowHasNoStart,
         Self::AnyAcknowledgement,
@@ -74,6 +76,7 @@ impl Fault {
         Self::LoadFlushes,
         Self::EndsSwapped,
         Self::ScaleIgnored,
+        Self::ReturnedUncounted,
     ];
 }
 

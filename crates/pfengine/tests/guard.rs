@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Rig, Tcp, V4, V6, flags, proto};
+use common::{Ends, Rig, Tcp, V4, V6, flags, proto};
 use pfapi::addr::Prefix;
 use pfapi::check::check;
 use pfapi::control::Info;
@@ -99,18 +99,7 @@ fn firewalls_with_one_secret_accept_each_others_cookies_and_open_one_connection(
         let (mut first, mut second) = (firewall(1, 10), firewall(2, 5_000));
         let answer = first.send(Direction::In, &Tcp::with_all().packet(ends));
         assert_eq!(answer.verdict, Verdict::Answer);
-        let at = if ends.src.is_ipv4() { 24 } else { 44 };
-        let cookie = u32::from_be_bytes(answer.octets[at..at + 4].try_into().unwrap());
-        let mut third = Tcp {
-            seq: Tcp::default().seq + 1,
-            ack: cookie.wrapping_add(1),
-            flags: flags::ACK,
-            ..Tcp::default()
-        };
-        if let Some(stamps) = echoed(&answer.octets[at - 4..]) {
-            third.options = stamps;
-        }
-        let third = third.packet(ends);
+        let third = returning(&answer.octets, ends);
         assert_eq!(second.send(Direction::In, &third).verdict, Verdict::Pass);
         assert_eq!(second.engine.info(second.now).states, 1);
         let all = pfapi::control::Flush::States { interface: None };
@@ -121,6 +110,20 @@ fn firewalls_with_one_secret_accept_each_others_cookies_and_open_one_connection(
         assert_eq!(replayed.map(|(_, count)| *count), Some(1));
         assert!(info.syncookies.shared_secret);
     }
+}
+
+/// The ACK that brings the cookie of a SYN|ACK back.
+fn returning(answer: &[u8], ends: Ends) -> Vec<u8> {
+    let at = if ends.src.is_ipv4() { 24 } else { 44 };
+    let cookie = u32::from_be_bytes(answer[at..at + 4].try_into().unwrap());
+    let third = Tcp {
+        seq: Tcp::default().seq + 1,
+        ack: cookie.wrapping_add(1),
+        flags: flags::ACK,
+        options: echoed(&answer[at - 4..]).unwrap_or_default(),
+        ..Tcp::default()
+    };
+    third.packet(ends)
 }
 
 /// The timestamps option that answers those of a SYN|ACK, when it has some.
@@ -165,6 +168,15 @@ fn a_destination_alone_is_put_behind_cookies_and_others_are_not() {
         rig.engine.check_invariants().unwrap();
         let info = rig.engine.info(rig.now).syncookies;
         assert!(info.active && !info.active_for_all);
-        assert_eq!(info.destinations[0].sent, 1_499);
+        let counts = |rig: &Rig| {
+            let info = rig.engine.info(rig.now).syncookies;
+            (info.destinations[0].sent, info.destinations[0].validated)
+        };
+        assert_eq!(counts(&rig), (1_499, 0));
+        let ends = ends.client(3_000);
+        let cookie = rig.send(Direction::In, &Tcp::with_all().packet(ends));
+        assert_eq!((cookie.verdict, counts(&rig)), (Verdict::Answer, (1_500, 0)));
+        let _ = rig.send(Direction::In, &returning(&cookie.octets, ends));
+        assert_eq!(counts(&rig), (1_500, 1));
     }
 }

@@ -12,6 +12,7 @@ pub mod action;
 pub mod app;
 pub mod attack;
 pub mod chaos;
+pub mod crowd;
 pub mod device;
 pub mod forgery;
 pub mod host;

@@ -279,7 +279,11 @@ impl World {
     /// # Panics
     /// When they differ.
     pub fn check(&self) {
-        if let Err(difference) = self.router.engine.check_invariants() {
+        self.check_after(self.router.engine.check_invariants());
+    }
+
+    fn check_after(&self, gauges: Result<(), String>) {
+        if let Err(difference) = gauges {
             panic!("{difference}");
         }
         self.router.check_counters(self.now);
@@ -325,6 +329,9 @@ impl World {
         assert!(self.steps < 4_000_000, "the clock does not move on");
         // A recount looks at every state, so a large table is not recounted at each step.
         if self.steps.is_multiple_of(1 + self.router.engine.half_open() / 16) {
+            self.check_after(self.router.engine.check_gauges());
+        }
+        if self.steps.is_multiple_of(1_000) {
             self.check();
         }
         true

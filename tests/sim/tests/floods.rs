@@ -3,7 +3,7 @@
 use pf_sim::app::Order;
 use pf_sim::attack::{Attack, Kind};
 use pf_sim::host::Habits;
-use pf_sim::{Family, Outcome, Policy, Rng, Weather, World, WorldConfig, seeds};
+use pf_sim::{Family, Outcome, Policy, Rng, Weather, World, WorldConfig, crowd, seeds};
 use pfapi::reason::{CookieCounter, LimitCounter};
 use pfapi::ruleset::{Syncookies, Watermarks};
 use pfapi::timeout::Timeout;
@@ -132,6 +132,17 @@ fn a_flood_on_one_server_leaves_the_other_without_cookies() {
         assert_eq!(cookies.destinations, []);
         let turns: Vec<bool> = cookies.history.iter().map(|change| change.on).collect();
         assert_eq!(turns, [true, false]);
+    }
+}
+
+/// Honest clients that bring every cookie back, in every period more of them than the low mark.
+#[test]
+fn honest_clients_do_not_keep_a_server_on_cookies() {
+    for seed in seeds(12) {
+        let mut world = crowd::flooded(seed);
+        crowd::play(&mut world);
+        assert_all_done(&mut world);
+        assert_calm(&mut world);
     }
 }
 

@@ -11,6 +11,7 @@ use pfapi::units::Direction;
 use super::guard::{Onwards, is_over};
 use super::splice::early_window;
 use super::{Arrival, Filter, Flow, Origin, replace, tcp_options_of};
+use crate::fault::{self, Fault};
 use crate::output::{Output, SmallPacket};
 use crate::packet::{Marks, Packet, StateRef, Verdict};
 use crate::packet_desc::{PacketDesc, TcpDesc};
@@ -23,7 +24,7 @@ use crate::state::splice::{Splice, Syn};
 use crate::state::store::Held;
 use crate::syncookie::layout::Cookie;
 use crate::syncookie::servers::Known;
-use crate::syncookie::{Baked, Content, Decoded, Tuple, announced_mss};
+use crate::syncookie::{Baked, Content, Decoded, Destination, Tuple, announced_mss};
 use crate::wire::build::flags::{ACK, RST, SYN};
 use crate::wire::build::{TOS_LOW_DELAY, TTL_DEFAULT, TcpSegment};
 use crate::wire::tcp_options::SynOptions;
@@ -120,7 +121,12 @@ impl<'a> Filter<'a> {
         let options = tcp_options_of(packet, flow.desc.l4, tcp);
         let echo = options.timestamps.map(|(_, tsecr)| tsecr);
         let numbers = (tcp.seq, tcp.ack);
-        let valid = self.engine.syncookies.validate(&tuple, numbers, echo, self.now)?;
+        let cookies = &self.engine.syncookies;
+        let valid = cookies.validate(&tuple, numbers, echo, self.now)?;
+        if !fault::is(Fault::ReturnedUncounted) {
+            let destination = Destination::new(flow.desc.af, flow.desc.dst, tcp.dport);
+            cookies.note_returned(&destination, &self.engine.store.half_open.backlog);
+        }
         let splice = match valid.content {
             Content::Classic(_) => None,
             Content::Terms { terms, stamp } => {

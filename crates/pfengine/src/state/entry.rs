@@ -367,6 +367,11 @@ impl State {
         (self.half_open.has(HalfOpen::CONNECTION), self.half_open.has(HalfOpen::PF_STATE))
     }
 
+    /// The destination for which its connection is counted, for recounts.
+    pub fn counted_destination(&self) -> Option<Destination> {
+        self.half_open.has(HalfOpen::IN_BACKLOG).then(|| self.destination())
+    }
+
     /// Counts a packet of `octets`.
     pub fn count(&mut self, forward: bool, octets: usize) {
         let side = usize::from(!forward);

@@ -57,4 +57,11 @@ impl Backlog {
     pub fn count(&self, hash: u64) -> u64 {
         u64::from(self.sketch.count(hash))
     }
+
+    /// Whether nothing is counted but one connection to each of these; for recounts.
+    pub fn holds_only(&self, destinations: impl Iterator<Item = Destination>) -> bool {
+        let recount = Self { secret: self.secret, ..Self::default() };
+        destinations.for_each(|destination| recount.add(&destination));
+        recount.sketch == self.sketch
+    }
 }

@@ -357,11 +357,28 @@ impl Syncookies {
         let mode = asked.policy.unwrap_or_else(|| decode_mode(self.mode.load(Ordering::Acquire)));
         match mode {
             SyncookieMode::Never => false,
-            SyncookieMode::Always => true,
-            SyncookieMode::Adaptive => {
-                self.is_above_marks(asked.half_open, now) || self.is_flooded(asked, now)
+            SyncookieMode::Adaptive if !self.is_above_marks(asked.half_open, now) => {
+                self.is_flooded(asked, now)
+            }
+            SyncookieMode::Always | SyncookieMode::Adaptive => {
+                self.tally(|| asked.hashes(), |entry| &entry.sent);
+                true
             }
         }
+    }
+
+    /// Counts for the destination, where it is one that gets cookies of its own; whether it is.
+    fn tally(
+        &self,
+        hashes: impl FnOnce() -> Hashes,
+        counter: impl Fn(&Entry) -> &AtomicU64,
+    ) -> bool {
+        if self.watch.len() == 0 {
+            return false;
+        }
+        let hashes = hashes();
+        let count = |entry: &Entry| counter(entry).fetch_add(1, Ordering::Relaxed);
+        [hashes.port, hashes.address].into_iter().any(|hash| self.watch.with(hash, count).is_some())
     }
 
     fn is_above_marks(&self, half_open: u64, now: Uptime) -> bool {
@@ -376,13 +393,10 @@ impl Syncookies {
         if self.watch.len() == 0 && asked.half_open <= start {
             return false;
         }
-        let hashes = asked.hashes();
-        let count_sent = |entry: &Entry| entry.sent.fetch_add(1, Ordering::Relaxed);
-        for hash in [hashes.port, hashes.address] {
-            if self.watch.with(hash, count_sent).is_some() {
-                return true;
-            }
+        if self.tally(|| asked.hashes(), |entry| &entry.sent) {
+            return true;
         }
+        let hashes = asked.hashes();
         // A flood on one port stays below the mark of the address, as it ends at that of the port.
         let whole = (asked.destination.whole_address(), hashes.address, 2 * start);
         for (destination, hash, mark) in [(asked.destination, hashes.port, start), whole] {
@@ -631,6 +645,11 @@ impl Syncookies {
         let bits = u64::from(layout::parity(cookie) == Parity::Odd);
         self.epochs
             .knows_late(now, (bits, 1), |key| layout::open(key, tuple, isn, cookie, echo).is_some())
+    }
+
+    /// Counts a cookie that came back for its destination: what comes back is no flood.
+    pub fn note_returned(&self, destination: &Destination, backlog: &Backlog) {
+        self.tally(|| backlog.hashes(destination), |entry| &entry.validated);
     }
 
     /// Remembers that a cookie has opened a connection, so that it opens no other.

@@ -58,3 +58,10 @@ impl Sketch {
         counts.min().unwrap_or(0)
     }
 }
+
+impl PartialEq for Sketch {
+    fn eq(&self, other: &Self) -> bool {
+        let read = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+        self.counters.iter().map(read).eq(other.counters.iter().map(read))
+    }
+}
