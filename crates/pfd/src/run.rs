@@ -22,7 +22,9 @@ use crate::log;
 use crate::outlet::{Outlet, Queued};
 use crate::pflog::PacketLog;
 use crate::ports::Ports;
-use crate::router::{Before, Event, FragmentError, Onward, Original, Router, fragment, refragment};
+use crate::router::{
+    Before, Event, FragmentError, Onward, Original, Router, fragment, is_v6, refragment,
+};
 use crate::segment::Segmenter;
 
 /// Longest sleep of the engine thread: a load on another thread may have made something due.
@@ -332,8 +334,7 @@ impl Path {
     /// Sends a packet on its interface, in fragments where the link is too small for it or where
     /// it came so.
     fn send(&self, mut packet: Packet, ports: &mut impl Ports) {
-        let is_v6 = packet.data().first().is_some_and(|first| first >> 4 == 6);
-        if let Some(cut) = packet.meta.refragment.filter(|_| is_v6) {
+        if let Some(cut) = packet.meta.refragment.filter(|_| is_v6(packet.data())) {
             let outcome = refragment(&mut packet, cut, ports);
             return self.finish_cut(outcome, packet, ports);
         }

@@ -12,17 +12,15 @@ use pfapi::ruleset::proto;
 use crate::addr::Addr;
 use crate::wire::build::TCP_HEADER;
 use crate::wire::checksum;
+use crate::wire::ip::next_header::{
+    AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING,
+};
 use crate::wire::ip::{IPV4_HEADER, IPV6_HEADER};
 
 /// Headers that may follow an IPv6 header before the packet is refused.
 const HEADERS_MAX: usize = 20;
 
-const HOP_BY_HOP: u8 = 0;
 const IGMP: u8 = 2;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION: u8 = 60;
 
 /// A packet as the filter sees it.
 #[derive(Clone, Copy, Debug)]
@@ -263,7 +261,7 @@ impl PacketDesc {
         for position in 0..HEADERS_MAX {
             let rest = &data[self.l4..self.total];
             let length = match self.proto {
-                HOP_BY_HOP | ROUTING | DESTINATION => {
+                HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
                     let [_, len] = *rest.first_chunk().ok_or(Reason::Short)?;
                     (usize::from(len) + 1) * 8
                 }
@@ -292,7 +290,7 @@ impl PacketDesc {
                     routing_seen = true;
                     self.has_options = true;
                 }
-                DESTINATION => self.has_options = true,
+                DESTINATION_OPTIONS => self.has_options = true,
                 FRAGMENT if fragment_seen => return Err(Reason::Fragment),
                 FRAGMENT => {
                     fragment_seen = true;

@@ -76,7 +76,7 @@ impl Quoted {
             Af::Inet => Self::parse_ipv4(data, at)?,
             Af::Inet6 => Self::parse_ipv6(data, at)?,
         };
-        if quoted.l4 > desc.total.min(data.len()) {
+        if quoted.l4 > desc.total {
             return Err(Reason::Short);
         }
         quoted.transport = quoted.read_transport(data, desc.af)?;

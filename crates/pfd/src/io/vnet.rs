@@ -6,6 +6,7 @@
 
 use pfengine::{Checksum, Gso, Offload};
 
+use crate::router::is_v6;
 use crate::tun::HEADER_OCTETS;
 
 const NEEDS_CSUM: u8 = 1;
@@ -45,7 +46,7 @@ pub(super) fn decode(header: [u8; HEADER_OCTETS]) -> Option<Offload> {
 /// A complete checksum is not vouched for: whether it is right, the receiver finds out.
 pub(super) fn encode(offload: &Offload, data: &[u8]) -> [u8; HEADER_OCTETS] {
     let mut header = [0; HEADER_OCTETS];
-    let ipv6 = data.first().is_some_and(|octet| octet >> 4 == 6);
+    let ipv6 = is_v6(data);
     header[1] = match offload.gso {
         Gso::None => GSO_NONE,
         Gso::Tcp { ecn } => {

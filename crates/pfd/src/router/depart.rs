@@ -93,7 +93,7 @@ impl Router {
             // Only these rules have put it together, from fragments that are too long for the link.
             // Their sender alone may cut them otherwise, but has not sent this datagram.
             None if before.arrival.is_some()
-                && is_v6(packet)
+                && header::is_v6(packet.data())
                 && packet.meta.refragment.is_some()
                 && is_too_long(packet, self.mtu(packet.meta.interface)) =>
             {
@@ -128,15 +128,14 @@ impl Router {
     pub(super) fn cut_for_link(&self, packet: &mut Packet, id: Option<u32>) {
         let mtu = self.mtu(packet.meta.interface);
         // Segments that are still in one piece are cut as segments.
-        if packet.len() > mtu && is_v6(packet) && packet.meta.offload.gso == Gso::None {
+        if packet.len() > mtu
+            && header::is_v6(packet.data())
+            && packet.meta.offload.gso == Gso::None
+        {
             let id = id.unwrap_or_else(|| self.next_id());
             packet.meta.refragment = Refragment::for_link(mtu, id);
         }
     }
-}
-
-fn is_v6(packet: &Packet) -> bool {
-    packet.data().first().is_some_and(|first| first >> 4 == 6)
 }
 
 /// Whether a packet is longer than a link's MTU and must not be cut.

@@ -9,6 +9,11 @@ use pfengine::wire::checksum::Delta;
 use pfengine::wire::ip::{IPV4_HEADER, IPV6_HEADER, Layout};
 use pfengine::{Gso, Packet};
 
+/// Whether a packet is one of IPv6; one without octets is not.
+pub(crate) fn is_v6(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| first >> 4 == 6)
+}
+
 /// Source and destination, when the header is there and agrees with the packet's length.
 pub(super) fn addresses(data: &[u8]) -> Option<(IpAddr, IpAddr)> {
     match data.first()? >> 4 {

@@ -17,6 +17,7 @@ pub use counters::{Counters, Event};
 pub use depart::{Before, Original};
 pub use forward::{Onward, Router, RouterOptions};
 pub(crate) use fragment::{FragmentError, fragment, refragment};
+pub(crate) use header::is_v6;
 pub use table::{Table, Target};
 
 #[cfg(test)]

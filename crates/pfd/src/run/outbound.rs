@@ -8,7 +8,7 @@
 use pfapi::units::IfIndex;
 use pfengine::{Batch, Packet, PacketMeta};
 
-use crate::router::{Before, Original};
+use crate::router::{Before, Original, is_v6};
 
 /// Octets of an IPv4 packet that are kept: the longest IP and TCP headers.
 const HEAD_V4: usize = 120;
@@ -50,8 +50,7 @@ impl Outbound {
     /// Keeps the head of the packet that will be pushed next.
     pub fn keep(&mut self, packet: &Packet) {
         let data = packet.data();
-        let most =
-            if data.first().is_some_and(|first| first >> 4 == 6) { HEAD_V6 } else { HEAD_V4 };
+        let most = if is_v6(data) { HEAD_V6 } else { HEAD_V4 };
         self.heads.push(Head {
             at: self.batch.packets.len(),
             start: self.octets.len(),

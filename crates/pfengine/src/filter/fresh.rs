@@ -77,13 +77,12 @@ impl Filter<'_> {
                 self.answer_block(packet, &flow.desc, answer)
             }
             Action::Pass | Action::Match => {
+                let changes_family = beyond.is_some_and(|key| key.af != flow.desc.af);
                 let allowed = if flow.desc.has_options && !rule.rule.allow_opts {
                     Err(Reason::IpOption)
-                } else if beyond.is_some_and(|key| key.af != flow.desc.af) {
-                    nat::check_family(&flow.desc)
-                        .and_then(|()| found.actions.check_size(flow.desc.total))
                 } else {
-                    found.actions.check_size(flow.desc.total)
+                    let form = if changes_family { nat::check_family(&flow.desc) } else { Ok(()) };
+                    form.and_then(|()| found.actions.check_size(flow.desc.total))
                 };
                 if let Err(reason) = allowed {
                     self.parts.scratch.places = None;

@@ -6,8 +6,8 @@
 mod admin;
 mod block;
 mod cookies;
+mod demo;
 mod icmp;
-mod leftovers;
 mod limits;
 mod log;
 mod nat;
