@@ -303,6 +303,7 @@ fn block_while_another_is_flooded(bencher: Bencher) {
     options.syncookies =
         Some(Syncookies { mode, watermarks, destination, ..Syncookies::default() });
     let mut blocked = Rule::new(Action::Block(BlockAnswer::Drop));
+    blocked.proto = Some(proto::TCP);
     blocked.to.port = Some(PortMatch::Equal(80));
     let mut rig = Rig::new(options, vec![Rule::new(Action::Pass), blocked]);
     for n in 0..60 {
