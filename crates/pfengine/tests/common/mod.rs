@@ -178,6 +178,39 @@ impl Tcp {
     }
 }
 
+/// The ACK that brings the cookie of a SYN|ACK back.
+pub fn returning(answer: &[u8], ends: Ends) -> Vec<u8> {
+    let at = if ends.src.is_ipv4() { 24 } else { 44 };
+    let cookie = u32::from_be_bytes(answer[at..at + 4].try_into().expect("four octets"));
+    let third = Tcp {
+        seq: Tcp::default().seq + 1,
+        ack: cookie.wrapping_add(1),
+        flags: flags::ACK,
+        options: echoed(&answer[at - 4..]).unwrap_or_default(),
+        ..Tcp::default()
+    };
+    third.packet(ends)
+}
+
+/// The timestamps option that answers those of a SYN|ACK, when it has some.
+fn echoed(segment: &[u8]) -> Option<Vec<u8>> {
+    let header = usize::from(segment[12] >> 4) * 4;
+    let mut at = 20;
+    while at < header {
+        match segment[at] {
+            0 => return None,
+            1 => at += 1,
+            8 => {
+                let mut option = vec![1, 1, 8, 10, 0, 0, 0, 1];
+                option.extend(&segment[at + 2..at + 6]);
+                return Some(option);
+            }
+            _ => at += usize::from(segment[at + 1].max(2)),
+        }
+    }
+    None
+}
+
 /// A UDP datagram with its checksum.
 pub fn udp(ends: Ends, sport: u16, dport: u16, payload: &[u8]) -> Vec<u8> {
     let mut datagram = Vec::new();
