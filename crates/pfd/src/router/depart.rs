@@ -15,6 +15,9 @@ use super::counters::Event;
 use super::forward::{Onward, Router};
 use super::header;
 
+/// Octets that outbound rules may add to a segment: timestamps of a client whose server has none.
+const GROWTH: usize = 12;
+
 /// What a packet was before the outbound rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Before {
@@ -47,7 +50,7 @@ impl Router {
     /// Whether some link may be too small for a packet, and it must not be cut.
     #[must_use]
     pub fn may_not_fit(&self, packet: &Packet) -> bool {
-        is_too_long(packet, self.smallest_mtu)
+        is_too_long(packet, self.smallest_mtu.saturating_sub(GROWTH))
     }
 
     /// Finds the interface by which a packet leaves that passed the outbound rules: where they say,

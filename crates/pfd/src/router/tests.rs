@@ -265,27 +265,48 @@ fn no_error_about_what_nobody_has_sent() {
 /// behind it where there is no room. The error is about what the server has sent.
 #[test]
 fn sender_leaves_room_for_what_the_filter_adds() {
-    for in_front in [true, false] {
+    let families = [("fd77:1::2", "fd77:2::2"), (CLIENT, OUTSIDE)];
+    // Segments that are too long, and segments that would fit as they were sent.
+    for ((src, dst), payload, in_front) in families
+        .into_iter()
+        .flat_map(|ends| [1300, 1236].map(|len| (ends, len)))
+        .flat_map(|(ends, len)| [true, false].map(|in_front| (ends, len, in_front)))
+    {
+        let is_v6 = src.contains(':');
+        let header = if is_v6 { 40 } else { 20 };
         let mut router = router();
-        let octets = ip("fd77:1::2", "fd77:2::2", 6, &[7; 1300]);
+        let mut octets = ip(src, dst, 6, &vec![7; payload + 40 - header]);
+        if !is_v6 {
+            octets[6] = 0x40;
+            mend(&mut octets);
+        }
         let mut big = packet(&octets);
+        let behind = header + 20;
         let end = through(&mut router, &mut big, |packet| {
             if in_front {
                 assert!(packet.grow_front(12));
-                packet.data_mut().copy_within(12..12 + 60, 0);
+                packet.data_mut().copy_within(12..12 + behind, 0);
             } else {
                 let len = packet.len();
                 assert!(packet.resize(len + 12));
-                packet.data_mut().copy_within(60..len, 60 + 12);
+                packet.data_mut().copy_within(behind..len, behind + 12);
             }
-            packet.data_mut()[60..72].fill(0xee);
+            packet.data_mut()[behind..behind + 12].fill(0xee);
         });
-        assert_eq!(end, Onward::Answer);
+        assert_eq!(end, Onward::Answer, "{src} {payload}");
         let data = big.data();
-        assert_eq!((data[40], data[41], &data[44..48]), (2, 0, &(1280_u32 - 12).to_be_bytes()[..]));
-        let quote = &data[48..];
+        if is_v6 {
+            assert_eq!((data[40], data[41]), (2, 0));
+            assert_eq!(data[44..48], (1280_u32 - 12).to_be_bytes());
+        } else {
+            assert_eq!((data[20], data[21]), (3, 4));
+            assert_eq!(data[26..28], (1280_u16 - 12).to_be_bytes());
+        }
+        // But for the time to live, and the checksum over it.
+        let quote = &data[header + 8..];
+        let same = if is_v6 { 8..quote.len() } else { 12..quote.len() };
         assert_eq!(quote[..7], octets[..7]);
-        assert_eq!(quote[8..], octets[8..quote.len()]);
+        assert_eq!(quote[same.clone()], octets[same]);
     }
 }
 
