@@ -395,6 +395,7 @@ pub fn run(setup: Setup, ops: &[Op]) -> Session {
         session.step(op);
     }
     session.flush();
+    session.engine.check_invariants().expect("the gauges agree");
     session
 }
 
@@ -507,7 +508,7 @@ impl Session {
     }
 
     fn check_engine(&self) {
-        self.engine.check_invariants().expect("the gauges agree");
+        self.engine.check_gauges().expect("the gauges agree");
         assert!(self.engine.info(self.now).states <= u64::from(STATES));
     }
 }
