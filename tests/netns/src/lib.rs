@@ -46,10 +46,54 @@ pub fn in_lab(test: &str, tools: &[&str], body: impl FnOnce()) {
     let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
     let (status, output) = sandbox::rerun_quietly(arguments, LIMIT)
         .unwrap_or_else(|error| panic!("cannot start the sandbox: {error}"));
+    if let Some(reason) = output.lines().find_map(|line| line.strip_prefix(CANNOT_SHOW)) {
+        return skip(test, reason);
+    }
     // Marked, so that nobody takes the inner counts for those of the whole run.
     let output = output.replace('\n', "\n| ");
     assert!(status.success(), "{test} failed in its sandbox: {status}\n{output}");
     assert!(output.contains("1 passed"), "{test} is not the path of one test:\n{output}");
+}
+
+/// Begins the line with which a test says inside its sandbox why this machine cannot show what it asks
+/// for: the test counts as skipped.
+const CANNOT_SHOW: &str = "cannot be shown here: ";
+
+/// Per cent of the processors' time that others may take from a machine that is to be measured.
+const TAKEN_MAX: u64 = 3;
+
+/// How much of the time of this machine's processors goes to other machines of its host.
+#[derive(Clone, Copy, Debug)]
+pub struct Processors {
+    taken: u64,
+    all: u64,
+}
+
+impl Processors {
+    /// Watches from now on.
+    #[must_use]
+    pub fn watch() -> Self {
+        // Source: proc(5), /proc/stat: the eighth figure of the first line is "steal".
+        let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> =
+            line.split_whitespace().skip(1).take(8).filter_map(|word| word.parse().ok()).collect();
+        Self { taken: ticks.get(7).copied().unwrap_or(0), all: ticks.iter().sum() }
+    }
+
+    /// Ends the test as skipped if too much was taken since: what was measured says nothing then.
+    ///
+    /// # Panics
+    /// In that case; [`in_lab`] knows the message.
+    pub fn expect_own(self) {
+        let now = Self::watch();
+        let (taken, all) = (now.taken - self.taken, now.all - self.all);
+        let percent = taken * 100 / all.max(1);
+        assert!(
+            percent <= TAKEN_MAX,
+            "{CANNOT_SHOW}{percent} % of the processors' time went to other machines"
+        );
+    }
 }
 
 fn missing(tools: &[&str]) -> Option<String> {

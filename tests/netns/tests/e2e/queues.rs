@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use pf_load::lab::{Background, CLIENT, Lab, SERVER};
-use pf_netns::{in_lab, output_of, test_path};
+use pf_netns::{Processors, in_lab, output_of, test_path};
 use serde_json::Value;
 
 use crate::world::{iperf, lab, wait_for_port};
@@ -42,6 +42,31 @@ fn within(measured: f64, wanted: f64, percent: f64, what: &str) {
         off.abs() <= percent,
         "{what}: {measured:.0} bit/s instead of {wanted:.0}: {off:+.2} %"
     );
+}
+
+/// Measurements of which one must reach what was wanted.
+const ATTEMPTS: usize = 4;
+
+/// As [`within`] for what one or several flows get. A machine whose processors are taken away sends
+/// less than it may, so too little is measured again; too much never is.
+fn reaches<const N: usize>(wanted: [(f64, f64, &str); N], mut measure: impl FnMut() -> [f64; N]) {
+    let processors = Processors::watch();
+    for attempt in 1..=ATTEMPTS {
+        let measured = measure();
+        let pairs = || measured.iter().zip(&wanted);
+        let is_too_little =
+            pairs().any(|(bps, (wanted, percent, _))| *bps < wanted * (1.0 - percent / 100.0));
+        let is_too_much =
+            pairs().any(|(bps, (wanted, percent, _))| *bps > wanted * (1.0 + percent / 100.0));
+        if !is_too_little || is_too_much || attempt == ATTEMPTS {
+            if is_too_little && !is_too_much {
+                processors.expect_own();
+            }
+            pairs().for_each(|(bps, &(wanted, percent, what))| within(*bps, wanted, percent, what));
+            return;
+        }
+        println!("attempt {attempt}: {measured:.0?} bit/s");
+    }
 }
 
 /// iperf3 from the client to one port of the server, in the background.
@@ -89,9 +114,10 @@ fn tcp_gets_the_bandwidth_of_the_queue() {
         for (rate, words) in [(10e6, "10M"), (100e6, "100M qlimit 400")] {
             let lab = lab(&format!("queue root on tun2 bandwidth {words} default\npass\n"));
             for (host, headers) in [(SERVER.v4(), TCP_V4), (SERVER.v6(), TCP_V6)] {
-                let result = iperf(&lab, &host, &["-t", "5", "-O", "1"]);
-                let bps = with_headers(received_bps(&result), headers);
-                within(bps, rate, 5.0, &format!("TCP to {host} through {words}"));
+                reaches([(rate, 5.0, &format!("TCP to {host} through {words}"))], || {
+                    let result = iperf(&lab, &host, &["-t", "5", "-O", "1"]);
+                    [with_headers(received_bps(&result), headers)]
+                });
             }
         }
     });
@@ -103,8 +129,9 @@ fn udp_gets_the_bandwidth_of_the_queue() {
         for (rate, words, sent) in [(10e6, "10M", "15M"), (100e6, "100M", "150M")] {
             let lab = lab(&format!("queue root on tun2 bandwidth {words} default\npass\n"));
             let options = ["-u", "-b", sent, "-l", "1400", "-t", "5"];
-            let result = iperf(&lab, &SERVER.v4(), &options);
-            within(udp_bps(&result), rate, 5.0, &format!("UDP through {words}"));
+            reaches([(rate, 5.0, &format!("UDP through {words}"))], || {
+                [udp_bps(&iperf(&lab, &SERVER.v4(), &options))]
+            });
             let shown = lab.pfctl_ok(["-v", "-s", "queue"]).unwrap();
             assert!(shown.starts_with("queue root on tun2 bandwidth "), "{shown}");
             assert!(shown.contains("dropped pkts:") && shown.contains("/ 50 ]"), "{shown}");
@@ -121,12 +148,17 @@ fn two_queues_share_by_bandwidth() {
              queue b parent root bandwidth 15M default\n\
              pass\n\
              pass out on tun2 proto udp to port 5202 set queue a\n");
-        let a = Stream::start(&lab, 5202, &["-u", "-b", "12M", "-l", "1400", "-t", "8"]);
-        let b = Stream::start(&lab, 5201, &["-u", "-b", "25M", "-l", "1400", "-t", "8"]);
-        let (a, b) = (udp_bps(&a.finish()), udp_bps(&b.finish()));
-        within(a, 5e6, 10.0, "share of 5 in 20 Mbit/s");
-        within(b, 15e6, 10.0, "share of 15 in 20 Mbit/s");
-        within(a + b, 20e6, 5.0, "both");
+        let wanted = [
+            (5e6, 10.0, "share of 5 in 20 Mbit/s"),
+            (15e6, 10.0, "share of 15 in 20 Mbit/s"),
+            (20e6, 5.0, "both"),
+        ];
+        reaches(wanted, || {
+            let a = Stream::start(&lab, 5202, &["-u", "-b", "12M", "-l", "1400", "-t", "8"]);
+            let b = Stream::start(&lab, 5201, &["-u", "-b", "25M", "-l", "1400", "-t", "8"]);
+            let (a, b) = (udp_bps(&a.finish()), udp_bps(&b.finish()));
+            [a, b, a + b]
+        });
     });
 }
 
@@ -138,13 +170,14 @@ fn min_is_kept_under_load() {
              queue bulk parent root bandwidth 19M default\n\
              pass\n\
              pass out on tun2 proto { tcp udp } to port 5202 set queue voice\n");
-        let bulk = Stream::start(&lab, 5201, &["-t", "9", "-P", "4"]);
         let options = ["-u", "-b", "4800K", "-l", "1400", "-t", "6"];
-        let voice = Stream::start(&lab, 5202, &options).finish();
-        let _ = bulk.finish();
-        let lost = voice["end"]["sum"]["lost_percent"].as_f64().unwrap();
-        within(udp_bps(&voice), 4.8e6 * 1428.0 / 1400.0, 5.0, "min 5M under load");
-        assert!(lost < 2.0, "{lost} % lost");
+        // At 2 % lost it is below.
+        reaches([(4.8e6 * 1428.0 / 1400.0, 2.0, "min 5M under load")], || {
+            let bulk = Stream::start(&lab, 5201, &["-t", "9", "-P", "4"]);
+            let voice = Stream::start(&lab, 5202, &options).finish();
+            let _ = bulk.finish();
+            [udp_bps(&voice)]
+        });
     });
 }
 
@@ -179,6 +212,10 @@ fn flows_and_queues_of_their_own_keep_delay_low() {
 fn delay_and_new_queues_take_effect_at_once() {
     in_lab(test_path!(), &["iperf3", "ping"], || {
         let lab = lab("pass\n");
+        let download = || {
+            let result = iperf(&lab, &SERVER.v4(), &["-t", "4", "-O", "1"]);
+            [with_headers(received_bps(&result), TCP_V4)]
+        };
         assert!(ping(&lab, "5").0 < 20.0);
         let load = |rules: &str| {
             lab.load(rules).unwrap();
@@ -188,11 +225,9 @@ fn delay_and_new_queues_take_effect_at_once() {
         let (average, _) = ping(&lab, "10");
         assert!((100.0..130.0).contains(&average), "{average} ms");
         load("queue root on tun2 bandwidth 5M default\npass\n");
-        let result = iperf(&lab, &SERVER.v4(), &["-t", "4", "-O", "1"]);
-        within(with_headers(received_bps(&result), TCP_V4), 5e6, 5.0, "TCP through 5M");
+        reaches([(5e6, 5.0, "TCP through 5M")], download);
         load("queue root on tun2 bandwidth 20M default\npass\n");
-        let result = iperf(&lab, &SERVER.v4(), &["-t", "4", "-O", "1"]);
-        within(with_headers(received_bps(&result), TCP_V4), 20e6, 5.0, "TCP through 20M");
+        reaches([(20e6, 5.0, "TCP through 20M")], download);
         load("pass\n");
         assert_eq!(lab.pfctl_ok(["-s", "queue"]).unwrap(), "");
         let result = iperf(&lab, &SERVER.v4(), &["-t", "2"]);
