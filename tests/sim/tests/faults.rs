@@ -7,7 +7,7 @@ use pf_sim::app::Order;
 use pf_sim::attack::{Attack, Kind};
 use pf_sim::forgery::Forger;
 use pf_sim::host::Habits;
-use pf_sim::{Family, Outcome, Policy, Rng, Weather, World, WorldConfig, chaos, crowd};
+use pf_sim::{Family, Outcome, Policy, Rng, Weather, World, WorldConfig, chaos, crowd, seeds};
 use pfengine::fault::{Fault, plant};
 
 const SECOND: u64 = 1_000_000_000;
@@ -104,7 +104,7 @@ fn is_noticed(fault: Fault) -> bool {
 
 #[test]
 fn without_a_fault_nothing_is_noticed() {
-    (0..RUNS).for_each(run);
+    seeds(RUNS).for_each(run);
 }
 
 #[test]

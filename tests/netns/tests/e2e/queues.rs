@@ -44,28 +44,31 @@ fn within(measured: f64, wanted: f64, percent: f64, what: &str) {
     );
 }
 
-/// Measurements of which one must reach what was wanted.
+/// Measurements before a machine whose processors are taken away is given up.
 const ATTEMPTS: usize = 4;
 
-/// As [`within`] for what one or several flows get. A machine whose processors are taken away sends
-/// less than it may, so too little is measured again; too much never is.
+/// As [`within`] for what one or several flows get. Too little is measured again only where others
+/// had the processors meanwhile: then it says nothing. Too much is a failure anywhere.
 fn reaches<const N: usize>(wanted: [(f64, f64, &str); N], mut measure: impl FnMut() -> [f64; N]) {
-    let processors = Processors::watch();
     for attempt in 1..=ATTEMPTS {
+        let processors = Processors::watch();
         let measured = measure();
-        let pairs = || measured.iter().zip(&wanted);
-        let is_too_little =
-            pairs().any(|(bps, (wanted, percent, _))| *bps < wanted * (1.0 - percent / 100.0));
-        let is_too_much =
-            pairs().any(|(bps, (wanted, percent, _))| *bps > wanted * (1.0 + percent / 100.0));
-        if !is_too_little || is_too_much || attempt == ATTEMPTS {
-            if is_too_little && !is_too_much {
-                processors.expect_own();
+        let off = |(bps, (wanted, percent, _)): (f64, (f64, f64, _))| {
+            (bps / wanted - 1.0) * 100.0 / percent
+        };
+        let offs: Vec<f64> = measured.into_iter().zip(wanted).map(off).collect();
+        let is_too_little = offs.iter().any(|off| *off < -1.0);
+        let is_too_much = offs.iter().any(|off| *off > 1.0);
+        if !is_too_little || is_too_much || processors.are_own() {
+            for (bps, (wanted, percent, what)) in measured.into_iter().zip(wanted) {
+                within(bps, wanted, percent, what);
             }
-            pairs().for_each(|(bps, &(wanted, percent, what))| within(*bps, wanted, percent, what));
             return;
         }
         println!("attempt {attempt}: {measured:.0?} bit/s");
+        if attempt == ATTEMPTS {
+            processors.give_up();
+        }
     }
 }
 
@@ -171,13 +174,15 @@ fn min_is_kept_under_load() {
              pass\n\
              pass out on tun2 proto { tcp udp } to port 5202 set queue voice\n");
         let options = ["-u", "-b", "4800K", "-l", "1400", "-t", "6"];
-        // At 2 % lost it is below.
-        reaches([(4.8e6 * 1428.0 / 1400.0, 2.0, "min 5M under load")], || {
+        let mut lost = 0.0;
+        reaches([(4.8e6 * 1428.0 / 1400.0, 5.0, "min 5M under load")], || {
             let bulk = Stream::start(&lab, 5201, &["-t", "9", "-P", "4"]);
             let voice = Stream::start(&lab, 5202, &options).finish();
             let _ = bulk.finish();
+            lost = voice["end"]["sum"]["lost_percent"].as_f64().unwrap();
             [udp_bps(&voice)]
         });
+        assert!(lost < 2.0, "{lost} % lost");
     });
 }
 
